@@ -1,0 +1,1 @@
+"""Masked relational knowledge distillation for self-supervised vision."""

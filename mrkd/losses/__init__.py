@@ -1,0 +1,1 @@
+"""Loss terms: tensors in, scalar out."""
