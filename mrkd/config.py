@@ -1,0 +1,496 @@
+"""Every setting and every default, as frozen dataclasses; how recipes, files and dotted overrides are laid over them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from mrkd.errors import UserError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _check_fraction(name: str, value: float) -> None:
+    _require(0.0 <= value <= 1.0, f"{name} must be a fraction in [0, 1], got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, how many, at which size."""
+
+    source: str = "digits"
+    """`digits` (embedded), or a path to a parquet file, a folder of parquet files or a folder of images."""
+    size: int = 32
+    """Side of the square images the network sees, in pixels."""
+    train_images: int | None = None
+    """Use at most this many training images (a fixed random choice); all of them when null."""
+    test_images: int | None = None
+    """Use at most this many test images; all of them when null."""
+    holdout: Literal["test", "validation"] = "test"
+    """What evaluations score: the test split, or a fifth set aside from the training images (for every choice)."""
+    image_column: str | None = None
+    """Column of the images in parquet; `img` or `image` is found when null."""
+    label_column: str | None = None
+    """Column of the labels in parquet; `label`, `labels` or `fine_label` is found when null."""
+    max_broken_fraction: float = 0.05
+    """Broken images are skipped and counted; above this fraction the data is refused."""
+    max_resident_gib: float = 8.0
+    """Images are decoded once into memory; a set larger than this many GiB is refused."""
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 8, f"data.size must be at least 8 pixels, got {self.size}")
+        _check_fraction("data.max_broken_fraction", self.max_broken_fraction)
+        for name in ("train_images", "test_images"):
+            value = getattr(self, name)
+            _require(value is None or value >= 2, f"data.{name} must be at least 2, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig:
+    """Random views of each image. Defaults suit 32-pixel photographs: no blur."""
+
+    crop_scale: tuple[float, float] = (0.25, 1.0)
+    """Area of a global crop, as a fraction of the image's."""
+    crop_ratio: tuple[float, float] = (0.75, 1.3333)
+    """Aspect ratio of a crop, width over height."""
+    local_views: int = 0
+    """Number of small crops that only the student sees; 0 for none."""
+    local_size: int = 16
+    """Side of a local crop, in pixels; a multiple of the patch size."""
+    local_scale: tuple[float, float] = (0.08, 0.25)
+    """Area of a local crop, as a fraction of the image's."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    rotate_degrees: float = 0.0
+    """Rotations are drawn from plus or minus this many degrees."""
+    jitter: float = 0.8
+    """Probability of colour jitter."""
+    brightness: float = 0.4
+    """Strength of the brightness jitter: a factor from 1 - x to 1 + x."""
+    contrast: float = 0.4
+    """Strength of the contrast jitter, likewise."""
+    saturation: float = 0.2
+    """Strength of the saturation jitter, likewise."""
+    hue: float = 0.1
+    """Strength of the hue jitter, as a fraction of the colour circle."""
+    grey: float = 0.2
+    """Probability of losing all colour."""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "jitter", "grey"):
+            _check_fraction(f"views.{name}", getattr(self, name))
+        for name in ("crop_scale", "local_scale"):
+            low, high = getattr(self, name)
+            _require(0 < low <= high <= 1, f"views.{name} must satisfy 0 < low <= high <= 1, got ({low}, {high})")
+        _require(self.local_views >= 0, f"views.local_views must be 0 or more, got {self.local_views}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """Which patches the student does not see."""
+
+    kind: Literal["random", "block"] = "random"
+    """Independent patches, or rectangles of neighbouring patches."""
+    ratio: tuple[float, float] = (0.2, 0.5)
+    """Fraction of masked patches, drawn anew for each image between these two."""
+    probability: float = 0.5
+    """Probability that a view is masked at all."""
+
+    def __post_init__(self) -> None:
+        low, high = self.ratio
+        _require(0 <= low <= high < 1, f"mask.ratio must satisfy 0 <= low <= high < 1, got ({low}, {high})")
+        _check_fraction("mask.probability", self.probability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The Vision Transformer, by timm name or by its sizes."""
+
+    name: str | None = None
+    """A timm ViT such as `vit_small_patch8`; null builds one from the sizes below."""
+    patch: int = 8
+    """Side of a patch in pixels, for a ViT built from sizes."""
+    width: int = 192
+    """Embedding width, for a ViT built from sizes."""
+    depth: int = 12
+    """Number of blocks, for a ViT built from sizes."""
+    heads: int = 3
+    """Attention heads per block, for a ViT built from sizes."""
+    drop_path: float = 0.0
+    """Stochastic depth of the student, as the probability at the last block."""
+
+    def __post_init__(self) -> None:
+        _check_fraction("model.drop_path", self.drop_path)
+        if self.name is None:
+            for name in ("patch", "width", "depth", "heads"):
+                _require(getattr(self, name) >= 1, f"model.{name} must be at least 1, got {getattr(self, name)}")
+            _require(
+                self.width % self.heads == 0,
+                f"model.width must be a multiple of model.heads = {self.heads}, got {self.width}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The projection head, shared by class and patch tokens, used by iBOT's terms."""
+
+    prototypes: int = 1024
+    """Number of prototypes K."""
+    hidden: int = 2048
+    """Width of the hidden layers."""
+    bottleneck: int = 256
+    """Width before the prototypes."""
+    layers: int = 3
+    """Linear layers up to the bottleneck."""
+    norm: Literal["batch", "none"] = "batch"
+    """BatchNorm after each hidden layer removes the plateau at initialisation; `none` is the original head."""
+
+    def __post_init__(self) -> None:
+        for name in ("prototypes", "hidden", "bottleneck", "layers"):
+            _require(getattr(self, name) >= 1, f"head.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """How the teacher's logits become targets for iBOT's cross-entropy."""
+
+    student_temperature: float = 0.1
+    """Divides the student's cosines."""
+    teacher_temperature: float = 0.07
+    """Divides the teacher's cosines after the warm-up."""
+    teacher_temperature_start: float = 0.04
+    """Divides them at the first step."""
+    teacher_temperature_warmup: float = 0.3
+    """Part of the run over which it rises, as a fraction."""
+    centering: Literal["sinkhorn", "ema"] = "sinkhorn"
+    """Sinkhorn-Knopp on each batch, or iBOT's moving centre."""
+    sinkhorn_iterations: int = 3
+    """Row-and-column normalisations."""
+    center_momentum: float = 0.9
+    """Momentum of the moving centre."""
+
+    def __post_init__(self) -> None:
+        for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
+            _require(getattr(self, name) > 0, f"distillation.{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructuralConfig:
+    """Structural iBOT: cross-entropy between rows of softmax similarities."""
+
+    student_temperature: float = 0.1
+    """Divides the student's cosines."""
+    teacher_temperature: float = 0.05
+    """Divides the teacher's cosines; lower than the student's, so that targets are sharper."""
+    anchors: Literal["teacher", "own"] = "teacher"
+    """Rows compare with the teacher's embeddings of the batch, or each network with its own."""
+    keep_self: bool = True
+    """Whether an image's row holds its relation to itself (its other view)."""
+    sinkhorn_iterations: int = 3
+    """Row-and-column normalisations of the teacher's rows; 0 leaves them a plain softmax."""
+
+
+TokenKind = Literal["cls", "patch-position", "patch-image"]
+Space = Literal["backbone", "bottleneck", "logits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One named loss of a method."""
+
+    loss: str
+    """A name from the table in `mrkd.losses.objective`."""
+    tokens: TokenKind = "cls"
+    """Class tokens across the batch, patches at one position across the batch, or patches within an image."""
+    space: Space = "backbone"
+    """Where the tokens are taken: backbone output, head bottleneck or prototype logits."""
+    weight: float = 1.0
+    """Factor of this term in the sum."""
+    ramp: float = 0.0
+    """Part of the run over which the weight rises from 0, as a fraction."""
+
+    def __post_init__(self) -> None:
+        _require(self.weight >= 0, f"term {self.loss}: weight must be 0 or more, got {self.weight}")
+        _check_fraction(f"term {self.loss}: ramp", self.ramp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Which method, and how its terms are weighed."""
+
+    method: str = "ibot+rkd-d"
+    """A name from `mrkd methods`, or several joined by `+`."""
+    terms: list[Term] | None = None
+    """A method of one's own: when given, these terms are used and `method` is only their name."""
+    relation_weight: float = 5.0
+    """Factor on every relation that is added to a method with a cross-entropy."""
+    relation_space: Space | None = None
+    """Overrides the space of every relation; null keeps each method's own."""
+    patch_relation_weight: float = 1.0
+    """Factor on relations between patches, beside those between images."""
+    koleo: float = 0.0
+    """Weight of KoLeo on the class tokens, added to any method; 0 leaves it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW and its schedules; warm-up lengths are fractions of the run, so any recipe can be shortened."""
+
+    learning_rate: float = 5e-4
+    """Peak learning rate at batch 256; scaled by batch / 256."""
+    final_learning_rate: float = 1e-6
+    """Learning rate at the last step, not scaled."""
+    warmup: float = 0.1
+    """Linear warm-up, as a fraction of the run."""
+    weight_decay: float = 0.04
+    """At the first step; biases, norms and tokens are exempt."""
+    final_weight_decay: float = 0.4
+    """At the last step, reached along a cosine."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's momenta."""
+    clip: float = 3.0
+    """Largest gradient norm; 0 turns clipping off."""
+    ema: float = 0.996
+    """Teacher momentum at the first step; rises to `final_ema` along a cosine."""
+    final_ema: float = 1.0
+    """Teacher momentum at the last step."""
+    freeze_prototypes: float = 0.01
+    """The prototypes stay fixed for this fraction of the run."""
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, f"optim.learning_rate must be positive, got {self.learning_rate}")
+        for name in ("warmup", "ema", "final_ema", "freeze_prototypes"):
+            _check_fraction(f"optim.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Length, batch, hardware and what is watched."""
+
+    epochs: int = 100
+    """Passes over the training images."""
+    batch: int = 256
+    """Images per step; each gives all its views."""
+    seed: int = 0
+    """Seeds weights, data order, views and masks."""
+    accelerator: str = "auto"
+    """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
+    devices: int = 1
+    """Number of devices."""
+    precision: str = "auto"
+    """Lightning Fabric's precision; auto is bf16-mixed on CUDA and 32-true elsewhere."""
+    log_steps: int = 10
+    """Metrics are written every so many steps."""
+    monitor_times: int = 8
+    """How often, evenly over the run, features are measured on the training images (k-NN, RankMe)."""
+    monitor_images: int = 4000
+    """At most this many training images are used for that."""
+    on_collapse: Literal["warn", "stop"] = "warn"
+    """What to do when the health check names a collapse in the last half of the run."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "log_steps"):
+            _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
+        _require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How the frozen backbone, and the fine-tuned one, are measured."""
+
+    k: int = 20
+    """Neighbours of the weighted k-NN."""
+    knn_temperature: float = 0.07
+    """Votes weigh exp(cosine / this)."""
+    linear_epochs: tuple[int, ...] = (10, 100)
+    """Lengths of the linear probe, in epochs; each is reported."""
+    linear_batch: int = 256
+    """Images per step of the linear probe."""
+    linear_learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    """Candidates; one is chosen on training images held out from the probe."""
+    finetune_epochs: int = 10
+    """Length of the fine-tuning of all weights from the class token; 0 skips it."""
+    finetune_batch: int = 128
+    """Images per step of the fine-tuning."""
+    finetune_learning_rates: tuple[float, ...] = (5e-4, 2e-3)
+    """Candidates; one is chosen on held-out training images."""
+    cluster_restarts: int = 10
+    """k-means initialisations; the lowest inertia is kept."""
+    cluster_head_epochs: int = 20
+    """Length of training of the clustering head on frozen features; 0 skips it."""
+    heldout_fraction: float = 0.2
+    """Part of the training images held out for choices, and for the k-NN shown during training."""
+    seed: int = 0
+    """Seeds the probes and k-means."""
+
+    def __post_init__(self) -> None:
+        _require(self.k >= 1, f"evaluation.k must be at least 1, got {self.k}")
+        _require(0 < self.heldout_fraction < 1, f"evaluation.heldout_fraction must be in (0, 1), got "
+                 f"{self.heldout_fraction}")
+        _require(len(self.linear_epochs) > 0, "evaluation.linear_epochs must name at least one length, got none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """The attention figure."""
+
+    images: int = 6
+    """Number of images shown."""
+    scale: int = 3
+    """Images are enlarged this many times before the network sees them, for finer maps."""
+    mass: float = 0.6
+    """A mask keeps the patches that hold this fraction of a head's attention."""
+
+    def __post_init__(self) -> None:
+        _require(self.images >= 1 and self.scale >= 1, "attention.images and attention.scale must be at least 1")
+        _require(0 < self.mass <= 1, f"attention.mass must be in (0, 1], got {self.mass}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    structural: StructuralConfig = field(default_factory=StructuralConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+
+
+def known_keys() -> list[str]:
+    """Every dotted key of the config, such as `train.epochs`."""
+    return [
+        f"{section.name}.{item.name}"
+        for section in dataclasses.fields(Config)
+        for item in dataclasses.fields(section.default_factory)  # type: ignore[arg-type]
+    ]
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`; did you mean X?` for the closest valid name, or the list of them when nothing is close."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(names)}"
+
+
+def check_key(key: str) -> None:
+    """Refuse a dotted key that no section has."""
+    keys = known_keys()
+    if key not in keys:
+        raise UserError(f"unknown setting {key!r}: {nearest(key, keys)}")
+
+
+def flatten(tree: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """`{"train": {"epochs": 3}}` as `{"train.epochs": 3}`, every key checked; `origin` names the file in errors."""
+    flat: dict[str, Any] = {}
+    sections = [section.name for section in dataclasses.fields(Config)]
+    for section, values in tree.items():
+        if section not in sections:
+            raise UserError(f"{origin}: unknown section {section!r}: {nearest(str(section), sections)}")
+        if not isinstance(values, Mapping):
+            raise UserError(f"{origin}: section {section!r} must hold settings, got {values!r}")
+        for name, value in values.items():
+            try:
+                check_key(f"{section}.{name}")
+            except UserError as error:
+                raise UserError(f"{origin}: {error}") from None
+            flat[f"{section}.{name}"] = value
+    return flat
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, or a UserError that says what is wrong with it."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no such config file: {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {reason}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must hold sections such as 'train:', got {type(tree).__name__}")
+    return tree
+
+
+def recipe_names() -> list[str]:
+    """The recipes inside the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """A packaged recipe's settings, flat."""
+    if name not in recipe_names():
+        raise UserError(f"unknown recipe {name!r}: {nearest(name, recipe_names())}")
+    return flatten(read_yaml(RECIPES / f"{name}.yaml"), f"recipe {name}")
+
+
+def build(flat: Mapping[str, Any]) -> Config:
+    """The typed config from flat settings; values may be strings, as typed on a command line.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type, or a value a section refuses.
+    """
+    # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
+    from jsonargparse import ArgumentParser
+
+    sections = {}
+    for section in dataclasses.fields(Config):
+        kind: Any = section.default_factory
+        values = {key.partition(".")[2]: value for key, value in flat.items() if key.partition(".")[0] == section.name}
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("value", type=kind)
+        for name, value in values.items():
+            sections_value = {name: yaml.safe_load(value) if isinstance(value, str) else value}
+            try:
+                parsed = parser.instantiate_classes(parser.parse_object({"value": sections_value}))
+            except UserError as error:
+                raise UserError(str(error)) from None
+            except Exception as error:
+                raise UserError(_type_message(f"{section.name}.{name}", kind, name, value, error)) from None
+            values[name] = getattr(parsed["value"], name)
+        sections[section.name] = kind(**values)
+    return Config(**sections)
+
+
+def _type_message(key: str, kind: Any, name: str, value: Any, error: Exception) -> str:
+    # A section's own refusal arrives wrapped by the parser; its text is the better message.
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    expected = next(item.type for item in dataclasses.fields(kind) if item.name == name)
+    return f"{key} must be {expected}, got {value!r}"
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested values, as YAML and JSON can hold them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(dataclasses.asdict(config))

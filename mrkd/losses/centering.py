@@ -1,0 +1,51 @@
+"""Turning teacher logits into balanced targets: Sinkhorn-Knopp, or a moving centre.
+
+Axes: R rows (tokens), K prototypes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def sinkhorn_knopp(logits: Tensor, *, temperature: float, iterations: int = 3) -> Tensor:
+    """Soft assignments whose columns receive equal mass and whose rows sum to 1.
+
+    Args:
+        logits: (R, K) or (G, R, K); each of the G groups is balanced by itself.
+        temperature: divides the logits.
+        iterations: column-and-row normalisations.
+    Returns:
+        Same shape, float32; rows sum to 1.
+    Source:
+        Caron et al., SwAV, NeurIPS 2020 (arXiv:2006.09882), section 3.1.
+    """
+    log_probs = logits.float() / temperature
+    for _ in range(iterations):
+        # In log space, so that a low temperature neither overflows nor leaves an empty column.
+        log_probs = log_probs - torch.logsumexp(log_probs, dim=-2, keepdim=True)
+        log_probs = log_probs - torch.logsumexp(log_probs, dim=-1, keepdim=True)
+    return log_probs.softmax(dim=-1)
+
+
+class MovingCenter(nn.Module):
+    """An exponential moving mean of the teacher's logits, subtracted before the softmax.
+
+    Source:
+        Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), eq. 4.
+    """
+
+    center: Tensor
+
+    def __init__(self, prototypes: int, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("center", torch.zeros(prototypes))
+
+    @torch.no_grad()
+    def forward(self, logits: Tensor, temperature: float) -> Tensor:
+        """Targets (R, K) for logits (R, K); the centre moves afterwards, as in the authors' code."""
+        probs = ((logits.float() - self.center) / temperature).softmax(dim=-1)
+        if logits.shape[0] > 0:
+            self.center.lerp_(logits.float().mean(dim=0), 1.0 - self.momentum)
+        return probs

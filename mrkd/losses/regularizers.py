@@ -1,0 +1,29 @@
+"""Guards against collapse. Axes: N rows, D embedding."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def koleo(embeddings: Tensor) -> Tensor:
+    """Spread unit vectors out: minus the mean log distance to the nearest neighbour.
+
+    Args:
+        embeddings: (N, D), normalised inside; a zero row counts as the origin.
+    Returns:
+        Scalar; lower is more spread out.
+    Raises:
+        ValueError: not a matrix of at least two rows.
+    Source:
+        Sablayrolles et al., Spreading vectors for similarity search, ICLR 2019 (arXiv:1806.03198), eq. 3.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[0] < 2:
+        raise ValueError(f"embeddings must have shape (N, D) with N >= 2, got {tuple(embeddings.shape)}")
+    unit = F.normalize(embeddings.float(), dim=-1)
+    with torch.no_grad():
+        similarity = unit @ unit.T
+        similarity.fill_diagonal_(-2.0)
+        neighbour = similarity.argmax(dim=1)
+    # Squared distances keep the gradient finite where two rows coincide.
+    squared = (unit - unit[neighbour]).square().sum(dim=-1)
+    return -0.5 * torch.log(squared + 1e-8).mean()

@@ -1,0 +1,105 @@
+"""Losses between the relations of two sets of embeddings, rather than between the embeddings.
+
+Axes: N relation size, D embedding.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mrkd.losses.angle import rkd_angle
+from mrkd.losses.centering import sinkhorn_knopp
+from mrkd.losses.potentials import check_pair, pairwise_distance
+
+__all__ = ["rkd_angle", "rkd_distance", "structural"]
+
+
+def _mean_normalized_distance(embeddings: Tensor) -> Tensor:
+    distance = pairwise_distance(embeddings)
+    positive = distance > 0
+    mean = distance.sum() / positive.sum().clamp(min=1)
+    # With every row equal there is no scale; dividing by one keeps value and gradient at zero.
+    return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
+
+
+def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Match the student's pairwise distances to the teacher's.
+
+    Each distance matrix is divided by its own mean over positive entries, so the loss ignores either scale. The
+    student's mean carries gradient, as in the authors' code.
+
+    Args:
+        student: (N, D_student) embeddings, not necessarily normalised.
+        teacher: (N, D_teacher) embeddings; no gradient flows into them.
+    Returns:
+        Scalar >= 0, dimensionless: smooth-L1 averaged over all N * N entries.
+    Raises:
+        ValueError: not matrices, the numbers of rows differ, N < 2, or a value is not finite.
+    Source:
+        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-7.
+    """
+    check_pair(student, teacher)
+    with torch.autocast(student.device.type, enabled=False):
+        with torch.no_grad():
+            target = _mean_normalized_distance(teacher)
+        return F.smooth_l1_loss(_mean_normalized_distance(student), target.to(_working(student)))
+
+
+def _working(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def structural(
+    student: Tensor,
+    teacher: Tensor,
+    anchors: Tensor | None,
+    *,
+    student_temperature: float,
+    teacher_temperature: float,
+    keep_self: bool,
+    sinkhorn_iterations: int,
+) -> Tensor:
+    """iBOT's cross-entropy between rows of softmax similarities: structural iBOT.
+
+    Row i says how image i relates to each image of the batch. Embeddings are centred and normalised, so that the
+    common vector of a fresh network does not hide the differences.
+
+    Args:
+        student: (N, D) embeddings of one view.
+        teacher: (N, D) embeddings of another view of the same images; no gradient flows into them.
+        anchors: (N, D) what rows compare with; None lets each network compare with its own embeddings.
+        student_temperature: divides the student's cosines.
+        teacher_temperature: divides the teacher's cosines.
+        keep_self: whether column i takes part in row i.
+        sinkhorn_iterations: balances the teacher's rows, as Sinkhorn-Knopp does for prototypes; 0 for a softmax.
+    Returns:
+        Scalar, nats.
+    Raises:
+        ValueError: as `rkd_distance`.
+    Source:
+        Zhou et al., iBOT, ICLR 2022 (the cross-entropy); Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282), eq. 1-3
+        (similarity rows against teacher embeddings).
+    """
+    check_pair(student, teacher)
+    with torch.autocast(student.device.type, enabled=False):
+        student_unit = _centered_unit(student)
+        with torch.no_grad():
+            teacher_unit = _centered_unit(teacher)
+            anchor_unit = None if anchors is None else _centered_unit(anchors)
+            teacher_cosines = teacher_unit @ (teacher_unit if anchor_unit is None else anchor_unit).T
+        student_cosines = student_unit @ (student_unit if anchor_unit is None else anchor_unit).T
+        if not keep_self:
+            diagonal = torch.eye(len(student), dtype=torch.bool, device=student.device)
+            student_cosines = student_cosines.masked_fill(diagonal, -1e4)
+            teacher_cosines = teacher_cosines.masked_fill(diagonal, -1e4)
+        if sinkhorn_iterations:
+            targets = sinkhorn_knopp(teacher_cosines, temperature=teacher_temperature, iterations=sinkhorn_iterations)
+        else:
+            targets = (teacher_cosines / teacher_temperature).softmax(dim=-1)
+        log_rows = (student_cosines / student_temperature).log_softmax(dim=-1)
+        return -(targets.to(log_rows.dtype) * log_rows).sum(dim=-1).mean()
+
+
+def _centered_unit(embeddings: Tensor) -> Tensor:
+    embeddings = embeddings.to(_working(embeddings))
+    return F.normalize(embeddings - embeddings.mean(dim=0), dim=-1)
