@@ -1,1 +1,28 @@
-"""Masked relational knowledge distillation for self-supervised vision."""
+"""Masked relational knowledge distillation for self-supervised vision.
+
+The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `compare`, `export`.
+They are loaded at their first use, so that `import mrkd` is instant and losses can be used without the rest.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_VERBS = {
+    "pretrain": "mrkd.training",
+    "evaluate": "mrkd.evaluation",
+    "attend": "mrkd.attention",
+    "report": "mrkd.reporting",
+    "compare": "mrkd.comparison",
+    "export": "mrkd.model.export",
+    "load_config": "mrkd.cli",
+}
+
+__all__ = ["__version__", *_VERBS]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        return getattr(import_module(_VERBS[name]), name)
+    raise AttributeError(f"module 'mrkd' has no attribute {name!r}")

@@ -456,31 +456,41 @@ def build(flat: Mapping[str, Any]) -> Config:
     sections = {}
     for section in dataclasses.fields(Config):
         kind: Any = section.default_factory
-        values = {key.partition(".")[2]: value for key, value in flat.items() if key.partition(".")[0] == section.name}
+        prefix = f"{section.name}."
+        values = {
+            key.removeprefix(prefix): yaml.safe_load(value) if isinstance(value, str) else value
+            for key, value in flat.items()
+            if key.startswith(prefix)
+        }
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("value", type=kind)
-        for name, value in values.items():
-            sections_value = {name: yaml.safe_load(value) if isinstance(value, str) else value}
-            try:
-                parsed = parser.instantiate_classes(parser.parse_object({"value": sections_value}))
-            except UserError as error:
-                raise UserError(str(error)) from None
-            except Exception as error:
-                raise UserError(_type_message(f"{section.name}.{name}", kind, name, value, error)) from None
-            values[name] = getattr(parsed["value"], name)
-        sections[section.name] = kind(**values)
+        parser.add_argument("section", type=kind)
+        try:
+            parsed = parser.instantiate_classes(parser.parse_object({"section": values}))
+        except Exception as error:
+            refusal = _own_refusal(error)
+            raise UserError(refusal or _wrong_type(parser, section.name, kind, values, error)) from None
+        sections[section.name] = parsed["section"]
     return Config(**sections)
 
 
-def _type_message(key: str, kind: Any, name: str, value: Any, error: Exception) -> str:
+def _own_refusal(error: BaseException | None) -> str | None:
     # A section's own refusal arrives wrapped by the parser; its text is the better message.
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    expected = next(item.type for item in dataclasses.fields(kind) if item.name == name)
-    return f"{key} must be {expected}, got {value!r}"
+    while error is not None:
+        if isinstance(error, UserError):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _wrong_type(parser: Any, section: str, kind: Any, values: Mapping[str, Any], error: Exception) -> str:
+    for item in dataclasses.fields(kind):
+        if item.name in values:
+            try:
+                parser.parse_object({"section": {item.name: values[item.name]}})
+            except Exception as cause:
+                if _own_refusal(cause) is None:
+                    return f"{section}.{item.name} must be {item.type}, got {values[item.name]!r}"
+    return f"{section}: {' '.join(str(error).split())}"
 
 
 def to_dict(config: Config) -> dict[str, Any]:

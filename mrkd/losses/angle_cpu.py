@@ -10,7 +10,7 @@ from torch import Tensor
 def angle_kernel(
     student_gram: Tensor, student_inverse: Tensor, teacher_gram: Tensor, teacher_inverse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Same contract as the torch reference in `mrkd.losses.angle`; all inputs (N, N), contiguous, on the CPU."""
+    """Same contract as the torch reference in `mrkd.losses.angle`; all inputs (G, N, N), contiguous, on the CPU."""
     threads = numba.get_num_threads()
     numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
     try:
@@ -18,45 +18,46 @@ def angle_kernel(
     finally:
         numba.set_num_threads(threads)
     loss_rows, *gradients = (torch.from_numpy(array) for array in outputs)
-    scale = 1.0 / student_gram.shape[0] ** 3
+    scale = 1.0 / (student_gram.shape[0] * student_gram.shape[1] ** 3)
     loss = (loss_rows.double().sum() * scale).to(student_gram.dtype)
     return loss, gradients[0].mul_(scale), gradients[1].mul_(scale), gradients[2].mul_(scale)
 
 
 @numba.njit(parallel=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, cache=True)
 def _kernel(gram_s, inverse_s, gram_t, inverse_t):  # type: ignore[no-untyped-def]
-    rows = gram_s.shape[0]
-    loss_rows = np.zeros(rows, gram_s.dtype)
+    groups, rows = gram_s.shape[:2]
+    loss_rows = np.zeros(groups * rows, gram_s.dtype)
     gram_gradient = np.zeros_like(gram_s)
     edge_sum = np.zeros_like(gram_s)
     radius_sum = np.zeros_like(gram_s)
     one = gram_s.dtype.type(1.0)
     half = gram_s.dtype.type(0.5)
     zero = gram_s.dtype.type(0.0)
-    for i in prange(rows):
+    for task in prange(groups * rows):
+        g = task // rows
+        i = task % rows
         row_loss = zero
         for j in range(rows):
-            r_s = inverse_s[i, j]
-            r_t = inverse_t[i, j]
-            if r_s == zero and r_t == zero:
-                continue
-            offset_s = gram_s[j, j] - gram_s[i, j]
-            offset_t = gram_t[j, j] - gram_t[i, j]
+            r_s = inverse_s[g, i, j]
+            r_t = inverse_t[g, i, j]
+            offset_s = gram_s[g, j, j] - gram_s[g, i, j]
+            offset_t = gram_t[g, j, j] - gram_t[g, i, j]
             loss = zero
             edge = zero
             radius = zero
             for k in range(rows):
-                radii = r_s * inverse_s[j, k]
-                cosine = (gram_s[i, k] - gram_s[j, k] + offset_s) * radii
-                difference = cosine - (gram_t[i, k] - gram_t[j, k] + offset_t) * (r_t * inverse_t[j, k])
+                radii = r_s * inverse_s[g, j, k]
+                cosine = (gram_s[g, i, k] - gram_s[g, j, k] + offset_s) * radii
+                target = (gram_t[g, i, k] - gram_t[g, j, k] + offset_t) * (r_t * inverse_t[g, j, k])
+                difference = cosine - target
                 slope = min(max(difference, -one), one)
                 loss += slope * (difference - half * slope)
                 radius += slope * cosine
                 product = slope * radii
                 edge += product
-                gram_gradient[i, k] += product
+                gram_gradient[g, i, k] += product
             row_loss += loss
-            edge_sum[i, j] = edge
-            radius_sum[i, j] = radius
-        loss_rows[i] = row_loss
+            edge_sum[g, i, j] = edge
+            radius_sum[g, i, j] = radius
+        loss_rows[task] = row_loss
     return loss_rows, gram_gradient, edge_sum, radius_sum

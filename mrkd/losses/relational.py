@@ -1,6 +1,6 @@
 """Losses between the relations of two sets of embeddings, rather than between the embeddings.
 
-Axes: N relation size, D embedding.
+Axes: G groups, N relation size, D embedding.
 """
 
 import torch
@@ -9,15 +9,14 @@ from torch import Tensor
 
 from mrkd.losses.angle import rkd_angle
 from mrkd.losses.centering import sinkhorn_knopp
-from mrkd.losses.potentials import check_pair, pairwise_distance
+from mrkd.losses.potentials import check_pair, pairwise_distance, widened
 
 __all__ = ["rkd_angle", "rkd_distance", "structural"]
 
 
 def _mean_normalized_distance(embeddings: Tensor) -> Tensor:
     distance = pairwise_distance(embeddings)
-    positive = distance > 0
-    mean = distance.sum() / positive.sum().clamp(min=1)
+    mean = distance.sum(dim=(-2, -1), keepdim=True) / (distance > 0).sum(dim=(-2, -1), keepdim=True).clamp(min=1)
     # With every row equal there is no scale; dividing by one keeps value and gradient at zero.
     return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
 
@@ -29,12 +28,12 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     student's mean carries gradient, as in the authors' code.
 
     Args:
-        student: (N, D_student) embeddings, not necessarily normalised.
-        teacher: (N, D_teacher) embeddings; no gradient flows into them.
+        student: (N, D_student) or (G, N, D_student) embeddings, not necessarily normalised.
+        teacher: (N, D_teacher) or (G, N, D_teacher) embeddings; no gradient flows into them.
     Returns:
-        Scalar >= 0, dimensionless: smooth-L1 averaged over all N * N entries.
+        Scalar >= 0, dimensionless: smooth-L1 averaged over all N * N entries, and over the groups.
     Raises:
-        ValueError: not matrices, the numbers of rows differ, N < 2, or a value is not finite.
+        ValueError: wrong ranks, the numbers of rows differ, N < 2, or a value is not finite.
     Source:
         Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-7.
     """
@@ -42,11 +41,8 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     with torch.autocast(student.device.type, enabled=False):
         with torch.no_grad():
             target = _mean_normalized_distance(teacher)
-        return F.smooth_l1_loss(_mean_normalized_distance(student), target.to(_working(student)))
-
-
-def _working(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        ours = _mean_normalized_distance(student)
+        return F.smooth_l1_loss(ours, target.to(ours.dtype))
 
 
 def structural(
@@ -65,9 +61,9 @@ def structural(
     common vector of a fresh network does not hide the differences.
 
     Args:
-        student: (N, D) embeddings of one view.
-        teacher: (N, D) embeddings of another view of the same images; no gradient flows into them.
-        anchors: (N, D) what rows compare with; None lets each network compare with its own embeddings.
+        student: (N, D) or (G, N, D) embeddings of one view.
+        teacher: same shape, another view of the same images; no gradient flows into them.
+        anchors: same shape, what rows compare with; None lets each network compare with its own embeddings.
         student_temperature: divides the student's cosines.
         teacher_temperature: divides the teacher's cosines.
         keep_self: whether column i takes part in row i.
@@ -86,10 +82,10 @@ def structural(
         with torch.no_grad():
             teacher_unit = _centered_unit(teacher)
             anchor_unit = None if anchors is None else _centered_unit(anchors)
-            teacher_cosines = teacher_unit @ (teacher_unit if anchor_unit is None else anchor_unit).T
-        student_cosines = student_unit @ (student_unit if anchor_unit is None else anchor_unit).T
+            teacher_cosines = teacher_unit @ (teacher_unit if anchor_unit is None else anchor_unit).mT
+        student_cosines = student_unit @ (student_unit if anchor_unit is None else anchor_unit).mT
         if not keep_self:
-            diagonal = torch.eye(len(student), dtype=torch.bool, device=student.device)
+            diagonal = torch.eye(student.shape[-2], dtype=torch.bool, device=student.device)
             student_cosines = student_cosines.masked_fill(diagonal, -1e4)
             teacher_cosines = teacher_cosines.masked_fill(diagonal, -1e4)
         if sinkhorn_iterations:
@@ -101,5 +97,5 @@ def structural(
 
 
 def _centered_unit(embeddings: Tensor) -> Tensor:
-    embeddings = embeddings.to(_working(embeddings))
-    return F.normalize(embeddings - embeddings.mean(dim=0), dim=-1)
+    embeddings = widened(embeddings)
+    return F.normalize(embeddings - embeddings.mean(dim=-2, keepdim=True), dim=-1)

@@ -1,0 +1,1 @@
+"""Images in, views and masks out."""

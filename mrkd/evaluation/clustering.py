@@ -1,0 +1,77 @@
+"""Unsupervised classification: k-means and a clustering head, matched to the classes afterwards.
+
+Axes: n images, A augmented copies, D width, C clusters = classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterScores:
+    """Agreement of clusters with classes, in percent."""
+
+    acc: float
+    """Accuracy under the best one-to-one matching."""
+    nmi: float
+    """Normalised mutual information."""
+    ari: float
+    """Adjusted Rand index, 0 for chance."""
+
+
+def score_clusters(clusters: np.ndarray, labels: np.ndarray) -> ClusterScores:
+    """Compare assignments (n,) with labels (n,); clusters are matched to classes by the Hungarian method."""
+    size = int(max(clusters.max(), labels.max())) + 1
+    table = np.zeros((size, size), dtype=np.int64)
+    np.add.at(table, (clusters, labels), 1)
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return ClusterScores(
+        acc=100.0 * table[rows, columns].sum() / len(labels),
+        nmi=100.0 * float(normalized_mutual_info_score(labels, clusters)),
+        ari=100.0 * float(adjusted_rand_score(labels, clusters)),
+    )
+
+
+def kmeans_clusters(train: Tensor, test: Tensor, *, clusters: int, restarts: int, seed: int) -> np.ndarray:
+    """Fit k-means on L2-normalised training features (n, D); assign the test features."""
+    model = KMeans(clusters, n_init=restarts, random_state=seed).fit(F.normalize(train, dim=1).cpu().numpy())
+    return model.predict(F.normalize(test, dim=1).cpu().numpy())
+
+
+def fit_cluster_head(views: Tensor, *, clusters: int, epochs: int, seed: int) -> Tensor:
+    """Weights (D + 1, C) of a linear head whose argmax is a cluster, learnt without labels on frozen features.
+
+    Two augmented copies of an image should fall into the same cluster, and all clusters should be used.
+
+    Args:
+        views: (A, n, D) standardised features of A >= 2 augmented copies.
+        clusters: C.
+        epochs: passes over the images.
+        seed: of initial weights, pairs of copies and data order.
+    Source:
+        Van Gansbeke et al., SCAN, ECCV 2020 (arXiv:2005.12320), eq. 2, with copies in place of neighbours.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    copies, images, width = views.shape
+    weights = (0.1 * torch.randn(width + 1, clusters, generator=generator) / width**0.5).to(views.device)
+    weights.requires_grad_(True)
+    optimizer = torch.optim.Adam([weights], lr=1e-2)
+    inputs = F.pad(views, (0, 1), value=1.0)
+    for _ in range(epochs):
+        for index in torch.randperm(images, generator=generator).split(256):
+            first, second = torch.randperm(copies, generator=generator)[:2]
+            a, b = ((inputs[copy, index] @ weights).softmax(dim=-1) for copy in (first, second))
+            mean = 0.5 * (a.mean(dim=0) + b.mean(dim=0))
+            consistency = -((a * b).sum(dim=-1) + 1e-8).log().mean()
+            loss = consistency + 5.0 * (mean * (mean + 1e-8).log()).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return weights.detach()

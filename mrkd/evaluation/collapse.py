@@ -1,0 +1,60 @@
+"""Health of a representation, and the name of a collapse in words. Axes: n rows, D width, K prototypes."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Kind = Literal["healthy", "constant", "uniform", "rank"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the numbers mean."""
+
+    kind: Kind
+    sentence: str
+
+
+def rankme(features: Tensor) -> float:
+    """Effective rank of features (n, D): exp of the entropy of the normalised singular values; between 1 and D.
+
+    Source:
+        Garrido et al., RankMe, ICML 2023 (arXiv:2210.02885), eq. 1. Features are centred first: the common vector of a
+        ViT would otherwise count as the only direction.
+    """
+    centered = features.float() - features.float().mean(dim=0)
+    values = torch.linalg.svdvals(centered)
+    probs = values / values.sum().clamp(min=1e-12) + 1e-7
+    return math.exp(-(probs * probs.log()).sum().item())
+
+
+def feature_std(features: Tensor) -> float:
+    """Mean over channels of the std of L2-normalised features (n, D): 0 for a constant, at most 1 / sqrt(D)."""
+    return F.normalize(features.float(), dim=1).std(dim=0).mean().item()
+
+
+def diagnose(*, feature_std: float, rank: float, width: int, teacher_entropy: float | None,
+             prototypes: int) -> Verdict:
+    """Name a collapse.
+
+    Args:
+        feature_std: see `feature_std`.
+        rank: RankMe of the features.
+        width: D.
+        teacher_entropy: mean entropy of the teacher's targets, nats; None without prototypes.
+        prototypes: K.
+    """
+    if feature_std < 1e-4 / math.sqrt(width):
+        return Verdict(kind="constant", sentence="collapse (constant): every image gets the same features; the loss "
+                       "falls because there is nothing left to tell apart")
+    if teacher_entropy is not None and teacher_entropy > 0.98 * math.log(prototypes):
+        return Verdict(kind="uniform", sentence="collapse (uniform): the teacher spreads every image evenly over all "
+                       "prototypes, so its targets say nothing")
+    if rank < max(2.0, 0.04 * width):
+        return Verdict(kind="rank", sentence=f"collapse (rank): features use about {rank:.0f} of {width} directions; "
+                       "images differ along too few properties")
+    return Verdict(kind="healthy", sentence=f"healthy: features use about {rank:.0f} of {width} directions")

@@ -1,0 +1,40 @@
+"""Weighted nearest neighbours. Axes: n bank images, q queries, D width, C classes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def knn_class_scores(bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int, temperature: float,
+                     classes: int) -> Tensor:
+    """Votes (q, C): each of the k nearest bank features by cosine adds exp(cosine / temperature) to its class.
+
+    Args:
+        bank: (n, D).
+        bank_labels: (n,) int64 in [0, C).
+        queries: (q, D).
+        k: neighbours, at most n.
+        temperature: dimensionless.
+        classes: C.
+    Raises:
+        ValueError: k is larger than the bank.
+    Source:
+        Wu et al., CVPR 2018 (arXiv:1805.01978), section 3.4.
+    """
+    if k > len(bank):
+        raise ValueError(f"k must be at most the {len(bank)} bank images, got {k}")
+    bank = F.normalize(bank, dim=1)
+    scores = []
+    for part in F.normalize(queries, dim=1).split(1024):
+        cosine, index = (part @ bank.T).topk(k, dim=1)
+        # Subtracting the largest keeps exp in range and changes no ranking.
+        weight = ((cosine - cosine[:, :1]) / temperature).exp()
+        votes = torch.zeros(len(part), classes, device=bank.device)
+        scores.append(votes.scatter_add_(1, bank_labels[index], weight))
+    return torch.cat(scores)
+
+
+def accuracy(scores: Tensor, labels: Tensor, top: int = 1) -> float:
+    """Percent of rows of scores (q, C) whose label is among the `top` highest."""
+    top = min(top, scores.shape[1])
+    return 100.0 * (scores.topk(top, dim=1).indices == labels[:, None]).any(dim=1).float().mean().item()

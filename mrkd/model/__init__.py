@@ -1,0 +1,1 @@
+"""The Vision Transformer, the head, and the student-teacher pair."""

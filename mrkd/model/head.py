@@ -1,0 +1,47 @@
+"""iBOT's projection head. Axes: R rows (tokens), D width, E bottleneck, K prototypes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mrkd.config import HeadConfig
+
+
+class Head(nn.Module):
+    """MLP to a bottleneck, L2 normalisation, cosines with unit prototypes.
+
+    A fresh ViT gives every image nearly the same token. Through an MLP without normalisation all cosines are then
+    equal and the cross-entropy starts on a plateau; BatchNorm subtracts the common part and leaves the differences.
+
+    Source:
+        Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), appendix C; BatchNorm as in BYOL and MoCo v3.
+    """
+
+    def __init__(self, width: int, config: HeadConfig) -> None:
+        super().__init__()
+        sizes = [width] + [config.hidden] * (config.layers - 1) + [config.bottleneck]
+        layers: list[nn.Module] = []
+        for index in range(config.layers):
+            last = index == config.layers - 1
+            batch_norm = config.norm == "batch"
+            layers.append(nn.Linear(sizes[index], sizes[index + 1], bias=not batch_norm))
+            if batch_norm:
+                # The last one has no scale or shift: the bottleneck itself must not drift to a common vector.
+                layers.append(nn.BatchNorm1d(sizes[index + 1], affine=not last))
+            if not last:
+                layers.append(nn.ReLU() if batch_norm else nn.GELU())
+        self.mlp = nn.Sequential(*layers)
+        self.prototypes = nn.Parameter(torch.empty(config.prototypes, config.bottleneck))
+        # Only directions matter, but AdamW's steps are absolute: against short vectors they would turn every prototype by
+        # tens of degrees a step, all towards one direction, and leave uniform outputs.
+        nn.init.normal_(self.prototypes)
+        for module in self.mlp:
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02 if config.norm == "none" else module.in_features**-0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Bottleneck (R, E), not normalised, and cosines (R, K) for tokens (R, D)."""
+        bottleneck = self.mlp(tokens)
+        return bottleneck, F.linear(F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1))

@@ -1,0 +1,54 @@
+"""Progress of long work: a live bar on a terminal, a plain line every few seconds elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 5.0
+
+
+class Bar:
+    """Use as a context manager; call `advance` once per step."""
+
+    def __init__(self, title: str, steps: int) -> None:
+        self.title, self.steps, self.step = title, steps, 0
+        self.started = self.last_line = time.monotonic()
+        console = Console()
+        self.live: Progress | None = None
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                       TimeRemainingColumn(), TextColumn("{task.fields[status]}"))
+            self.live = Progress(*columns, console=console)
+            self.task = self.live.add_task(title, total=steps, status="")
+
+    def __enter__(self) -> Self:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def advance(self, status: str) -> None:
+        """One step done; `status` holds the few numbers that tell whether it is going well."""
+        self.step += 1
+        if self.live is not None:
+            self.live.update(self.task, advance=1, status=status)
+            return
+        now = time.monotonic()
+        if now - self.last_line >= LINE_SECONDS or self.step == self.steps:
+            self.last_line = now
+            left = (now - self.started) / self.step * (self.steps - self.step)
+            print(f"{self.title} {self.step}/{self.steps} · {left:.0f} s left · {status}", flush=True)
+
+    def say(self, message: str) -> None:
+        """A line above the bar."""
+        if self.live is not None:
+            self.live.console.print(message)
+        else:
+            print(message, flush=True)
