@@ -1,4 +1,4 @@
-"""Every setting and every default, as frozen dataclasses; how recipes, files and dotted overrides are laid over them."""
+"""Every setting and every default, as frozen dataclasses; how recipes, files and overrides are laid over them."""
 
 from __future__ import annotations
 
@@ -336,8 +336,9 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _require(self.k >= 1, f"evaluation.k must be at least 1, got {self.k}")
-        _require(0 < self.heldout_fraction < 1, f"evaluation.heldout_fraction must be in (0, 1), got "
-                 f"{self.heldout_fraction}")
+        _require(
+            0 < self.heldout_fraction < 1, f"evaluation.heldout_fraction must be in (0, 1), got {self.heldout_fraction}"
+        )
         _require(len(self.linear_epochs) > 0, "evaluation.linear_epochs must name at least one length, got none")
 
 

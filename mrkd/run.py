@@ -1,11 +1,11 @@
-"""The run directory: resolved config, metrics, weights, results. Every file is replaced atomically; one writer at a time.
+"""The run directory: config, metrics, weights, results. Every file is replaced atomically; one writer at a time.
 
-    config.yaml          the resolved settings
-    metrics.jsonl        one JSON object per logged step
-    summary.json         seconds, memory, versions, last health verdict; its presence means the training finished
-    backbone.safetensors the teacher's backbone, in timm's own names
-    checkpoints/last.pt  student, teacher, optimizer and centres after the last epoch
-    evaluation.json, attention.png, attention.npz   added by the other verbs
+config.yaml          the resolved settings
+metrics.jsonl        one JSON object per logged step
+summary.json         seconds, memory, versions, last health verdict; its presence means the training finished
+backbone.safetensors the teacher's backbone, in timm's own names
+checkpoints/last.pt  student, teacher, optimizer and centres after the last epoch
+evaluation.json, attention.png, attention.npz   added by the other verbs
 """
 
 import fcntl

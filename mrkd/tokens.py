@@ -1,6 +1,6 @@
 """What one training step hands from the networks to the losses.
 
-Axes: V views, B images, N patches, M patch tokens given to the head, D backbone width, E bottleneck width, K prototypes.
+Axes: V views, B images, N patches, M patch tokens through the head, D backbone width, E bottleneck, K prototypes.
 """
 
 from dataclasses import dataclass

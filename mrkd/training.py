@@ -72,13 +72,18 @@ def pretrain(config: Config, out: str | Path) -> Path:
         for epoch in range(config.train.epochs if terms else 0):
             for index in epoch_batches(len(train), config.train.batch, seed=config.train.seed, epoch=epoch):
                 progress = step / steps
-                rate = warmup_cosine(step, steps, max(1, round(config.optim.warmup * steps)), peak_rate,
-                                     config.optim.final_learning_rate)
+                rate = warmup_cosine(
+                    step, steps, max(1, round(config.optim.warmup * steps)), peak_rate, config.optim.final_learning_rate
+                )
                 decay = cosine(step, steps, config.optim.weight_decay, config.optim.final_weight_decay)
                 set_schedule(optimizer, rate, decay)
-                temperature = linear_ramp(step, steps, config.distillation.teacher_temperature_warmup,
-                                          config.distillation.teacher_temperature_start,
-                                          config.distillation.teacher_temperature)
+                temperature = linear_ramp(
+                    step,
+                    steps,
+                    config.distillation.teacher_temperature_warmup,
+                    config.distillation.teacher_temperature_start,
+                    config.distillation.teacher_temperature,
+                )
 
                 views, local = view_maker(train.images[index.to(fabric.device)])
                 patch_mask = draw_masks((views.shape[0], len(index)), pair.grid, config.mask, mask_generator)
@@ -100,16 +105,29 @@ def pretrain(config: Config, out: str | Path) -> Path:
                 if step % config.train.log_steps == 0 or step % monitor_every == 0 or step == steps:
                     _require_finite(losses.by_term, step)
                     health = step_health(outputs, config.distillation, temperature)
-                    verdict = diagnose(feature_std=features["feature_std"], rank=features["rankme"],
-                                       width=pair.network.backbone.vit.embed_dim,
-                                       teacher_entropy=health.get("teacher_entropy"),
-                                       prototypes=config.head.prototypes)
+                    verdict = diagnose(
+                        feature_std=features["feature_std"],
+                        rank=features["rankme"],
+                        width=pair.network.backbone.vit.embed_dim,
+                        teacher_entropy=health.get("teacher_entropy"),
+                        prototypes=config.head.prototypes,
+                    )
                     seconds = time.monotonic() - started
                     fresh = features if step % monitor_every == 0 or step == steps else {}
-                    run.log({"step": step, "epoch": step / steps_each, "loss": losses.total.item(),
-                             "terms": {name: value.item() for name, value in losses.by_term.items()}, **health,
-                             **fresh, "learning_rate": rate, "seconds": seconds, "verdict": verdict.kind,
-                             "images_per_second": step * config.train.batch / seconds})
+                    run.log(
+                        {
+                            "step": step,
+                            "epoch": step / steps_each,
+                            "loss": losses.total.item(),
+                            "terms": {name: value.item() for name, value in losses.by_term.items()},
+                            **health,
+                            **fresh,
+                            "learning_rate": rate,
+                            "seconds": seconds,
+                            "verdict": verdict.kind,
+                            "images_per_second": step * config.train.batch / seconds,
+                        }
+                    )
                     if config.train.on_collapse == "stop" and verdict.kind != "healthy" and progress > 0.5:
                         raise UserError(f"stopped at step {step}: {verdict.sentence}")
                     status = _status(losses.total.item(), features, verdict)
@@ -147,8 +165,14 @@ class FeatureMonitor:
         result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
         if self.bank.labels is not None and self.queries.labels is not None:
             settings = self.config.evaluation
-            votes = knn_class_scores(bank, self.bank.labels, queries, k=min(settings.k, len(bank)),
-                                     temperature=settings.knn_temperature, classes=len(self.bank.class_names))
+            votes = knn_class_scores(
+                bank,
+                self.bank.labels,
+                queries,
+                k=min(settings.k, len(bank)),
+                temperature=settings.knn_temperature,
+                classes=len(self.bank.class_names),
+            )
             result["knn"] = accuracy(votes, self.queries.labels)
         return result
 
@@ -164,23 +188,45 @@ def _status(loss: float, features: dict[str, float], verdict: Verdict) -> str:
     return f"loss {loss:.4f}{knn} · {verdict.sentence}"
 
 
-def _finish(run: Run, config: Config, fabric: Fabric, pair: TeacherStudent, objective: Objective,
-            optimizer: Any, seconds: float, steps: int, verdict: Verdict) -> None:
-    state = {"step": steps, "student": pair.network.state_dict(), "teacher": pair.teacher.state_dict(),
-             "objective": objective.state_dict(), "optimizer": optimizer.state_dict()}
+def _finish(
+    run: Run,
+    config: Config,
+    fabric: Fabric,
+    pair: TeacherStudent,
+    objective: Objective,
+    optimizer: Any,
+    seconds: float,
+    steps: int,
+    verdict: Verdict,
+) -> None:
+    state = {
+        "step": steps,
+        "student": pair.network.state_dict(),
+        "teacher": pair.teacher.state_dict(),
+        "objective": objective.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
     write_atomically(run.path / "checkpoints" / "last.pt", lambda temporary: torch.save(state, temporary))
     save_backbone(pair.teacher.backbone.vit, run.path / BACKBONE, {"method": config.objective.method})
     cuda = fabric.device.type == "cuda"
     # ru_maxrss counts KiB on Linux and bytes on macOS.
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    write_json(run.path / SUMMARY, {
-        "method": config.objective.method, "seed": config.train.seed, "data": config.data.source, "steps": steps,
-        "seconds": seconds,
-        "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else resident,
-        "memory_kind": "device allocations" if cuda else "process",
-        "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-        "parameters": sum(parameter.numel() for parameter in pair.network.backbone.vit.parameters()),
-        "verdict": {"kind": verdict.kind, "sentence": verdict.sentence},
-        "versions": {"mrkd": mrkd.__version__, "torch": torch.__version__, "python": platform.python_version()},
-    })
+    write_json(
+        run.path / SUMMARY,
+        {
+            "method": config.objective.method,
+            "seed": config.train.seed,
+            "data": config.data.source,
+            "steps": steps,
+            "seconds": seconds,
+            "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else resident,
+            "memory_kind": "device allocations" if cuda else "process",
+            "device": torch.cuda.get_device_name()
+            if cuda
+            else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+            "parameters": sum(parameter.numel() for parameter in pair.network.backbone.vit.parameters()),
+            "verdict": {"kind": verdict.kind, "sentence": verdict.sentence},
+            "versions": {"mrkd": mrkd.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        },
+    )
     run.close()

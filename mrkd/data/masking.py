@@ -6,9 +6,7 @@ from torch import Tensor
 from mrkd.config import MaskConfig
 
 
-def draw_masks(
-    shape: tuple[int, int], grid: tuple[int, int], config: MaskConfig, generator: torch.Generator
-) -> Tensor:
+def draw_masks(shape: tuple[int, int], grid: tuple[int, int], config: MaskConfig, generator: torch.Generator) -> Tensor:
     """One mask per image and view, each with a ratio of its own.
 
     Args:

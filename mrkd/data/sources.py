@@ -135,8 +135,9 @@ def _from_path(config: DataConfig) -> Splits:
     for split, (names, columns, labels, class_names) in rows.items():
         parts[split] = _decode(columns, names, labels, class_names, config, broken)
     if not parts or all(len(part) == 0 for part in parts.values()):
-        raise UserError(f"no readable images found in {path}: expected parquet, or files ending in "
-                        f"{' '.join(IMAGE_SUFFIXES)}")
+        raise UserError(
+            f"no readable images found in {path}: expected parquet, or files ending in {' '.join(IMAGE_SUFFIXES)}"
+        )
     train, test = parts.get("train"), parts.get("test")
     if train is None or test is None:
         only = train if train is not None else test
@@ -171,8 +172,14 @@ def _parquet_rows(files: list[Path], config: DataConfig) -> dict[str, Rows]:
             reason = " ".join(str(error.__cause__ or error).split())
             raise UserError(f"cannot read {', '.join(paths)} as parquet: {reason}") from None
         image = _column(table.column_names, config.image_column, ("img", "image"), "image", paths)
-        label = _column(table.column_names, config.label_column, ("label", "labels", "fine_label"), "label", paths,
-                        required=config.label_column is not None)
+        label = _column(
+            table.column_names,
+            config.label_column,
+            ("label", "labels", "fine_label"),
+            "label",
+            paths,
+            required=config.label_column is not None,
+        )
         labels, class_names = None, ()
         if label is not None:
             labels = [int(value) for value in table[label]]
@@ -185,15 +192,18 @@ def _parquet_rows(files: list[Path], config: DataConfig) -> dict[str, Rows]:
     return rows
 
 
-def _column(columns: list[str], asked: str | None, usual: tuple[str, ...], kind: str, paths: list[str],
-            required: bool = True) -> str | None:
+def _column(
+    columns: list[str], asked: str | None, usual: tuple[str, ...], kind: str, paths: list[str], required: bool = True
+) -> str | None:
     wanted = usual if asked is None else (asked,)
     for name in wanted:
         if name in columns:
             return name
     if required:
-        raise UserError(f"{paths[0]} has no {kind} column {' or '.join(map(repr, wanted))}; its columns are "
-                        f"{', '.join(columns)}: set data.{kind}_column")
+        raise UserError(
+            f"{paths[0]} has no {kind} column {' or '.join(map(repr, wanted))}; its columns are "
+            f"{', '.join(columns)}: set data.{kind}_column"
+        )
     return None
 
 
@@ -203,8 +213,11 @@ def _folder_rows(path: Path) -> dict[str, Rows]:
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    roots = {_split_of(child.name): child for child in sorted(path.iterdir())
-             if child.is_dir() and child.name.lower() in ("train", "test", "val", "valid", "validation")}
+    roots = {
+        _split_of(child.name): child
+        for child in sorted(path.iterdir())
+        if child.is_dir() and child.name.lower() in ("train", "test", "val", "valid", "validation")
+    }
     rows: dict[str, Rows] = {}
     for split, root in (roots or {"train": path}).items():
         files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
@@ -215,8 +228,9 @@ def _folder_rows(path: Path) -> dict[str, Rows]:
         labelled = len(class_folders) > 1 and not flat
         try:
             # Paths only: the reader must survive broken files, so decoding stays with us.
-            table = load_dataset("imagefolder", data_files={"all": [str(file) for file in files]}, split="all",
-                                 drop_labels=True)
+            table = load_dataset(
+                "imagefolder", data_files={"all": [str(file) for file in files]}, split="all", drop_labels=True
+            )
         except (DatasetGenerationError, ValueError, OSError) as error:
             raise UserError(f"cannot read the images in {root}: {' '.join(str(error).split())}") from None
         from datasets import Image
@@ -229,12 +243,20 @@ def _folder_rows(path: Path) -> dict[str, Rows]:
     return rows
 
 
-def _decode(cells: Iterable[Any], names: list[str], labels: list[int] | None, class_names: tuple[str, ...],
-            config: DataConfig, broken: list[str]) -> ImageSet:
+def _decode(
+    cells: Iterable[Any],
+    names: list[str],
+    labels: list[int] | None,
+    class_names: tuple[str, ...],
+    config: DataConfig,
+    broken: list[str],
+) -> ImageSet:
     gib = len(names) * 3 * config.size**2 / 2**30
     if gib > config.max_resident_gib:
-        raise UserError(f"{len(names)} images of {config.size} px need {gib:.1f} GiB, more than "
-                        f"data.max_resident_gib = {config.max_resident_gib}: raise it or set data.train_images")
+        raise UserError(
+            f"{len(names)} images of {config.size} px need {gib:.1f} GiB, more than "
+            f"data.max_resident_gib = {config.max_resident_gib}: raise it or set data.train_images"
+        )
     pixels = np.empty((len(names), config.size, config.size, 3), dtype=np.uint8)
     kept: list[int] = []
     for row, cell in enumerate(cells):
@@ -246,8 +268,10 @@ def _decode(cells: Iterable[Any], names: list[str], labels: list[int] | None, cl
             kept.append(row)
     bad = len(names) - len(kept)
     if bad > config.max_broken_fraction * len(names):
-        raise UserError(f"{bad} of {len(names)} images cannot be read (first: {broken[-bad]}), more than "
-                        f"data.max_broken_fraction = {config.max_broken_fraction} allows")
+        raise UserError(
+            f"{bad} of {len(names)} images cannot be read (first: {broken[-bad]}), more than "
+            f"data.max_broken_fraction = {config.max_broken_fraction} allows"
+        )
     images = torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2).contiguous()
     chosen = None if labels is None else torch.tensor([labels[row] for row in kept], dtype=torch.int64)
     return ImageSet(images=images, labels=chosen, class_names=class_names)

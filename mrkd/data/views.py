@@ -56,8 +56,9 @@ def _pipeline(config: ViewsConfig, size: int, scale: tuple[float, float]) -> nn.
     if config.flip:
         steps.append(augment.RandomHorizontalFlip(p=config.flip))
     if config.jitter and any((config.brightness, config.contrast, config.saturation, config.hue)):
-        steps.append(augment.ColorJiggle(config.brightness, config.contrast, config.saturation, config.hue,
-                                         p=config.jitter))
+        steps.append(
+            augment.ColorJiggle(config.brightness, config.contrast, config.saturation, config.hue, p=config.jitter)
+        )
     if config.grey:
         steps.append(augment.RandomGrayscale(p=config.grey))
     return augment.AugmentationSequential(*steps, data_keys=["input"])

@@ -37,8 +37,7 @@ def feature_std(features: Tensor) -> float:
     return F.normalize(features.float(), dim=1).std(dim=0).mean().item()
 
 
-def diagnose(*, feature_std: float, rank: float, width: int, teacher_entropy: float | None,
-             prototypes: int) -> Verdict:
+def diagnose(*, feature_std: float, rank: float, width: int, teacher_entropy: float | None, prototypes: int) -> Verdict:
     """Name a collapse.
 
     Args:
@@ -49,12 +48,21 @@ def diagnose(*, feature_std: float, rank: float, width: int, teacher_entropy: fl
         prototypes: K.
     """
     if feature_std < 1e-4 / math.sqrt(width):
-        return Verdict(kind="constant", sentence="collapse (constant): every image gets the same features; the loss "
-                       "falls because there is nothing left to tell apart")
+        return Verdict(
+            kind="constant",
+            sentence="collapse (constant): every image gets the same features; the loss "
+            "falls because there is nothing left to tell apart",
+        )
     if teacher_entropy is not None and teacher_entropy > 0.98 * math.log(prototypes):
-        return Verdict(kind="uniform", sentence="collapse (uniform): the teacher spreads every image evenly over all "
-                       "prototypes, so its targets say nothing")
+        return Verdict(
+            kind="uniform",
+            sentence="collapse (uniform): the teacher spreads every image evenly over all "
+            "prototypes, so its targets say nothing",
+        )
     if rank < max(2.0, 0.04 * width):
-        return Verdict(kind="rank", sentence=f"collapse (rank): features use about {rank:.0f} of {width} directions; "
-                       "images differ along too few properties")
+        return Verdict(
+            kind="rank",
+            sentence=f"collapse (rank): features use about {rank:.0f} of {width} directions; "
+            "images differ along too few properties",
+        )
     return Verdict(kind="healthy", sentence=f"healthy: features use about {rank:.0f} of {width} directions")

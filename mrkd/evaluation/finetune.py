@@ -14,8 +14,17 @@ from mrkd.data.views import ViewMaker, normalize
 from mrkd.optim import make_optimizer, set_schedule, warmup_cosine
 
 
-def finetune(vit: VisionTransformer, train: ImageSet, *, classes: int, learning_rate: float, epochs: int, batch: int,
-             views: ViewsConfig, seed: int) -> nn.Module:
+def finetune(
+    vit: VisionTransformer,
+    train: ImageSet,
+    *,
+    classes: int,
+    learning_rate: float,
+    epochs: int,
+    batch: int,
+    views: ViewsConfig,
+    seed: int,
+) -> nn.Module:
     """A copy of the backbone with a linear classifier, trained on labels with the run's own random crops.
 
     AdamW, weight decay 0.05, 10 % warm-up, cosine to zero; `learning_rate` is used as it is, not scaled.
@@ -32,8 +41,8 @@ def finetune(vit: VisionTransformer, train: ImageSet, *, classes: int, learning_
     steps = epochs * (len(train) // batch)
     step = 0
     for epoch in range(epochs):
-        for index in epoch_batches(len(train), batch, seed=seed, epoch=epoch):
-            index = index.to(device)
+        for order in epoch_batches(len(train), batch, seed=seed, epoch=epoch):
+            index = order.to(device)
             set_schedule(optimizer, warmup_cosine(step, steps, max(1, steps // 10), learning_rate, 0.0), 0.05)
             images = maker(train.images[index], views=1)[0][0]
             loss = F.cross_entropy(model(images), labels[index])

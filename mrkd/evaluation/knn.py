@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def knn_class_scores(bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int, temperature: float,
-                     classes: int) -> Tensor:
+def knn_class_scores(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int, temperature: float, classes: int
+) -> Tensor:
     """Votes (q, C): each of the k nearest bank features by cosine adds exp(cosine / temperature) to its class.
 
     Args:

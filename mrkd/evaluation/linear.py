@@ -7,8 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def fit_probes(features: Tensor, labels: Tensor, *, classes: int, learning_rates: tuple[float, ...], epochs: int,
-               batch: int, seed: int) -> Tensor:
+def fit_probes(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    classes: int,
+    learning_rates: tuple[float, ...],
+    epochs: int,
+    batch: int,
+    seed: int,
+) -> Tensor:
     """Weights (L, D + 1, C) of one linear classifier per learning rate; SGD, momentum 0.9, cosine to zero.
 
     Args:

@@ -41,8 +41,13 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
     vit = load_backbone(run).to(device)
     started = time.monotonic()
     results = measure(vit, splits.train.to(device), test.to(device), config)
-    results["data"] = {"name": splits.name, "train_images": len(splits.train), "test_images": len(test),
-                       "scored_on": config.data.holdout, "broken": len(splits.broken)}
+    results["data"] = {
+        "name": splits.name,
+        "train_images": len(splits.train),
+        "test_images": len(test),
+        "scored_on": config.data.holdout,
+        "broken": len(splits.broken),
+    }
     results["seconds"] = time.monotonic() - started
     write_json(run.path / EVALUATION, results)
     return results
@@ -55,8 +60,11 @@ def measure(vit: VisionTransformer, train: ImageSet, test: ImageSet, config: Con
     results: dict[str, Any] = {
         "knn": _knn(train_features, test_features, train, test, settings),
         "linear": _linear(train_features, test_features, train, test, settings),
-        "health": {"rankme": rankme(test_features), "feature_std": feature_std(test_features),
-                   "width": test_features.shape[1]},
+        "health": {
+            "rankme": rankme(test_features),
+            "feature_std": feature_std(test_features),
+            "width": test_features.shape[1],
+        },
     }
     results["kmeans"] = _kmeans(train_features, test_features, train, test, settings)
     if settings.cluster_head_epochs:
@@ -70,21 +78,33 @@ def _classes(train: ImageSet) -> int:
     return len(train.class_names)
 
 
-def _knn(train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet,
-         settings: EvaluationConfig) -> dict[str, Any]:
+def _knn(
+    train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet, settings: EvaluationConfig
+) -> dict[str, Any]:
     labels, truth = train.require_labels("k-NN"), test.require_labels("k-NN")
 
     def scores(k: int) -> Tensor:
-        return knn_class_scores(train_features, labels, test_features, k=min(k, len(train)),
-                                temperature=settings.knn_temperature, classes=_classes(train))
+        return knn_class_scores(
+            train_features,
+            labels,
+            test_features,
+            k=min(k, len(train)),
+            temperature=settings.knn_temperature,
+            classes=_classes(train),
+        )
 
     votes = scores(settings.k)
-    return {"acc1": accuracy(votes, truth), "acc5": accuracy(votes, truth, 5), "acc1_k1": accuracy(scores(1), truth),
-            "protocol": {"k": settings.k, "temperature": settings.knn_temperature, "distance": "cosine"}}
+    return {
+        "acc1": accuracy(votes, truth),
+        "acc5": accuracy(votes, truth, 5),
+        "acc1_k1": accuracy(scores(1), truth),
+        "protocol": {"k": settings.k, "temperature": settings.knn_temperature, "distance": "cosine"},
+    }
 
 
-def _linear(train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet,
-            settings: EvaluationConfig) -> dict[str, Any]:
+def _linear(
+    train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet, settings: EvaluationConfig
+) -> dict[str, Any]:
     labels, truth = train.require_labels("the linear probe"), test.require_labels("the linear probe")
     fit_index, choose_index = _choice_split(train, settings)
     inputs, queries = (linear.standardize(part, train_features) for part in (train_features, test_features))
@@ -98,9 +118,15 @@ def _linear(train_features: Tensor, test_features: Tensor, train: ImageSet, test
         final = linear.fit_probes(inputs, labels, learning_rates=(rate,), epochs=epochs, **common)
         scores = linear.predict(queries, final)[0]
         results[f"{epochs}_epochs"] = {
-            "acc1": accuracy(scores, truth), "acc5": accuracy(scores, truth, 5),
-            "protocol": {"learning_rate": rate, "chosen_on": f"{len(choose_index)} held-out training images",
-                         "candidates": list(rates), "batch": settings.linear_batch, "seed": settings.seed},
+            "acc1": accuracy(scores, truth),
+            "acc5": accuracy(scores, truth, 5),
+            "protocol": {
+                "learning_rate": rate,
+                "chosen_on": f"{len(choose_index)} held-out training images",
+                "candidates": list(rates),
+                "batch": settings.linear_batch,
+                "seed": settings.seed,
+            },
         }
     return results
 
@@ -112,18 +138,33 @@ def _choice_split(train: ImageSet, settings: EvaluationConfig) -> tuple[Tensor, 
     return fit.images, choose.images
 
 
-def _kmeans(train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet,
-            settings: EvaluationConfig) -> dict[str, Any]:
-    clusters = clustering.kmeans_clusters(train_features, test_features, clusters=_classes(train),
-                                          restarts=settings.cluster_restarts, seed=settings.seed)
+def _kmeans(
+    train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet, settings: EvaluationConfig
+) -> dict[str, Any]:
+    clusters = clustering.kmeans_clusters(
+        train_features, test_features, clusters=_classes(train), restarts=settings.cluster_restarts, seed=settings.seed
+    )
     truth = test.require_labels("clustering").cpu().numpy()
-    return {**dataclasses.asdict(clustering.score_clusters(clusters, truth)),
-            "protocol": {"clusters": _classes(train), "restarts": settings.cluster_restarts, "seed": settings.seed,
-                         "features": "L2-normalised class token", "matching": "Hungarian"}}
+    return {
+        **dataclasses.asdict(clustering.score_clusters(clusters, truth)),
+        "protocol": {
+            "clusters": _classes(train),
+            "restarts": settings.cluster_restarts,
+            "seed": settings.seed,
+            "features": "L2-normalised class token",
+            "matching": "Hungarian",
+        },
+    }
 
 
-def _cluster_head(vit: VisionTransformer, train: ImageSet, test: ImageSet, test_features: Tensor,
-                  train_features: Tensor, config: Config) -> dict[str, Any]:
+def _cluster_head(
+    vit: VisionTransformer,
+    train: ImageSet,
+    test: ImageSet,
+    test_features: Tensor,
+    train_features: Tensor,
+    config: Config,
+) -> dict[str, Any]:
     settings = config.evaluation
     torch.manual_seed(settings.seed)
     maker = ViewMaker(config.views, config.data.size)
@@ -131,20 +172,33 @@ def _cluster_head(vit: VisionTransformer, train: ImageSet, test: ImageSet, test_
     for _ in range(4):
         parts = [vit.forward_features(maker(part, views=1)[0][0])[:, 0].detach() for part in train.images.split(512)]
         copies.append(linear.standardize(torch.cat(parts).float(), train_features))
-    weights = clustering.fit_cluster_head(torch.stack(copies), clusters=_classes(train),
-                                          epochs=settings.cluster_head_epochs, seed=settings.seed)
+    weights = clustering.fit_cluster_head(
+        torch.stack(copies), clusters=_classes(train), epochs=settings.cluster_head_epochs, seed=settings.seed
+    )
     scores = linear.predict(linear.standardize(test_features, train_features), weights)
     truth = test.require_labels("clustering").cpu().numpy()
-    return {**dataclasses.asdict(clustering.score_clusters(scores.argmax(dim=1).cpu().numpy(), truth)),
-            "protocol": {"clusters": _classes(train), "epochs": settings.cluster_head_epochs, "augmented_copies": 4,
-                         "seed": settings.seed, "matching": "Hungarian"}}
+    return {
+        **dataclasses.asdict(clustering.score_clusters(scores.argmax(dim=1).cpu().numpy(), truth)),
+        "protocol": {
+            "clusters": _classes(train),
+            "epochs": settings.cluster_head_epochs,
+            "augmented_copies": 4,
+            "seed": settings.seed,
+            "matching": "Hungarian",
+        },
+    }
 
 
 def _finetune(vit: VisionTransformer, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     rates = settings.finetune_learning_rates
-    common = {"classes": _classes(train), "epochs": settings.finetune_epochs, "batch": settings.finetune_batch,
-              "views": config.views, "seed": settings.seed}
+    common = {
+        "classes": _classes(train),
+        "epochs": settings.finetune_epochs,
+        "batch": settings.finetune_batch,
+        "views": config.views,
+        "seed": settings.seed,
+    }
     rate, chosen_on = rates[0], "fixed"
     if len(rates) > 1:
         fit_index, choose_index = _choice_split(train, settings)
@@ -158,7 +212,16 @@ def _finetune(vit: VisionTransformer, train: ImageSet, test: ImageSet, config: C
         rate = max(rates, key=held_out_accuracy)
     model = finetune.finetune(vit, train, learning_rate=rate, **common)
     scores, truth = finetune.predict(model, test.images), test.require_labels("fine-tuning")
-    return {"acc1": accuracy(scores, truth), "acc5": accuracy(scores, truth, 5),
-            "protocol": {"epochs": settings.finetune_epochs, "learning_rate": rate, "chosen_on": chosen_on,
-                         "candidates": list(rates), "batch": settings.finetune_batch, "optimizer": "AdamW",
-                         "seed": settings.seed}}
+    return {
+        "acc1": accuracy(scores, truth),
+        "acc5": accuracy(scores, truth, 5),
+        "protocol": {
+            "epochs": settings.finetune_epochs,
+            "learning_rate": rate,
+            "chosen_on": chosen_on,
+            "candidates": list(rates),
+            "batch": settings.finetune_batch,
+            "optimizer": "AdamW",
+            "seed": settings.seed,
+        },
+    }

@@ -23,8 +23,9 @@ def cross_entropy(student_logits: Tensor, teacher_probs: Tensor, student_tempera
     return -(teacher_probs * F.log_softmax(student_logits / student_temperature, dim=-1)).sum(dim=-1)
 
 
-def cls_cross_entropy(student_logits: Tensor, teacher_probs: Tensor, *, student_temperature: float,
-                      skip_same_view: bool = True) -> Tensor:
+def cls_cross_entropy(
+    student_logits: Tensor, teacher_probs: Tensor, *, student_temperature: float, skip_same_view: bool = True
+) -> Tensor:
     """Mean cross-entropy over pairs of a teacher view and a different student view.
 
     Args:
@@ -40,8 +41,10 @@ def cls_cross_entropy(student_logits: Tensor, teacher_probs: Tensor, *, student_
         Zhou et al., iBOT, ICLR 2022, eq. 3 (the term on the class token).
     """
     if student_logits.shape[1:] != teacher_probs.shape[1:]:
-        raise ValueError(f"student_logits must have shape (V, B, K) with (B, K) = {tuple(teacher_probs.shape[1:])}, "
-                         f"got {tuple(student_logits.shape)}")
+        raise ValueError(
+            f"student_logits must have shape (V, B, K) with (B, K) = {tuple(teacher_probs.shape[1:])}, "
+            f"got {tuple(student_logits.shape)}"
+        )
     pairs = [
         cross_entropy(student_logits[v], teacher_probs[q], student_temperature).mean()
         for q in range(teacher_probs.shape[0])
@@ -53,8 +56,9 @@ def cls_cross_entropy(student_logits: Tensor, teacher_probs: Tensor, *, student_
     return torch.stack(pairs).mean()
 
 
-def patch_cross_entropy(student_logits: Tensor, teacher_probs: Tensor, *, view_of_patch: Tensor, views: int,
-                        student_temperature: float) -> Tensor:
+def patch_cross_entropy(
+    student_logits: Tensor, teacher_probs: Tensor, *, view_of_patch: Tensor, views: int, student_temperature: float
+) -> Tensor:
     """Cross-entropy at masked patches, averaged within each view and then over all views, masked or not.
 
     Args:
@@ -71,8 +75,9 @@ def patch_cross_entropy(student_logits: Tensor, teacher_probs: Tensor, *, view_o
         Zhou et al., iBOT, ICLR 2022, eq. 2, with the per-image mean of the authors' code.
     """
     if student_logits.shape != teacher_probs.shape:
-        raise ValueError(f"student_logits must have shape (M, K) = {tuple(teacher_probs.shape)}, "
-                         f"got {tuple(student_logits.shape)}")
+        raise ValueError(
+            f"student_logits must have shape (M, K) = {tuple(teacher_probs.shape)}, got {tuple(student_logits.shape)}"
+        )
     loss = cross_entropy(student_logits, teacher_probs, student_temperature)  # (M, K) -> (M,)
     count = torch.zeros(views, device=loss.device, dtype=loss.dtype).index_add(0, view_of_patch, torch.ones_like(loss))
     total = torch.zeros_like(count).index_add(0, view_of_patch, loss)

@@ -24,12 +24,19 @@ def step_health(step: Step, settings: DistillationConfig, teacher_temperature: f
     teacher_distance, student_distance = pairwise_distance(teacher[0]), pairwise_distance(student[-1])
     upper = torch.triu_indices(*teacher_distance.shape, offset=1, device=teacher.device).unbind()
     pair = torch.stack([teacher_distance[upper], student_distance[upper]])
-    result = {"relation_distance": pair[0].mean().item(), "relation_correlation": torch.corrcoef(pair)[0, 1].nan_to_num().item()}
+    result = {
+        "relation_distance": pair[0].mean().item(),
+        "relation_correlation": torch.corrcoef(pair)[0, 1].nan_to_num().item(),
+    }
     if step.teacher.cls_logits is not None and step.student.cls_logits is not None:
         teacher_logits, student_logits = step.teacher.cls_logits.float(), step.student.cls_logits.float()
-        targets = sinkhorn_knopp(teacher_logits, temperature=teacher_temperature, iterations=settings.sinkhorn_iterations)
+        targets = sinkhorn_knopp(
+            teacher_logits, temperature=teacher_temperature, iterations=settings.sinkhorn_iterations
+        )
         if settings.centering == "ema":
             targets = F.softmax(teacher_logits / teacher_temperature, dim=-1)
-        result["agreement"] = 100.0 * (teacher_logits[0].argmax(-1) == student_logits[-1].argmax(-1)).float().mean().item()
+        result["agreement"] = (
+            100.0 * (teacher_logits[0].argmax(-1) == student_logits[-1].argmax(-1)).float().mean().item()
+        )
         result["teacher_entropy"] = -(targets * (targets + 1e-12).log()).sum(dim=-1).mean().item()
     return result

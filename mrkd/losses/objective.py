@@ -111,7 +111,10 @@ def _ibot_patch(objective: Objective, step: Step, term: Term, teacher_temperatur
     else:
         probs = objective.patch_center(teacher, teacher_temperature)
     return patch_cross_entropy(
-        student, probs, view_of_patch=index // patches, views=views * images,
+        student,
+        probs,
+        view_of_patch=index // patches,
+        views=views * images,
         student_temperature=settings.student_temperature,
     )
 
@@ -121,10 +124,13 @@ def _sinkhorn_per_position(logits: Tensor, position: Tensor, temperature: float,
 
     Subtracting each position's mean logit removes what the position alone predicts; the balance is then joint.
     """
-    count = torch.zeros(int(position.max()) + 1, device=logits.device).index_add(0, position, torch.ones_like(position, dtype=torch.float32))
+    count = torch.zeros(int(position.max()) + 1, device=logits.device).index_add(
+        0, position, torch.ones_like(position, dtype=torch.float32)
+    )
     total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, position, logits)
-    return sinkhorn_knopp(logits - (total / count[:, None].clamp(min=1.0))[position], temperature=temperature,
-                          iterations=iterations)
+    return sinkhorn_knopp(
+        logits - (total / count[:, None].clamp(min=1.0))[position], temperature=temperature, iterations=iterations
+    )
 
 
 def _relation(function: Callable[[Tensor, Tensor], Tensor]) -> "TermFunction":
@@ -138,9 +144,13 @@ def _structural(objective: Objective, step: Step, term: Term, teacher_temperatur
     settings = objective.config.structural
     values = [
         structural(
-            student, teacher, teacher if settings.anchors == "teacher" else None,
-            student_temperature=settings.student_temperature, teacher_temperature=settings.teacher_temperature,
-            keep_self=settings.keep_self, sinkhorn_iterations=settings.sinkhorn_iterations,
+            student,
+            teacher,
+            teacher if settings.anchors == "teacher" else None,
+            student_temperature=settings.student_temperature,
+            teacher_temperature=settings.teacher_temperature,
+            keep_self=settings.keep_self,
+            sinkhorn_iterations=settings.sinkhorn_iterations,
         )
         for student, teacher in relation_pairs(step, term)
     ]

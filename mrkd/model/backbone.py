@@ -34,14 +34,27 @@ def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> Vision
     """
     name, sizes = "vit_tiny_patch16_224", {}
     if config.name is None:
-        sizes = {"patch_size": config.patch, "embed_dim": config.width, "depth": config.depth,
-                 "num_heads": config.heads}
+        sizes = {
+            "patch_size": config.patch,
+            "embed_dim": config.width,
+            "depth": config.depth,
+            "num_heads": config.heads,
+        }
         _check_patches(size, config.patch)
     else:
         name = _timm_name(config.name)
     # Dynamic sizes serve local crops and enlarged images for attention maps.
-    model = timm.create_model(name, pretrained=False, num_classes=0, img_size=size, dynamic_img_size=True,
-                              drop_path_rate=drop_path, class_token=True, global_pool="token", **sizes)
+    model = timm.create_model(
+        name,
+        pretrained=False,
+        num_classes=0,
+        img_size=size,
+        dynamic_img_size=True,
+        drop_path_rate=drop_path,
+        class_token=True,
+        global_pool="token",
+        **sizes,
+    )
     if not isinstance(model, VisionTransformer):
         raise UserError(f"model.name must be a plain timm VisionTransformer, got {type(model).__name__} for {name}")
     _check_patches(size, model.patch_embed.patch_size[0])

@@ -51,7 +51,16 @@ def export(run_path: str | Path, out: str | Path, format: str = "safetensors") -
     config = run.config()
     size, patch = config.data.size, vit.patch_embed.patch_size[0]
     with torch.no_grad():
-        save_backbone(vit, out, {"img_size": str(size), "patch_size": str(patch), "embed_dim": str(vit.embed_dim),
-                                 "depth": str(len(vit.blocks)), "num_heads": str(vit.blocks[0].attn.num_heads),
-                                 "method": config.objective.method})
+        save_backbone(
+            vit,
+            out,
+            {
+                "img_size": str(size),
+                "patch_size": str(patch),
+                "embed_dim": str(vit.embed_dim),
+                "depth": str(len(vit.blocks)),
+                "num_heads": str(vit.blocks[0].attn.num_heads),
+                "method": config.objective.method,
+            },
+        )
     return out

@@ -32,8 +32,8 @@ class Head(nn.Module):
                 layers.append(nn.ReLU() if batch_norm else nn.GELU())
         self.mlp = nn.Sequential(*layers)
         self.prototypes = nn.Parameter(torch.empty(config.prototypes, config.bottleneck))
-        # Only directions matter, but AdamW's steps are absolute: against short vectors they would turn every prototype by
-        # tens of degrees a step, all towards one direction, and leave uniform outputs.
+        # Only directions matter, but AdamW's steps are absolute: short vectors would be turned by tens of degrees a
+        # step, all towards one direction, and leave uniform outputs.
         nn.init.normal_(self.prototypes)
         for module in self.mlp:
             if isinstance(module, nn.Linear):

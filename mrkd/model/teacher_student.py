@@ -88,8 +88,9 @@ class TeacherStudent:
         if local is not None:
             output = self.student(local.flatten(0, 1), None, None)
             student_local = _view_tokens(output, local.shape[0], images)
-        return Step(student=student, teacher=teacher, student_local=student_local, patch_mask=patch_mask,
-                    patch_index=index)
+        return Step(
+            student=student, teacher=teacher, student_local=student_local, patch_mask=patch_mask, patch_index=index
+        )
 
     def _head_index(self, flat_mask: Tensor) -> Tensor:
         if self.need == "all":

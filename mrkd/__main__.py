@@ -1,0 +1,7 @@
+"""`python -m mrkd`."""
+
+import sys
+
+from mrkd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,89 @@
+import pytest
+import timm
+import torch
+
+from mrkd.config import Config, ModelConfig
+from mrkd.errors import UserError
+from mrkd.model.backbone import MaskedBackbone, create_vit
+from mrkd.model.teacher_student import TeacherStudent
+
+SMALL = ModelConfig(patch=8, width=16, depth=2, heads=2)
+
+
+def test_the_posters_network_has_sixteen_patches():
+    vit = create_vit(ModelConfig(name="vit_small_patch8"), 32)
+    assert vit.embed_dim == 384
+    assert vit.patch_embed.grid_size == (4, 4)
+
+
+def test_unmasked_tokens_are_those_of_plain_timm():
+    vit = create_vit(SMALL, 32).eval()
+    images = torch.randn(3, 3, 32, 32)
+    assert torch.allclose(MaskedBackbone(vit)(images), vit.forward_features(images), atol=1e-6)
+
+
+def test_a_masked_patch_hides_its_pixels_and_nothing_else():
+    backbone = MaskedBackbone(create_vit(SMALL, 32)).eval()
+    images = torch.randn(1, 3, 32, 32)
+    mask = torch.zeros(1, 16, dtype=torch.bool)
+    mask[0, 0] = True
+    changed = images.clone()
+    changed[..., :8, :8] = 5.0
+    assert torch.allclose(backbone(images, mask), backbone(changed, mask))
+    changed[..., 8:16, 8:16] = 5.0
+    assert not torch.allclose(backbone(images, mask), backbone(changed, mask))
+
+
+def test_the_head_runs_on_class_tokens_and_masked_patches_only():
+    pair = TeacherStudent(Config(model=SMALL), "masked")
+    mask = torch.zeros(2, 4, 16, dtype=torch.bool)
+    mask[:, :, 3] = True
+    step = pair(torch.randn(2, 4, 3, 32, 32), torch.randn(2, 4, 3, 16, 16), mask)
+    assert step.student.patch_logits.shape == (8, 1024)
+    assert step.student_local.cls_logits.shape == (2, 4, 1024)
+    assert not step.teacher.cls_logits.requires_grad
+    assert step.student.cls_logits.requires_grad
+
+
+def test_the_teacher_moves_towards_the_student_by_one_minus_the_momentum():
+    pair = TeacherStudent(Config(model=SMALL), "none")
+    name = "backbone.vit.cls_token"
+    before = pair.teacher.state_dict()[name].clone()
+    with torch.no_grad():
+        pair.network.get_parameter(name).add_(1.0)
+    pair.update_teacher(0.9)
+    assert torch.allclose(pair.teacher.state_dict()[name], before + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        (ModelConfig(name="vit_smal_patch8"), 32, "unknown timm ViT"),
+        (SMALL, 30, "multiple of the patch size 8"),
+    ],
+)
+def test_impossible_models_are_refused(model, size, message):
+    with pytest.raises(UserError, match=message):
+        create_vit(model, size)
+
+
+def test_an_exported_backbone_is_loaded_by_plain_timm(tiny_config, tmp_path):
+    import mrkd
+    from mrkd.model.export import load_backbone
+    from mrkd.run import Run
+
+    mrkd.pretrain(tiny_config, tmp_path / "run")
+    mrkd.export(tmp_path / "run", tmp_path / "backbone.safetensors")
+    plain = timm.create_model(
+        "vit_tiny_patch16_224",
+        patch_size=8,
+        img_size=32,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        num_classes=0,
+        checkpoint_path=str(tmp_path / "backbone.safetensors"),
+    ).eval()
+    images = torch.randn(2, 3, 32, 32)
+    ours = load_backbone(Run.open(tmp_path / "run"))
+    assert torch.allclose(plain(images), ours(images), atol=1e-5)
