@@ -466,7 +466,7 @@ def build(flat: Mapping[str, Any]) -> Config:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_argument("section", type=kind)
         try:
-            parsed = parser.instantiate_classes(parser.parse_object({"section": values}))
+            parsed = parser.instantiate(parser.parse_object({"section": values}))
         except Exception as error:
             refusal = _own_refusal(error)
             raise UserError(refusal or _wrong_type(parser, section.name, kind, values, error)) from None

@@ -34,7 +34,8 @@ def scaled_learning_rate(config: OptimConfig, batch: int) -> float:
 
 def make_optimizer(module: nn.Module, config: OptimConfig) -> AdamW:
     """AdamW in two groups: matrices with weight decay; biases, norms, tokens and prototypes without."""
-    decayed, exempt = [], []
+    decayed: list[nn.Parameter] = []
+    exempt: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         leaf = name.rpartition(".")[2]
         tokens = ("pos_embed", "cls_token", "mask_token", "reg_token")

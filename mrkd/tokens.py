@@ -4,8 +4,12 @@ Axes: V views, B images, N patches, M patch tokens through the head, D backbone 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+HeadNeed = Literal["none", "cls", "masked", "all"]
+"""What the terms need from the head: nothing, class tokens, also masked patches, or also every patch."""
 
 
 @dataclass(frozen=True, kw_only=True)

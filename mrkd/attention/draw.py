@@ -1,6 +1,7 @@
 """The attention figure of one run: images, every head, all heads together, and the mask they make."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def attend(run_path: str | Path, config: Config | None = None) -> Path:
     enlarged = F.interpolate(images.float(), size=(side, side), mode="bicubic", align_corners=False)
     enlarged = enlarged.round().clamp(0, 255).to(torch.uint8)
     maps = last_block_attention(load_backbone(run), enlarged)
-    arrays = {
+    arrays: dict[str, Any] = {
         "images": images.numpy(),
         "heads": maps.heads.numpy(),
         "combined": maps.combined.numpy(),
@@ -78,7 +79,8 @@ def _draw(path: Path, images: Tensor, maps: AttentionMaps, mass: float, title: s
             axes[row, column].imshow(grey, cmap="gray", interpolation="bicubic", extent=extent)
             axes[row, column].imshow(panel.numpy(), cmap="magma", alpha=0.72, interpolation="bilinear", extent=extent)
         visible = F.interpolate(keep[row][None, None].float(), size=pixels.shape[:2], mode="nearest")[0, 0, :, :, None]
-        shown = pixels * visible.numpy() + (0.18 * pixels + 200) * (1 - visible.numpy())
+        # Hidden patches turn pale blue, which stands out against dark and light backgrounds alike.
+        shown = np.where(visible.numpy() > 0, pixels, 0.25 * pixels + 0.75 * np.array([148, 184, 214]))
         axes[row, -1].imshow(shown.astype(np.uint8), interpolation="bicubic", extent=extent)
     for column, name in enumerate(titles):
         axes[0, column].set_title(name, fontsize=8)

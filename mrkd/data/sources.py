@@ -208,7 +208,7 @@ def _column(
 
 
 def _folder_rows(path: Path) -> dict[str, Rows]:
-    from datasets import load_dataset
+    from datasets import Image, load_dataset
     from datasets.exceptions import DatasetGenerationError
     from datasets.utils.logging import disable_progress_bar
 
@@ -229,12 +229,10 @@ def _folder_rows(path: Path) -> dict[str, Rows]:
         try:
             # Paths only: the reader must survive broken files, so decoding stays with us.
             table = load_dataset(
-                "imagefolder", data_files={"all": [str(file) for file in files]}, split="all", drop_labels=True
+                "imagefolder", data_files={"train": [str(file) for file in files]}, split="train", drop_labels=True
             )
         except (DatasetGenerationError, ValueError, OSError) as error:
             raise UserError(f"cannot read the images in {root}: {' '.join(str(error).split())}") from None
-        from datasets import Image
-
         cells = [cell["path"] for cell in table.cast_column("image", Image(decode=False))["image"]]
         names = [str(Path(cell).relative_to(root)) for cell in cells]
         class_names = tuple(sorted(class_folders)) if labelled else ()

@@ -108,7 +108,7 @@ def _linear(
     labels, truth = train.require_labels("the linear probe"), test.require_labels("the linear probe")
     fit_index, choose_index = _choice_split(train, settings)
     inputs, queries = (linear.standardize(part, train_features) for part in (train_features, test_features))
-    common = {"classes": _classes(train), "batch": settings.linear_batch, "seed": settings.seed}
+    common: dict[str, Any] = {"classes": _classes(train), "batch": settings.linear_batch, "seed": settings.seed}
     results: dict[str, Any] = {}
     for epochs in settings.linear_epochs:
         rates = settings.linear_learning_rates
@@ -192,7 +192,7 @@ def _cluster_head(
 def _finetune(vit: VisionTransformer, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     rates = settings.finetune_learning_rates
-    common = {
+    common: dict[str, Any] = {
         "classes": _classes(train),
         "epochs": settings.finetune_epochs,
         "batch": settings.finetune_batch,

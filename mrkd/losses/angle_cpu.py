@@ -6,17 +6,15 @@ import torch
 from numba import prange
 from torch import Tensor
 
+_MOST_THREADS = numba.get_num_threads()
+
 
 def angle_kernel(
     student_gram: Tensor, student_inverse: Tensor, teacher_gram: Tensor, teacher_inverse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Same contract as the torch reference in `mrkd.losses.angle`; all inputs (G, N, N), contiguous, on the CPU."""
-    threads = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
-    try:
-        outputs = _kernel(*(t.numpy() for t in (student_gram, student_inverse, teacher_gram, teacher_inverse)))
-    finally:
-        numba.set_num_threads(threads)
+    numba.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
+    outputs = _kernel(*(t.numpy() for t in (student_gram, student_inverse, teacher_gram, teacher_inverse)))
     loss_rows, *gradients = (torch.from_numpy(array) for array in outputs)
     scale = 1.0 / (student_gram.shape[0] * student_gram.shape[1] ** 3)
     loss = (loss_rows.double().sum() * scale).to(student_gram.dtype)

@@ -6,6 +6,8 @@ Axes: R rows (tokens), K prototypes.
 import torch
 from torch import Tensor, nn
 
+from mrkd.losses.potentials import widened
+
 
 @torch.no_grad()
 def sinkhorn_knopp(logits: Tensor, *, temperature: float, iterations: int = 3) -> Tensor:
@@ -16,11 +18,11 @@ def sinkhorn_knopp(logits: Tensor, *, temperature: float, iterations: int = 3) -
         temperature: divides the logits.
         iterations: column-and-row normalisations.
     Returns:
-        Same shape, float32; rows sum to 1.
+        Same shape, at least float32; rows sum to 1.
     Source:
         Caron et al., SwAV, NeurIPS 2020 (arXiv:2006.09882), section 3.1.
     """
-    log_probs = logits.float() / temperature
+    log_probs = widened(logits) / temperature
     for _ in range(iterations):
         # In log space, so that a low temperature neither overflows nor leaves an empty column.
         log_probs = log_probs - torch.logsumexp(log_probs, dim=-2, keepdim=True)

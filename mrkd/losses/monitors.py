@@ -22,7 +22,8 @@ def step_health(step: Step, settings: DistillationConfig, teacher_temperature: f
     """
     teacher, student = step.teacher.cls_backbone.float(), step.student.cls_backbone.float()
     teacher_distance, student_distance = pairwise_distance(teacher[0]), pairwise_distance(student[-1])
-    upper = torch.triu_indices(*teacher_distance.shape, offset=1, device=teacher.device).unbind()
+    rows = teacher_distance.shape[0]
+    upper = torch.triu_indices(rows, rows, offset=1, device=teacher.device).unbind()
     pair = torch.stack([teacher_distance[upper], student_distance[upper]])
     result = {
         "relation_distance": pair[0].mean().item(),

@@ -15,7 +15,7 @@ from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
 from mrkd.losses.regularizers import koleo
 from mrkd.losses.relational import rkd_angle, rkd_distance, structural
-from mrkd.tokens import Step, ViewTokens
+from mrkd.tokens import HeadNeed, Step, ViewTokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ def label(term: Term) -> str:
     return term.loss if term.loss.startswith("ibot") or term.loss == "koleo" else f"{term.loss}/{term.tokens}"
 
 
-def head_need(terms: tuple[Term, ...]) -> str:
+def head_need(terms: tuple[Term, ...]) -> HeadNeed:
     """What the networks' head must compute: `none`, `cls`, `masked` or `all` (see `TeacherStudent`)."""
-    need = "none"
+    need: HeadNeed = "none"
     for term in terms:
         if term.space == "backbone":
             continue

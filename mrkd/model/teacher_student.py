@@ -3,7 +3,7 @@
 Axes: V views, B images, N patches, M patch tokens through the head, D width, E bottleneck, K prototypes.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from mrkd.config import Config
 from mrkd.model.backbone import MaskedBackbone, create_vit, patch_grid
 from mrkd.model.head import Head
-from mrkd.tokens import Step, ViewTokens
-
-HeadNeed = Literal["none", "cls", "masked", "all"]
-"""What the terms need from the head: nothing, class tokens, also masked patches, or also every patch."""
+from mrkd.tokens import HeadNeed, Step, ViewTokens
 
 
 class NetworkOutput(NamedTuple):
@@ -65,8 +62,8 @@ class TeacherStudent:
         # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
-        self._teacher_parameters = list(self.teacher.parameters())
-        self._student_parameters = list(self.network.parameters())
+        self._teacher_parameters: list[Tensor] = list(self.teacher.parameters())
+        self._student_parameters: list[Tensor] = list(self.network.parameters())
 
     def __call__(self, views: Tensor, local: Tensor | None, patch_mask: Tensor) -> Step:
         """One forward of both networks.

@@ -2,16 +2,16 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mrkd.reporting.read import RunRecord
 
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#6cc5b0", "#9c6b4e", "#ff8ab7", "#97bbf5", "#9498a0")
-Reading = Callable[[dict[str, Any]], float | None]
 
 
 def loss_and_agreement(runs: Sequence[RunRecord]) -> str:
@@ -24,8 +24,8 @@ def loss_and_agreement(runs: Sequence[RunRecord]) -> str:
             first = losses[0][1] or 1.0
             left.plot([step for step, _ in losses], [value / first for _, value in losses], **_style(runs, run))
     left.set_title("loss / first logged loss")
-    _curves(middle, runs, lambda row: row.get("agreement"), "teacher–student agreement, %")
-    _curves(right, runs, lambda row: row.get("teacher_entropy"), "teacher entropy, nats")
+    _curves(middle, runs, "agreement", "teacher–student agreement, %")
+    _curves(right, runs, "teacher_entropy", "teacher entropy, nats")
     return _svg(figure, (left, middle, right), runs)
 
 
@@ -42,7 +42,7 @@ def health(runs: Sequence[RunRecord]) -> str:
         "learning rate": "learning_rate",
     }
     for axis, (title, key) in zip(axes, readings.items(), strict=True):
-        _curves(axis, runs, lambda row, key=key: row.get(key), title)
+        _curves(axis, runs, key, title)
     return _svg(figure, tuple(axes), runs)
 
 
@@ -56,9 +56,9 @@ def _style(runs: Sequence[RunRecord], run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _curves(axis: Axes, runs: Sequence[RunRecord], reading: Reading, title: str) -> None:
+def _curves(axis: Axes, runs: Sequence[RunRecord], key: str, title: str) -> None:
     for run in runs:
-        points = [(row["step"], value) for row in run.metrics if (value := reading(row)) is not None]
+        points = [(row["step"], value) for row in run.metrics if (value := row.get(key)) is not None]
         if len(points) == 1:  # an untrained network: a level to compare with
             axis.axhline(points[0][1], linestyle=":", **_style(runs, run))
         elif points:
@@ -75,14 +75,14 @@ def _svg(figure: Figure, axes: tuple[Axes, ...], runs: Sequence[RunRecord]) -> s
         axis.title.set_fontsize(9)
         axis.grid(visible=True, linewidth=0.4, alpha=0.5)
         axis.spines[["top", "right"]].set_visible(False)
-    handles = {}
+    handles: dict[str, Artist] = {}
     for axis in axes:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
     if handles:
         figure.legend(
-            handles.values(),
-            handles.keys(),
+            list(handles.values()),
+            list(handles),
             loc="outside lower center",
             ncols=min(6, len(handles)),
             fontsize=8,

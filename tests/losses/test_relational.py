@@ -166,7 +166,7 @@ def test_no_gradient_flows_into_the_teacher(loss):
 
 def test_a_second_derivative_of_the_angle_loss_is_refused():
     student = torch.randn(5, 3, requires_grad=True)
-    (gradient,) = torch.autograd.grad(rkd_angle(student, torch.randn(5, 3)), student, create_graph=True)
+    (gradient,) = torch.autograd.grad(rkd_angle(student, torch.randn(5, 3)).square(), student, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
