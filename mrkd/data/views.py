@@ -57,7 +57,7 @@ def _pipeline(config: ViewsConfig, size: int, scale: tuple[float, float]) -> nn.
         steps.append(augment.RandomHorizontalFlip(p=config.flip))
     if config.jitter and any((config.brightness, config.contrast, config.saturation, config.hue)):
         steps.append(
-            augment.ColorJiggle(config.brightness, config.contrast, config.saturation, config.hue, p=config.jitter)
+            augment.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue, p=config.jitter)
         )
     if config.grey:
         steps.append(augment.RandomGrayscale(p=config.grey))
