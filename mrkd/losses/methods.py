@@ -77,7 +77,8 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     terms = [term for name in names for term in METHODS[name].terms]
     mixed = any(term.loss in RELATIONS for term in terms) and any(term.loss not in RELATIONS for term in terms)
     scaled = [_scale(term, objective, mixed) for term in terms]
-    if objective.koleo > 0:
+    # KoLeo guards prototypes against low rank. Relations alone keep their rank, and it only disturbs them.
+    if objective.koleo > 0 and any(term.loss not in RELATIONS for term in terms):
         scaled.append(Term(loss="koleo", weight=objective.koleo))
     return tuple(term for term in scaled if term.weight > 0)
 
