@@ -240,7 +240,7 @@ class ObjectiveConfig:
     patch_relation_weight: float = 1.0
     """Factor on relations between patches, beside those between images."""
     koleo: float = 0.0
-    """Weight of KoLeo on the backbone's class tokens, added where a method has a cross-entropy; 0 leaves it out."""
+    """Weight of KoLeo on the backbone's class tokens, added to methods without a relation; 0 leaves it out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
 @pytest.mark.parametrize("method", [*[name for name in METHODS if name != "random"], "ibot+rkd-d", "ibot+rkd-a"])
 def test_every_method_gives_a_finite_loss_with_a_value_per_term(method):
     terms = resolve_terms(ObjectiveConfig(method=method, koleo=0.1))
-    assert any(term.loss == "koleo" for term in terms) == ("ibot" in method)
+    assert any(term.loss == "koleo" for term in terms) == (method == "ibot")
     losses = Objective(SMALL, terms)(make_step(local=True), teacher_temperature=0.05, progress=0.5)
     assert losses.total.isfinite()
     assert len(losses.by_term) == len(terms)
