@@ -1,7 +1,6 @@
 """Methods x seeds on one data set, each in a process of its own, into one table."""
 
 import dataclasses
-import math
 import subprocess
 import sys
 import time
@@ -15,8 +14,9 @@ from mrkd.config import Config, to_dict
 from mrkd.errors import UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
-from mrkd.reporting.read import FIGURES, flat_figures
-from mrkd.run import CONFIG, EVALUATION, SUMMARY, Run, read_json, write_json, write_text
+from mrkd.reporting.read import read_run
+from mrkd.reporting.table import make_table, table_markdown
+from mrkd.run import CONFIG, EVALUATION, Run, write_json, write_text
 
 
 def compare(
@@ -46,33 +46,39 @@ def compare(
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):
         raise UserError(f"{out} holds something else: choose another --out, or remove it")
     failures: dict[str, str] = {}
-    started, done = time.monotonic(), 0
+    trained_seconds: list[float] = []
     for number, variant in enumerate(planned, start=1):
-        name = run_name(variant)
-        left = (
-            f", about {(time.monotonic() - started) / done * (len(planned) - number + 1) / 60:.1f} min left"
-            if done
-            else ""
-        )
+        path = out / "runs" / run_name(variant)
+        left = _time_left(trained_seconds, planned[number - 1 :])
         print(f"── {number}/{len(planned)} {variant.objective.method} seed {variant.train.seed}{left}", flush=True)
-        if _finished(out / "runs" / name, variant):
+        if _finished(path, variant):
             print("   finished before, kept", flush=True)
             continue
-        error = _run_in_process(variant, out / "runs" / name)
-        done += 1
+        started = time.monotonic()
+        error = _run_in_process(variant, path)
+        if resolve_terms(variant.objective):
+            trained_seconds.append(time.monotonic() - started)
         if error is not None:
-            failures[name] = error
+            failures[run_name(variant)] = error
             print(f"   failed: {error}", flush=True)
     runs = [out / "runs" / run_name(variant) for variant in planned if run_name(variant) not in failures]
     if not runs:
         raise UserError(f"every run failed; the first: {next(iter(failures.values()))}")
-    table = make_table(runs)
+    table = make_table([read_run(path) for path in runs])
     table["failures"] = failures
     table["command"] = command
     write_json(out / "table.json", table)
     write_text(out / "table.md", table_markdown(table))
     report(runs, out / "report.html", command=command)
     return table
+
+
+def _time_left(trained_seconds: list[float], remaining: Sequence[Config]) -> str:
+    """From the mean over finished trainings; `random` trains nothing and would mislead."""
+    if not trained_seconds:
+        return ""
+    count = sum(bool(resolve_terms(variant.objective)) for variant in remaining)
+    return f", about {sum(trained_seconds) / len(trained_seconds) * count / 60:.1f} min left"
 
 
 def run_name(config: Config) -> str:
@@ -130,55 +136,3 @@ def _run_in_process(config: Config, path: Path) -> str | None:
         return None
     lines = [line for line in finished.stderr.splitlines() if line.strip()]
     return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {finished.returncode}"
-
-
-def make_table(runs: Sequence[Path]) -> dict[str, Any]:
-    """Mean and sample std over the seeds of every method, in the order of the runs."""
-    by_method: dict[str, list[dict[str, float]]] = {}
-    seeds: dict[str, list[int]] = {}
-    data: dict[str, Any] = {}
-    for path in runs:
-        summary, evaluation = read_json(path / SUMMARY), read_json(path / EVALUATION)
-        by_method.setdefault(summary["method"], []).append(flat_figures(evaluation, summary))
-        seeds.setdefault(summary["method"], []).append(summary["seed"])
-        data = {**evaluation["data"], "device": summary["device"], "versions": summary["versions"]}
-    rows = []
-    for method, figures in by_method.items():
-        row: dict[str, Any] = {"method": method, "seeds": seeds[method]}
-        for key in FIGURES:
-            values = [figure[key] for figure in figures if key in figure]
-            if values:
-                row[key] = _mean_std(values)
-        rows.append(row)
-    return {"rows": rows, "data": data}
-
-
-def _mean_std(values: list[float]) -> dict[str, float | None]:
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return {"mean": mean, "std": None}
-    return {"mean": mean, "std": math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))}
-
-
-def table_markdown(table: dict[str, Any]) -> str:
-    """The table for a README: one row per method, mean ± std where there are several seeds."""
-    keys = [key for key in FIGURES if any(key in row for row in table["rows"])]
-    lines = ["| method | " + " | ".join(FIGURES[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for row in table["rows"]:
-        cells = [format_cell(row.get(key)) for key in keys]
-        lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
-    data = table["data"]
-    seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
-    lines.append(
-        f"\n{data['name']}: {data['train_images']} training images, scored on {data['test_images']} images of "
-        f"the {data['scored_on']} split; seeds {', '.join(map(str, seeds))}; {data['device']}. Percent unless "
-        "stated."
-    )
-    return "\n".join(lines) + "\n"
-
-
-def format_cell(value: dict[str, float | None] | None) -> str:
-    """`93.2 ± 0.4`, `93.2` for one seed, or a dash."""
-    if value is None or value["mean"] is None:
-        return "–"
-    return f"{value['mean']:.1f}" + ("" if value["std"] is None else f" ± {value['std']:.1f}")

@@ -1,6 +1,5 @@
 """The report page."""
 
-import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,9 @@ from markupsafe import Markup
 
 from mrkd.errors import UserError
 from mrkd.reporting import plots
-from mrkd.reporting.read import FIGURES, RunRecord, flat_figures, read_run
+from mrkd.reporting.read import FIGURES, RunRecord, read_run
+from mrkd.reporting.table import format_cell, make_table
+from mrkd.run import write_text
 
 
 def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = None, command: str = "") -> Path:
@@ -33,8 +34,9 @@ def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = Non
     target = Path(out) if out is not None else paths[0] / "report.html"
     environment = Environment(loader=PackageLoader("mrkd.reporting", "."), autoescape=select_autoescape())
     page = environment.get_template("template.html").render(
-        table=_table(records),
+        table=[(row["method"], [format_cell(row.get(key)) for key in FIGURES]) for row in make_table(records)["rows"]],
         headings=list(FIGURES.values()),
+        # matplotlib escapes text inside its SVG.
         loss=Markup(plots.loss_and_agreement(records)),
         health=Markup(plots.health(records)),
         attention=[run for run in records if run.attention_png and run.seed == records[0].seed],
@@ -43,29 +45,8 @@ def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = Non
         command=command or "mrkd report " + " ".join(map(str, paths)),
         records=records,
     )
-    from mrkd.run import write_text
-
     write_text(target, page)
     return target
-
-
-def _table(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    from statistics import mean, stdev
-
-    rows = []
-    for method in dict.fromkeys(run.method for run in records):
-        figures = [
-            flat_figures(run.evaluation, run.summary)
-            for run in records
-            if run.method == method and run.evaluation is not None
-        ]
-        cells = []
-        for key in FIGURES:
-            values = [figure[key] for figure in figures if key in figure]
-            spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-            cells.append(f"{mean(values):.1f}{spread}" if values else "–")
-        rows.append((method, cells))
-    return rows
 
 
 def _protocols(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
@@ -84,4 +65,4 @@ def _protocols(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
         for name in ("finetune", "kmeans", "cluster_head")
         if name in first
     ]
-    return [(name, html.unescape(describe(protocol))) for name, protocol in found]
+    return [(name, describe(protocol)) for name, protocol in found]
