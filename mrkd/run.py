@@ -44,13 +44,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write text atomically."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
     write_atomically(path, write)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

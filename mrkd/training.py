@@ -1,5 +1,6 @@
 """The training loop: one student step after another, watched."""
 
+import io
 import math
 import platform
 import resource
@@ -29,7 +30,7 @@ from mrkd.model.export import save_backbone
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.optim import cosine, linear_ramp, make_optimizer, scaled_learning_rate, set_schedule, warmup_cosine
 from mrkd.progress import Bar
-from mrkd.run import BACKBONE, SUMMARY, Run, write_atomically, write_json
+from mrkd.run import BACKBONE, SUMMARY, Run, write_bytes, write_json
 
 
 def pretrain(config: Config, out: str | Path) -> Path:
@@ -206,7 +207,10 @@ def _finish(
         "objective": objective.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    write_atomically(run.path / "checkpoints" / "last.pt", lambda temporary: torch.save(state, temporary))
+    # Through memory, because torch reports a full disk as a RuntimeError, and plain writing as what it is.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(run.path / "checkpoints" / "last.pt", buffer.getvalue())
     save_backbone(pair.teacher.backbone.vit, run.path / BACKBONE, {"method": config.objective.method})
     cuda = fabric.device.type == "cuda"
     # ru_maxrss counts KiB on Linux and bytes on macOS.

@@ -3,18 +3,18 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from timm.models.vision_transformer import VisionTransformer
 
 from mrkd.errors import UserError
 from mrkd.model.backbone import create_vit
-from mrkd.run import BACKBONE, Run, write_atomically
+from mrkd.run import BACKBONE, Run, write_bytes
 
 
 def save_backbone(vit: VisionTransformer, path: Path, metadata: dict[str, str]) -> None:
     """Write the ViT's weights atomically; `metadata` goes into the file's header."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in vit.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(state, str(temporary), metadata=metadata))
+    write_bytes(path, save(state, metadata=metadata))
 
 
 def load_backbone(run: Run) -> VisionTransformer:
