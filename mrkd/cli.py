@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mrkd import __version__
-from mrkd.config import Config, build, check_key, flatten, known_keys, load_recipe, nearest, read_yaml, recipe_names
-from mrkd.errors import UserError
+from mrkd.config import Config
+from mrkd.errors import UserError, nearest
+from mrkd.settings import build, check_key, flatten, known_keys, load_recipe, read_yaml, recipe_names
 
 EXAMPLES = """examples:
   mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d --seeds 0,1 --out runs/table
@@ -178,7 +179,7 @@ def _methods(options: argparse.Namespace, extra: Sequence[str]) -> None:
 def _settings(options: argparse.Namespace, extra: Sequence[str]) -> None:
     import yaml
 
-    from mrkd.config import to_dict
+    from mrkd.settings import to_dict
 
     print(yaml.safe_dump(to_dict(_config(options, extra)), sort_keys=False), end="")
 

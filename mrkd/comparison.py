@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
-from mrkd.config import Config, to_dict
+from mrkd.config import Config
 from mrkd.errors import UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.run import CONFIG, EVALUATION, Run, write_json, write_text
+from mrkd.settings import to_dict
 
 
 def compare(

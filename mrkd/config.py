@@ -1,19 +1,11 @@
-"""Every setting and every default, as frozen dataclasses; how recipes, files and overrides are laid over them."""
+"""Every setting and every default, as frozen dataclasses."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from mrkd.errors import UserError
-
-RECIPES = Path(__file__).parent / "recipes"
 
 
 def _require(condition: bool, message: str) -> None:
@@ -374,134 +366,3 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
-
-
-def known_keys() -> list[str]:
-    """Every dotted key of the config, such as `train.epochs`."""
-    return [
-        f"{section.name}.{item.name}"
-        for section in dataclasses.fields(Config)
-        for item in dataclasses.fields(section.default_factory)  # type: ignore[arg-type]
-    ]
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean X?` for the closest valid name, or the list of them when nothing is close."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(names)}"
-
-
-def check_key(key: str) -> None:
-    """Refuse a dotted key that no section has."""
-    keys = known_keys()
-    if key not in keys:
-        raise UserError(f"unknown setting {key!r}: {nearest(key, keys)}")
-
-
-def flatten(tree: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """`{"train": {"epochs": 3}}` as `{"train.epochs": 3}`, every key checked; `origin` names the file in errors."""
-    flat: dict[str, Any] = {}
-    sections = [section.name for section in dataclasses.fields(Config)]
-    for section, values in tree.items():
-        if section not in sections:
-            raise UserError(f"{origin}: unknown section {section!r}: {nearest(str(section), sections)}")
-        if not isinstance(values, Mapping):
-            raise UserError(f"{origin}: section {section!r} must hold settings, got {values!r}")
-        for name, value in values.items():
-            try:
-                check_key(f"{section}.{name}")
-            except UserError as error:
-                raise UserError(f"{origin}: {error}") from None
-            flat[f"{section}.{name}"] = value
-    return flat
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, or a UserError that says what is wrong with it."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no such config file: {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML: {reason}") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} must hold sections such as 'train:', got {type(tree).__name__}")
-    return tree
-
-
-def recipe_names() -> list[str]:
-    """The recipes inside the package."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
-def load_recipe(name: str) -> dict[str, Any]:
-    """A packaged recipe's settings, flat."""
-    if name not in recipe_names():
-        raise UserError(f"unknown recipe {name!r}: {nearest(name, recipe_names())}")
-    return flatten(read_yaml(RECIPES / f"{name}.yaml"), f"recipe {name}")
-
-
-def build(flat: Mapping[str, Any]) -> Config:
-    """The typed config from flat settings; values may be strings, as typed on a command line.
-
-    Raises:
-        UserError: an unknown key, a value of the wrong type, or a value a section refuses.
-    """
-    # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
-    from jsonargparse import ArgumentParser
-
-    sections = {}
-    for section in dataclasses.fields(Config):
-        kind: Any = section.default_factory
-        prefix = f"{section.name}."
-        values = {
-            key.removeprefix(prefix): yaml.safe_load(value) if isinstance(value, str) else value
-            for key, value in flat.items()
-            if key.startswith(prefix)
-        }
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("section", type=kind)
-        try:
-            parsed = parser.instantiate(parser.parse_object({"section": values}))
-        except Exception as error:
-            refusal = _own_refusal(error)
-            raise UserError(refusal or _wrong_type(parser, section.name, kind, values, error)) from None
-        sections[section.name] = parsed["section"]
-    return Config(**sections)
-
-
-def _own_refusal(error: BaseException | None) -> str | None:
-    # A section's own refusal arrives wrapped by the parser; its text is the better message.
-    while error is not None:
-        if isinstance(error, UserError):
-            return str(error)
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _wrong_type(parser: Any, section: str, kind: Any, values: Mapping[str, Any], error: Exception) -> str:
-    for item in dataclasses.fields(kind):
-        if item.name in values:
-            try:
-                parser.parse_object({"section": {item.name: values[item.name]}})
-            except Exception as cause:
-                if _own_refusal(cause) is None:
-                    return f"{section}.{item.name} must be {item.type}, got {values[item.name]!r}"
-    return f"{section}: {' '.join(str(error).split())}"
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Plain nested values, as YAML and JSON can hold them."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return value
-
-    return plain(dataclasses.asdict(config))

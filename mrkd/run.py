@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 
-from mrkd.config import Config, build, flatten, read_yaml, to_dict
+from mrkd.config import Config
 from mrkd.errors import UserError
+from mrkd.settings import build, flatten, read_yaml, to_dict
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mrkd.config import Config, build, load_recipe
+from mrkd.config import Config
+from mrkd.settings import build, load_recipe
 
 CIFAR10 = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10"
 

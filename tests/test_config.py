@@ -1,7 +1,8 @@
 import pytest
 
-from mrkd.config import Config, build, flatten, known_keys, load_recipe, recipe_names, to_dict
+from mrkd.config import Config
 from mrkd.errors import UserError
+from mrkd.settings import build, flatten, known_keys, load_recipe, recipe_names, to_dict
 
 
 def test_strings_from_a_command_line_become_typed_values():

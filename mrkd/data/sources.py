@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrkd.config import DataConfig, nearest
-from mrkd.errors import UserError
+from mrkd.config import DataConfig
+from mrkd.errors import UserError, nearest
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _SPLIT_SEED = 0

@@ -3,8 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from mrkd.config import ObjectiveConfig, Term, nearest
-from mrkd.errors import UserError
+from mrkd.config import ObjectiveConfig, Term
+from mrkd.errors import UserError, nearest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mrkd.config import Config, Term, nearest
-from mrkd.errors import UserError
+from mrkd.config import Config, Term
+from mrkd.errors import UserError, nearest
 from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
 from mrkd.losses.regularizers import koleo
