@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from mrkd.errors import UserError
 
@@ -177,24 +177,8 @@ class DistillationConfig:
             _require(getattr(self, name) > 0, f"distillation.{name} must be positive, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class StructuralConfig:
-    """Structural iBOT: cross-entropy between rows of softmax similarities."""
-
-    student_temperature: float = 0.1
-    """Divides the student's cosines."""
-    teacher_temperature: float = 0.05
-    """Divides the teacher's cosines; lower than the student's, so that targets are sharper."""
-    anchors: Literal["teacher", "own"] = "teacher"
-    """Rows compare with the teacher's embeddings of the batch, or each network with its own."""
-    keep_self: bool = True
-    """Whether an image's row holds its relation to itself (its other view)."""
-    sinkhorn_iterations: int = 3
-    """Row-and-column normalisations of the teacher's rows; 0 leaves them a plain softmax."""
-
-
 TokenKind = Literal["cls", "patch-position", "patch-image"]
-Space = Literal["backbone", "bottleneck", "logits"]
+Space = Literal["backbone", "projection", "bottleneck", "logits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,18 +186,31 @@ class Term:
     """One named loss of a method."""
 
     loss: str
-    """A name from the table in `mrkd.losses.objective`."""
+    """A name from the tables in `mrkd.losses.objective`."""
     tokens: TokenKind = "cls"
     """Class tokens across the batch, patches at one position across the batch, or patches within an image."""
     space: Space = "backbone"
-    """Where the tokens are taken: backbone output, head bottleneck or prototype logits."""
+    """Backbone output, or the head's last linear layer, its normalised form or the prototype logits."""
+    block: int | None = None
+    """A block of the backbone, counted from 0, whose output is used instead of the backbone's."""
+    rows: Literal["all", "masked"] = "all"
+    """Which patches a patch relation starts from."""
+    anchors: Literal["own", "teacher"] = "own"
+    """Relations to one's own other tokens, or of both networks to the teacher's."""
     weight: float = 1.0
     """Factor of this term in the sum."""
+    share: float | None = None
+    """Instead of a weight: the term's gradient at the backbone's output is this many times as long as that of all
+    terms with a plain weight together."""
     ramp: float = 0.0
     """Part of the run over which the weight rises from 0, as a fraction."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The loss function's own keyword arguments, such as `standardize: true`."""
 
     def __post_init__(self) -> None:
         _require(self.weight >= 0, f"term {self.loss}: weight must be 0 or more, got {self.weight}")
+        _require(self.share is None or self.share > 0, f"term {self.loss}: share must be positive, got {self.share}")
+        _require(self.block is None or self.block >= 0, f"term {self.loss}: block must be 0 or more, got {self.block}")
         _check_fraction(f"term {self.loss}: ramp", self.ramp)
 
 
@@ -226,13 +223,25 @@ class ObjectiveConfig:
     terms: list[Term] | None = None
     """A method of one's own: when given, these terms are used and `method` is only their name."""
     relation_weight: float = 5.0
-    """Factor on every relation that is added to a method with a cross-entropy."""
+    """Factor on every relation that is added to another kind of loss."""
+    relation_share: float | None = None
+    """Instead of that factor: length of the relations' gradient over the other terms' (see `Term.share`)."""
     relation_space: Space | None = None
     """Overrides the space of every relation; null keeps each method's own."""
+    relation_options: dict[str, Any] = field(default_factory=dict)
+    """Options laid over those of every relation that has them, such as `{standardize: true}`."""
     patch_relation_weight: float = 1.0
     """Factor on relations between patches, beside those between images."""
     koleo: float = 0.0
-    """Weight of KoLeo on the backbone's class tokens, added to methods without a relation; 0 leaves it out."""
+    """Weight of KoLeo on the backbone's class tokens, added to iBOT's class term when no relation is present."""
+
+    def __post_init__(self) -> None:
+        for name in ("relation_weight", "patch_relation_weight", "koleo"):
+            _require(getattr(self, name) >= 0, f"objective.{name} must be 0 or more, got {getattr(self, name)}")
+        _require(
+            self.relation_share is None or self.relation_share > 0,
+            f"objective.relation_share must be positive, got {self.relation_share}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,7 +369,6 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    structural: StructuralConfig = field(default_factory=StructuralConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

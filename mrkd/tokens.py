@@ -3,13 +3,27 @@
 Axes: V views, B images, N patches, M patch tokens through the head, D backbone width, E bottleneck, K prototypes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
 
 HeadNeed = Literal["none", "cls", "masked", "all"]
 """What the terms need from the head: nothing, class tokens, also masked patches, or also every patch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What the terms of a method ask of the networks, so that nothing else is computed."""
+
+    head: HeadNeed = "none"
+    """How much of the projection head."""
+    blocks: tuple[int, ...] = ()
+    """Blocks whose outputs are kept, counted from 0."""
+    attention: bool = False
+    """The class token's attention in the last block."""
+    predictor: bool = False
+    """A linear map from the student's tokens to the teacher's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +34,26 @@ class ViewTokens:
     """(V, B, D) class token after the last norm."""
     patch_backbone: Tensor
     """(V, B, N, D) patch tokens after the last norm."""
+    root: Tensor
+    """(V * B, 1 + N, D) the backbone's output, from which every other field but `blocks` and `attention` is made."""
+    cls_projection: Tensor | None = None
+    """(V, B, E) the head's last linear layer, before its normalisation; None without a head."""
     cls_bottleneck: Tensor | None = None
-    """(V, B, E) head output before the prototypes, not normalised; None without a head."""
+    """(V, B, E) head output before the prototypes, not of unit length; None without a head."""
     cls_logits: Tensor | None = None
     """(V, B, K) cosines with the prototypes; None without a head."""
+    patch_projection: Tensor | None = None
+    """(M, E) as `cls_projection`, for the patch tokens listed in `Step.patch_index`; None when no term needs them."""
     patch_bottleneck: Tensor | None = None
     """(M, E) the same for the patch tokens listed in `Step.patch_index`; None when no term needs them."""
     patch_logits: Tensor | None = None
     """(M, K) the same, cosines with the prototypes."""
+    blocks: dict[int, Tensor] = field(default_factory=dict)
+    """Block number to its output (V, B, 1 + N, D), for the blocks in `Needs.blocks`."""
+    attention: Tensor | None = None
+    """(V, B, H, N) attention of the class token over the patches in the last block; None when no term needs it."""
+    prediction: Tensor | None = None
+    """(V, B, 1 + N, D) the predictor's output; None when no term needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)

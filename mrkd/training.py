@@ -25,7 +25,8 @@ from mrkd.evaluation.features import extract
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
-from mrkd.losses.objective import Objective, head_need
+from mrkd.losses.objective import Objective
+from mrkd.losses.terms import needs_of
 from mrkd.model.export import save_backbone
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.optim import cosine, linear_ramp, make_optimizer, scaled_learning_rate, set_schedule, warmup_cosine
@@ -48,8 +49,9 @@ def pretrain(config: Config, out: str | Path) -> Path:
 
     fabric = _make_fabric(config)
     fabric.seed_everything(config.train.seed, verbose=False)
-    pair = TeacherStudent(config, head_need(terms))
-    objective = Objective(config, terms).to(fabric.device)
+    objective = Objective(config, terms)
+    pair = TeacherStudent(config, needs_of(terms))
+    objective.to(fabric.device)
     optimizer = make_optimizer(pair.network, config.optim)
     pair.student, optimizer = fabric.setup(pair.network, optimizer)
     pair.teacher.to(fabric.device)

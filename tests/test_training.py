@@ -14,7 +14,9 @@ def with_method(config: Config, method: str, **objective: object) -> Config:
     return dataclasses.replace(config, objective=ObjectiveConfig(method=method, **objective))
 
 
-@pytest.mark.parametrize("method", ["random", "ibot", "rkd-d", "rkd-a", "structural", "ibot+rkd-d"])
+@pytest.mark.parametrize(
+    "method", ["random", "ibot", "rkd-d", "rkd-a", "structural", "ibot+rkd-d", "vicreg", "attention", "fitnet"]
+)
 def test_every_method_trains_and_leaves_a_complete_run(tiny_config, tmp_path, method):
     path = mrkd.pretrain(with_method(tiny_config, method), tmp_path / "run")
     run = Run.open(path)

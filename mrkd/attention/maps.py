@@ -7,6 +7,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.data.views import normalize
+from mrkd.model.backbone import class_attention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,6 @@ class AttentionMaps:
 def last_block_attention(vit: VisionTransformer, images: Tensor) -> AttentionMaps:
     """Attention of the class token over the patches in the last block.
 
-    The last block's weights are recomputed from its queries and keys, because fused attention never forms them.
-
     Args:
         vit: a timm ViT with a class token.
         images: (B, 3, S, S) uint8, S a multiple of the patch size.
@@ -36,16 +35,7 @@ def last_block_attention(vit: VisionTransformer, images: Tensor) -> AttentionMap
     tokens = vit.norm_pre(vit._pos_embed(embedded))
     for block in vit.blocks[:-1]:
         tokens = block(tokens)
-    last = vit.blocks[-1]
-    attention = last.attn
-    inputs = last.norm1(tokens)
-    batch, length, _ = inputs.shape
-    qkv = attention.qkv(inputs).reshape(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    query, key = attention.q_norm(qkv[0]), attention.k_norm(qkv[1])  # (B, H, 1 + N, D / H)
-    weights = (query[:, :, :1] * attention.scale @ key.transpose(-2, -1)).softmax(dim=-1)[:, :, 0]
-    patches = weights[:, :, vit.num_prefix_tokens :]
-    patches = patches / patches.sum(dim=-1, keepdim=True)
-    heads = patches.unflatten(-1, (rows, columns))
+    heads = class_attention(vit.blocks[-1], tokens, vit.num_prefix_tokens).unflatten(-1, (rows, columns))
     return AttentionMaps(heads=heads, combined=heads.mean(dim=1))
 
 

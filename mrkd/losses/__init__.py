@@ -1,7 +1,30 @@
 """Loss terms: tensors in, scalar out."""
 
+from mrkd.losses.contrastive import nt_xent, vicreg
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
-from mrkd.losses.regularizers import koleo
-from mrkd.losses.relational import rkd_angle, rkd_distance, structural
+from mrkd.losses.features import attention_transfer, hint
+from mrkd.losses.regularizers import koleo, variance_hinge
+from mrkd.losses.relational import rkd_angle, rkd_distance
+from mrkd.losses.relations import cckd, cka, dark_rank, gram, pkt, relation, relation_softmax, spkd, structural
 
-__all__ = ["cls_cross_entropy", "koleo", "patch_cross_entropy", "rkd_angle", "rkd_distance", "structural"]
+__all__ = [
+    "attention_transfer",
+    "cckd",
+    "cka",
+    "cls_cross_entropy",
+    "dark_rank",
+    "gram",
+    "hint",
+    "koleo",
+    "nt_xent",
+    "patch_cross_entropy",
+    "pkt",
+    "relation",
+    "relation_softmax",
+    "rkd_angle",
+    "rkd_distance",
+    "spkd",
+    "structural",
+    "variance_hinge",
+    "vicreg",
+]

@@ -8,25 +8,32 @@ from torch import Tensor, nn
 
 from mrkd.losses.potentials import widened
 
+_NOWHERE = -1e9
+
 
 @torch.no_grad()
-def sinkhorn_knopp(logits: Tensor, *, temperature: float, iterations: int = 3) -> Tensor:
+def sinkhorn_knopp(logits: Tensor, *, temperature: float, iterations: int = 3, valid: Tensor | None = None) -> Tensor:
     """Soft assignments whose columns receive equal mass and whose rows sum to 1.
 
     Args:
         logits: (R, K) or (G, R, K); each of the G groups is balanced by itself.
         temperature: divides the logits.
         iterations: column-and-row normalisations.
+        valid: same shape, bool; entries where it is False take no part. None for all.
     Returns:
-        Same shape, at least float32; rows sum to 1.
+        Same shape, at least float32; rows sum to 1, except rows without a valid entry.
     Source:
         Caron et al., SwAV, NeurIPS 2020 (arXiv:2006.09882), section 3.1.
     """
     log_probs = widened(logits) / temperature
     for _ in range(iterations):
         # In log space, so that a low temperature neither overflows nor leaves an empty column.
-        log_probs = log_probs - torch.logsumexp(log_probs, dim=-2, keepdim=True)
-        log_probs = log_probs - torch.logsumexp(log_probs, dim=-1, keepdim=True)
+        for dim in (-2, -1):
+            if valid is not None:  # at each pass: normalising a column of which nothing counts would fill it again
+                log_probs = log_probs.masked_fill(~valid, _NOWHERE)
+            log_probs = log_probs - torch.logsumexp(log_probs, dim=dim, keepdim=True)
+    if valid is not None:
+        log_probs = log_probs.masked_fill(~valid, _NOWHERE)
     return log_probs.softmax(dim=-1)
 
 

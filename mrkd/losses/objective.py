@@ -1,21 +1,21 @@
-"""The weighted sum of a method's terms over one step. A new loss is one function and one line in `TERMS`.
+"""The weighted sum of a method's terms over one step."""
 
-Axes: V views, B images, N patches, M patch tokens through the head, D embedding, K prototypes.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mrkd.config import Config, Term
-from mrkd.errors import UserError, nearest
-from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
-from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
-from mrkd.losses.regularizers import koleo
-from mrkd.losses.relational import rkd_angle, rkd_distance, structural
-from mrkd.tokens import HeadNeed, Step, ViewTokens
+from mrkd.errors import UserError
+from mrkd.losses.centering import MovingCenter
+from mrkd.losses.terms import TERMS, Context, check_term
+from mrkd.tokens import Step
+
+SHARE_STEPS = 10
+"""Gradient lengths are measured every so many steps: they change slowly, and each costs a backward pass."""
+SHARE_MOMENTUM = 0.7
+"""The factor of a share is a moving average, so that one odd batch does not move it far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,188 +29,100 @@ class Losses:
 
 
 class Objective(nn.Module):
-    """Terms plus the only state losses have: the moving centres."""
+    """Terms plus the only state losses have: the moving centres, and the factors of shares."""
+
+    share_factors: Tensor
 
     def __init__(self, config: Config, terms: tuple[Term, ...]) -> None:
         super().__init__()
         for term in terms:
-            _check_term(term)
+            check_term(term, config)
+        shared = [term for term in terms if term.share is not None]
+        if shared and len(shared) == len(terms):
+            raise UserError(f"{shared[0].loss}: a share is relative to terms with a plain weight, and there is none")
         self.terms = terms
         self.config = config
         distillation = config.distillation
         self.cls_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
         self.patch_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
+        self.register_buffer("share_factors", torch.zeros(len(terms)))
+        self.measured_steps = 0
 
-    def forward(self, step: Step, *, teacher_temperature: float, progress: float) -> Losses:
-        """The loss of one step; `progress` in [0, 1] is the part of the run that is done, for weight ramps."""
-        total = step.student.cls_backbone.new_zeros((), dtype=torch.float32)
-        by_term: dict[str, Tensor] = {}
-        device_type = total.device.type
-        with torch.autocast(device_type, enabled=False):
-            for term in self.terms:
-                value = TERMS[term.loss](self, step, term, teacher_temperature)
-                ramp = min(progress / term.ramp, 1.0) if term.ramp > 0 else 1.0
-                total = total + term.weight * ramp * value
-                by_term[label(term)] = value.detach()
+    def get_extra_state(self) -> dict[str, int]:
+        """What a checkpoint keeps besides tensors."""
+        return {"measured_steps": self.measured_steps}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take it back."""
+        self.measured_steps = state["measured_steps"]
+
+    def forward(
+        self,
+        step: Step,
+        *,
+        teacher_temperature: float,
+        progress: float,
+        sum_over_devices: Callable[[Tensor], Tensor] | None = None,
+    ) -> Losses:
+        """The loss of one step.
+
+        Args:
+            step: the networks' outputs; with several devices, gathered from all of them.
+            teacher_temperature: of iBOT's targets.
+            progress: in [0, 1], the part of the run that is done, for weight ramps.
+            sum_over_devices: adds a tensor up over the devices, for the lengths of gradients; None for one device.
+        """
+        context = Context(
+            distillation=self.config.distillation,
+            teacher_temperature=teacher_temperature,
+            cls_center=self.cls_center,
+            patch_center=self.patch_center,
+        )
+        with torch.autocast(step.student.root.device.type, enabled=False):
+            values = [TERMS[term.loss](context, step, term) for term in self.terms]
+            ramps = [min(progress / term.ramp, 1.0) if term.ramp > 0 else 1.0 for term in self.terms]
+            plain = step.student.root.new_zeros((), dtype=torch.float32)
+            for term, value, ramp in zip(self.terms, values, ramps, strict=True):
+                if term.share is None:
+                    plain = plain + term.weight * ramp * value
+            if any(term.share is not None for term in self.terms):
+                self._measure_shares(plain, values, step, sum_over_devices)
+            total = plain
+            for number, (term, value, ramp) in enumerate(zip(self.terms, values, ramps, strict=True)):
+                if term.share is not None:
+                    total = total + self.share_factors[number] * ramp * value
+        by_term = {label(term): value.detach() for term, value in zip(self.terms, values, strict=True)}
         return Losses(total=total, by_term=by_term)
+
+    def _measure_shares(
+        self, plain: Tensor, values: list[Tensor], step: Step, sum_over_devices: Callable[[Tensor], Tensor] | None
+    ) -> None:
+        if not torch.is_grad_enabled():
+            return
+        if self.measured_steps % SHARE_STEPS == 0:
+            roots = [tokens.root for tokens in (step.student, step.student_local) if tokens is not None]
+
+            def length(value: Tensor) -> Tensor:
+                gradients = torch.autograd.grad(value, roots, retain_graph=True, allow_unused=True)
+                squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
+                total = torch.stack(squares).sum() if squares else plain.new_zeros(())
+                return (total if sum_over_devices is None else sum_over_devices(total)).sqrt()
+
+            reference = length(plain)
+            for number, (term, value) in enumerate(zip(self.terms, values, strict=True)):
+                if term.share is not None:
+                    factor = term.share * reference / length(value).clamp(min=1e-12)
+                    momentum = SHARE_MOMENTUM if self.measured_steps else 0.0
+                    self.share_factors[number].lerp_(factor, 1.0 - momentum)
+        self.measured_steps += 1
 
 
 def label(term: Term) -> str:
-    """`rkd-distance/cls`: the loss and its tokens, as metrics and reports name it."""
-    return term.loss if term.loss.startswith("ibot") or term.loss == "koleo" else f"{term.loss}/{term.tokens}"
-
-
-def head_need(terms: tuple[Term, ...]) -> HeadNeed:
-    """What the networks' head must compute: `none`, `cls`, `masked` or `all` (see `TeacherStudent`)."""
-    need: HeadNeed = "none"
-    for term in terms:
-        if term.space == "backbone":
-            continue
-        if term.loss == "ibot-patch":
-            need = need if need == "all" else "masked"
-        elif term.tokens != "cls":
-            need = "all"
-        elif need == "none":
-            need = "cls"
-    return need
-
-
-def _check_term(term: Term) -> None:
-    if term.loss not in TERMS:
-        raise UserError(f"unknown loss {term.loss!r}: {nearest(term.loss, TERMS)}")
-    if term.loss.startswith("ibot") and term.space != "logits":
-        raise UserError(f"{term.loss} is defined on logits, got space {term.space!r}")
-
-
-def _ibot_cls(objective: Objective, step: Step, term: Term, teacher_temperature: float) -> Tensor:
-    assert step.student.cls_logits is not None
-    assert step.teacher.cls_logits is not None
-    settings = objective.config.distillation
-    logits = step.teacher.cls_logits.float()
-    if settings.centering == "sinkhorn":
-        probs = sinkhorn_knopp(logits, temperature=teacher_temperature, iterations=settings.sinkhorn_iterations)
-    else:
-        probs = objective.cls_center(logits.flatten(0, 1), teacher_temperature).view_as(logits)
-    student = step.student.cls_logits.float()
-    if step.student_local is not None and step.student_local.cls_logits is not None:
-        student = torch.cat([student, step.student_local.cls_logits.float()])
-    return cls_cross_entropy(student, probs, student_temperature=settings.student_temperature)
-
-
-def _ibot_patch(objective: Objective, step: Step, term: Term, teacher_temperature: float) -> Tensor:
-    if step.student.patch_logits is None or step.teacher.patch_logits is None:  # no patch was masked in this step
-        return step.student.cls_backbone.float().sum() * 0.0
-    settings = objective.config.distillation
-    student, teacher, index = step.student.patch_logits.float(), step.teacher.patch_logits.float(), step.patch_index
-    views, images, patches = step.patch_mask.shape
-    if len(index) == step.patch_mask.numel():  # the head ran on every patch; the cross-entropy is for masked ones
-        index = step.patch_mask.flatten().nonzero().flatten()
-        student, teacher = student[index], teacher[index]
-    if settings.centering == "sinkhorn":
-        probs = _sinkhorn_per_position(teacher, index % patches, teacher_temperature, settings.sinkhorn_iterations)
-    else:
-        probs = objective.patch_center(teacher, teacher_temperature)
-    return patch_cross_entropy(
-        student,
-        probs,
-        view_of_patch=index // patches,
-        views=views * images,
-        student_temperature=settings.student_temperature,
-    )
-
-
-def _sinkhorn_per_position(logits: Tensor, position: Tensor, temperature: float, iterations: int) -> Tensor:
-    """Balance each position's patches apart: with few patches, a code for the position would satisfy the loss.
-
-    Subtracting each position's mean logit removes what the position alone predicts; the balance is then joint.
-    """
-    count = torch.zeros(int(position.max()) + 1, device=logits.device).index_add(
-        0, position, torch.ones_like(position, dtype=torch.float32)
-    )
-    total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, position, logits)
-    return sinkhorn_knopp(
-        logits - (total / count[:, None].clamp(min=1.0))[position], temperature=temperature, iterations=iterations
-    )
-
-
-def _relation(function: Callable[[Tensor, Tensor], Tensor]) -> "TermFunction":
-    def term_value(objective: Objective, step: Step, term: Term, teacher_temperature: float) -> Tensor:
-        return torch.stack([function(student, teacher) for student, teacher in relation_pairs(step, term)]).mean()
-
-    return term_value
-
-
-def _structural(objective: Objective, step: Step, term: Term, teacher_temperature: float) -> Tensor:
-    settings = objective.config.structural
-    values = [
-        structural(
-            student,
-            teacher,
-            teacher if settings.anchors == "teacher" else None,
-            student_temperature=settings.student_temperature,
-            teacher_temperature=settings.teacher_temperature,
-            keep_self=settings.keep_self,
-            sinkhorn_iterations=settings.sinkhorn_iterations,
-        )
-        for student, teacher in relation_pairs(step, term)
-    ]
-    return torch.stack(values).mean()
-
-
-def _koleo(objective: Objective, step: Step, term: Term, teacher_temperature: float) -> Tensor:
-    tokens = cls_tokens(step.student, term.space)
-    return torch.stack([koleo(view) for view in tokens]).mean()
-
-
-TermFunction = Callable[[Objective, Step, Term, float], Tensor]
-
-TERMS: dict[str, TermFunction] = {
-    "ibot-cls": _ibot_cls,
-    "ibot-patch": _ibot_patch,
-    "rkd-distance": _relation(rkd_distance),
-    "rkd-angle": _relation(rkd_angle),
-    "structural": _structural,
-    "koleo": _koleo,
-}
-
-
-def relation_pairs(step: Step, term: Term) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of student and teacher embeddings, (N, D) or (G, N, D), whose relations a term compares.
-
-    Class tokens: every teacher view with every other student view, local crops included; equal views would agree by
-    construction. Patches: the masked student view with the full teacher view, at one position across the batch or
-    within one image.
-    """
-    if term.tokens == "cls":
-        teacher_views = cls_tokens(step.teacher, term.space)
-        student_views = cls_tokens(step.student, term.space)
-        if step.student_local is not None:
-            student_views = torch.cat([student_views, cls_tokens(step.student_local, term.space)])
-        for q, teacher in enumerate(teacher_views):
-            for v, student in enumerate(student_views):
-                if v != q:
-                    yield student, teacher
-        return
-    student_patches, teacher_patches = _patches(step.student, step, term), _patches(step.teacher, step, term)
-    for student_view, teacher_view in zip(student_patches, teacher_patches, strict=True):  # (B, N, D)
-        if term.tokens == "patch-position":  # (B, N, D) -> N groups of B images
-            yield student_view.transpose(0, 1), teacher_view.transpose(0, 1)
-        else:
-            yield student_view, teacher_view
-
-
-def cls_tokens(tokens: ViewTokens, space: str) -> Tensor:
-    """Class tokens (V, B, .) in the given space."""
-    chosen = {"backbone": tokens.cls_backbone, "bottleneck": tokens.cls_bottleneck, "logits": tokens.cls_logits}[space]
-    assert chosen is not None, f"the head did not run, but a term asks for {space}"
-    return chosen.float()
-
-
-def _patches(tokens: ViewTokens, step: Step, term: Term) -> Tensor:
-    chosen = {
-        "backbone": tokens.patch_backbone,
-        "bottleneck": tokens.patch_bottleneck,
-        "logits": tokens.patch_logits,
-    }[term.space]
-    assert chosen is not None, f"the head did not run on patches, but a term asks for {term.space}"
-    return chosen.float() if chosen.ndim == 4 else chosen.float().unflatten(0, tuple(step.patch_mask.shape))
+    """`rkd-distance/cls`: the loss, its parts and its tokens, as metrics and reports name it."""
+    if term.loss in ("ibot-cls", "ibot-patch", "koleo", "variance", "attention", "simclr", "vicreg"):
+        return term.loss
+    name = term.loss
+    if name == "relation":
+        name = f"{term.options['potential']}-{term.options['divergence']}"
+    place = term.tokens if term.block is None else f"{term.tokens}/block{term.block}"
+    return f"{name}/{place}"

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mrkd.losses.potentials import widened
+
 
 def koleo(embeddings: Tensor) -> Tensor:
     """Spread unit vectors out: minus the mean log distance to the nearest neighbour.
@@ -27,3 +29,22 @@ def koleo(embeddings: Tensor) -> Tensor:
     # Squared distances keep the gradient finite where two rows coincide.
     squared = (unit - unit[neighbour]).square().sum(dim=-1)
     return -0.5 * torch.log(squared + 1e-8).mean()
+
+
+def variance_hinge(embeddings: Tensor, *, target: float = 1.0) -> Tensor:
+    """Keep every channel's std above a target: mean of max(0, target - std).
+
+    Args:
+        embeddings: (N, D).
+        target: in the embeddings' units.
+    Returns:
+        Scalar in [0, target].
+    Raises:
+        ValueError: not a matrix of at least two rows.
+    Source:
+        Bardes et al., VICReg, ICLR 2022 (arXiv:2105.04906), eq. 1-2.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[0] < 2:
+        raise ValueError(f"embeddings must have shape (N, D) with N >= 2, got {tuple(embeddings.shape)}")
+    std = (widened(embeddings).var(dim=0) + 1e-4).sqrt()
+    return F.relu(target - std).mean()

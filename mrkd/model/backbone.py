@@ -4,6 +4,7 @@ Axes: B images, S pixels, N patches, D width.
 """
 
 import difflib
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -72,29 +73,69 @@ def patch_grid(vit: VisionTransformer, size: int) -> tuple[int, int]:
     return size // height, size // width
 
 
+def class_attention(block: nn.Module, tokens: Tensor, prefix_tokens: int) -> Tensor:
+    """Attention of the class token over the patches (B, H, N), recomputed: fused attention never forms it.
+
+    Args:
+        block: a block of a timm ViT.
+        tokens: (B, prefix + N, D), the block's input.
+        prefix_tokens: class and register tokens before the patches.
+    """
+    attention: Any = block.attn
+    inputs = block.norm1(tokens)  # type: ignore[operator]
+    batch, length, _ = inputs.shape
+    qkv = attention.qkv(inputs).reshape(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    query, key = attention.q_norm(qkv[0][:, :, :1]), attention.k_norm(qkv[1])  # (B, H, 1 or prefix + N, D / H)
+    weights = (query * attention.scale @ key.transpose(-2, -1)).softmax(dim=-1)[:, :, 0, prefix_tokens:]
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+class BackboneOutput(NamedTuple):
+    """Tensors of one forward pass over B images."""
+
+    tokens: Tensor
+    """(B, 1 + N, D) after the last norm: class token, then patches; register tokens are left out."""
+    blocks: tuple[Tensor, ...]
+    """(B, 1 + N, D) after each block that was asked for."""
+    attention: Tensor | None
+    """(B, H, N) of the last block, when it was asked for."""
+
+
 class MaskedBackbone(nn.Module):
     """The ViT plus the learnt mask token, which is not part of what is exported."""
 
-    def __init__(self, vit: VisionTransformer) -> None:
+    def __init__(self, vit: VisionTransformer, keep_blocks: tuple[int, ...] = (), keep_attention: bool = False) -> None:
         super().__init__()
         self.vit = vit
+        self.keep_blocks = keep_blocks
+        self.keep_attention = keep_attention
         self.mask_token = nn.Parameter(torch.zeros(vit.embed_dim))
 
-    def forward(self, images: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """Tokens after the last norm.
+    def forward(self, images: Tensor, patch_mask: Tensor | None = None) -> BackboneOutput:
+        """Tokens, and what else the terms need.
 
         Args:
             images: (B, 3, S, S), normalised.
             patch_mask: (B, N) bool, True where the mask token replaces the patch; None shows everything.
-        Returns:
-            (B, 1 + N, D): class token, then patches; register tokens are left out.
         """
         vit = self.vit
         embedded = vit.patch_embed(images)  # (B, R, C, D)
         if patch_mask is not None:
             hidden = patch_mask.view(*embedded.shape[:-1], 1)
             embedded = torch.where(hidden, self.mask_token.to(embedded.dtype), embedded)
-        tokens = vit.norm(vit.blocks(vit.norm_pre(vit._pos_embed(embedded))))
-        if vit.num_prefix_tokens > 1:
-            tokens = torch.cat([tokens[:, :1], tokens[:, vit.num_prefix_tokens :]], dim=1)
-        return tokens
+        tokens = vit.norm_pre(vit._pos_embed(embedded))
+        kept: dict[int, Tensor] = {}
+        attention = None
+        for number, block in enumerate(vit.blocks):
+            if self.keep_attention and number == len(vit.blocks) - 1:
+                attention = class_attention(block, tokens, vit.num_prefix_tokens)
+            tokens = block(tokens)
+            if number in self.keep_blocks:
+                kept[number] = self._without_registers(tokens)
+        return BackboneOutput(
+            self._without_registers(vit.norm(tokens)), tuple(kept[number] for number in self.keep_blocks), attention
+        )
+
+    def _without_registers(self, tokens: Tensor) -> Tensor:
+        prefix = self.vit.num_prefix_tokens
+        return tokens if prefix == 1 else torch.cat([tokens[:, :1], tokens[:, prefix:]], dim=1)

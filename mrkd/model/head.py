@@ -1,10 +1,23 @@
 """iBOT's projection head. Axes: R rows (tokens), D width, E bottleneck, K prototypes."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrkd.config import HeadConfig
+
+
+class HeadOutput(NamedTuple):
+    """What the head makes of R tokens."""
+
+    projection: Tensor
+    """(R, E) the last linear layer, before its normalisation."""
+    bottleneck: Tensor
+    """(R, E) after it, not of unit length."""
+    logits: Tensor
+    """(R, K) cosines with the prototypes."""
 
 
 class Head(nn.Module):
@@ -25,12 +38,13 @@ class Head(nn.Module):
             last = index == config.layers - 1
             batch_norm = config.norm == "batch"
             layers.append(nn.Linear(sizes[index], sizes[index + 1], bias=not batch_norm))
-            if batch_norm:
-                # The last one has no scale or shift: the bottleneck itself must not drift to a common vector.
-                layers.append(nn.BatchNorm1d(sizes[index + 1], affine=not last))
             if not last:
+                if batch_norm:
+                    layers.append(nn.BatchNorm1d(sizes[index + 1]))
                 layers.append(nn.ReLU() if batch_norm else nn.GELU())
         self.mlp = nn.Sequential(*layers)
+        # Without scale or shift: the bottleneck itself must not drift to a common vector.
+        self.norm = nn.BatchNorm1d(config.bottleneck, affine=False) if config.norm == "batch" else nn.Identity()
         self.prototypes = nn.Parameter(torch.empty(config.prototypes, config.bottleneck))
         # Only directions matter, but AdamW's steps are absolute: short vectors would be turned by tens of degrees a
         # step, all towards one direction, and leave uniform outputs.
@@ -41,7 +55,9 @@ class Head(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Bottleneck (R, E), not normalised, and cosines (R, K) for tokens (R, D)."""
-        bottleneck = self.mlp(tokens)
-        return bottleneck, F.linear(F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1))
+    def forward(self, tokens: Tensor) -> HeadOutput:
+        """All three stages for tokens (R, D)."""
+        projection = self.mlp(tokens)
+        bottleneck = self.norm(projection)
+        logits = F.linear(F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1))
+        return HeadOutput(projection, bottleneck, logits)

@@ -9,55 +9,60 @@ import torch
 from torch import Tensor, nn
 
 from mrkd.config import Config
-from mrkd.model.backbone import MaskedBackbone, create_vit, patch_grid
-from mrkd.model.head import Head
-from mrkd.tokens import HeadNeed, Step, ViewTokens
+from mrkd.errors import UserError
+from mrkd.model.backbone import BackboneOutput, MaskedBackbone, create_vit, patch_grid
+from mrkd.model.head import Head, HeadOutput
+from mrkd.tokens import Needs, Step, ViewTokens
 
 
 class NetworkOutput(NamedTuple):
     """Tensors of one forward pass over B images; a tuple, so that wrappers of the module can walk it."""
 
-    tokens: Tensor
+    backbone: BackboneOutput
+    """Tokens, blocks and attention."""
+    cls_head: HeadOutput | None
+    """For the B class tokens."""
+    patch_head: HeadOutput | None
+    """For the M chosen patch tokens."""
+    prediction: Tensor | None
     """(B, 1 + N, D)."""
-    cls_bottleneck: Tensor | None
-    """(B, E)."""
-    cls_logits: Tensor | None
-    """(B, K)."""
-    patch_bottleneck: Tensor | None
-    """(M, E)."""
-    patch_logits: Tensor | None
-    """(M, K)."""
 
 
 class Network(nn.Module):
-    """Backbone and, when a term needs it, head."""
+    """Backbone and, when a term needs them, head and predictor."""
 
-    def __init__(self, config: Config, with_head: bool, drop_path: float) -> None:
+    def __init__(self, config: Config, needs: Needs, drop_path: float) -> None:
         super().__init__()
-        self.backbone = MaskedBackbone(create_vit(config.model, config.data.size, drop_path))
-        self.head = Head(self.backbone.vit.embed_dim, config.head) if with_head else None
+        vit = create_vit(config.model, config.data.size, drop_path)
+        for number in needs.blocks:
+            if number >= len(vit.blocks):
+                raise UserError(f"a term asks for block {number}; the network has blocks 0 to {len(vit.blocks) - 1}")
+        self.backbone = MaskedBackbone(vit, needs.blocks, needs.attention)
+        self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
+        self.predictor = nn.Linear(vit.embed_dim, vit.embed_dim) if needs.predictor else None
 
     def forward(self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None) -> NetworkOutput:
         """Tokens of images (B, 3, S, S); the head sees the class tokens and the patches at flat `patch_index` (M,)."""
-        tokens = self.backbone(images, patch_mask)
+        backbone = self.backbone(images, patch_mask)
+        prediction = None if self.predictor is None else self.predictor(backbone.tokens)
         if self.head is None:
-            return NetworkOutput(tokens, None, None, None, None)
+            return NetworkOutput(backbone, None, None, prediction)
         # Two calls: class and patch tokens have different statistics, and BatchNorm must not blend them.
-        cls_bottleneck, cls_logits = self.head(tokens[:, 0])
+        cls_head = self.head(backbone.tokens[:, 0])
         if patch_index is None or len(patch_index) < 2:
-            return NetworkOutput(tokens, cls_bottleneck, cls_logits, None, None)
-        chosen = tokens[:, 1:].flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
-        return NetworkOutput(tokens, cls_bottleneck, cls_logits, *self.head(chosen))
+            return NetworkOutput(backbone, cls_head, None, prediction)
+        chosen = backbone.tokens[:, 1:].flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
+        return NetworkOutput(backbone, cls_head, self.head(chosen), prediction)
 
 
 class TeacherStudent:
     """The pair. `student` may be wrapped by the trainer after construction; the teacher is never trained."""
 
-    def __init__(self, config: Config, need: HeadNeed) -> None:
-        self.need = need
-        self.network = Network(config, need != "none", config.model.drop_path)
+    def __init__(self, config: Config, needs: Needs) -> None:
+        self.needs = needs
+        self.network = Network(config, needs, config.model.drop_path)
         self.student: nn.Module = self.network
-        self.teacher = Network(config, need != "none", 0.0).requires_grad_(False)
+        self.teacher = Network(config, needs, 0.0).requires_grad_(False)
         self.teacher.load_state_dict(self.network.state_dict())
         # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.
         self.teacher.train()
@@ -77,20 +82,20 @@ class TeacherStudent:
         flat = views.flatten(0, 1)
         flat_mask = patch_mask.flatten(0, 1)
         index = self._head_index(flat_mask)
-        patch_index = index if self.need in ("masked", "all") else None
+        patch_index = index if self.needs.head in ("masked", "all") else None
         with torch.no_grad():
-            teacher = _view_tokens(self.teacher(flat, None, patch_index), count, images)
-        student = _view_tokens(self.student(flat, flat_mask, patch_index), count, images)
+            teacher = self._view_tokens(self.teacher(flat, None, patch_index), count, images)
+        student = self._view_tokens(self.student(flat, flat_mask, patch_index), count, images)
         student_local = None
         if local is not None:
             output = self.student(local.flatten(0, 1), None, None)
-            student_local = _view_tokens(output, local.shape[0], images)
+            student_local = self._view_tokens(output, local.shape[0], images)
         return Step(
             student=student, teacher=teacher, student_local=student_local, patch_mask=patch_mask, patch_index=index
         )
 
     def _head_index(self, flat_mask: Tensor) -> Tensor:
-        if self.need == "all":
+        if self.needs.head == "all":
             return torch.arange(flat_mask.numel(), device=flat_mask.device)
         return flat_mask.flatten().nonzero().flatten()
 
@@ -101,17 +106,26 @@ class TeacherStudent:
         for target, source in zip(self.teacher.buffers(), self.network.buffers(), strict=True):
             target.copy_(source)
 
+    def _view_tokens(self, output: NetworkOutput, views: int, images: int) -> ViewTokens:
+        def split(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.unflatten(0, (views, images))  # (V * B, ...) -> (V, B, ...)
 
-def _view_tokens(output: NetworkOutput, views: int, images: int) -> ViewTokens:
-    def split(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.unflatten(0, (views, images))  # (V * B, ...) -> (V, B, ...)
-
-    tokens = output.tokens.unflatten(0, (views, images))
-    return ViewTokens(
-        cls_backbone=tokens[:, :, 0],
-        patch_backbone=tokens[:, :, 1:],
-        cls_bottleneck=split(output.cls_bottleneck),
-        cls_logits=split(output.cls_logits),
-        patch_bottleneck=output.patch_bottleneck,
-        patch_logits=output.patch_logits,
-    )
+        tokens = output.backbone.tokens.unflatten(0, (views, images))
+        cls_head, patch_head = output.cls_head, output.patch_head
+        return ViewTokens(
+            root=output.backbone.tokens,
+            cls_backbone=tokens[:, :, 0],
+            patch_backbone=tokens[:, :, 1:],
+            cls_projection=split(cls_head and cls_head.projection),
+            cls_bottleneck=split(cls_head and cls_head.bottleneck),
+            cls_logits=split(cls_head and cls_head.logits),
+            patch_projection=patch_head and patch_head.projection,
+            patch_bottleneck=patch_head and patch_head.bottleneck,
+            patch_logits=patch_head and patch_head.logits,
+            blocks={
+                number: block.unflatten(0, (views, images))
+                for number, block in zip(self.needs.blocks, output.backbone.blocks, strict=True)
+            },
+            attention=split(output.backbone.attention),
+            prediction=split(output.prediction),
+        )

@@ -6,6 +6,7 @@ from mrkd.config import Config, ModelConfig
 from mrkd.errors import UserError
 from mrkd.model.backbone import MaskedBackbone, create_vit
 from mrkd.model.teacher_student import TeacherStudent
+from mrkd.tokens import Needs
 
 SMALL = ModelConfig(patch=8, width=16, depth=2, heads=2)
 
@@ -19,7 +20,7 @@ def test_the_posters_network_has_sixteen_patches():
 def test_unmasked_tokens_are_those_of_plain_timm():
     vit = create_vit(SMALL, 32).eval()
     images = torch.randn(3, 3, 32, 32)
-    assert torch.allclose(MaskedBackbone(vit)(images), vit.forward_features(images), atol=1e-6)
+    assert torch.allclose(MaskedBackbone(vit)(images).tokens, vit.forward_features(images), atol=1e-6)
 
 
 def test_a_masked_patch_hides_its_pixels_and_nothing_else():
@@ -29,13 +30,13 @@ def test_a_masked_patch_hides_its_pixels_and_nothing_else():
     mask[0, 0] = True
     changed = images.clone()
     changed[..., :8, :8] = 5.0
-    assert torch.allclose(backbone(images, mask), backbone(changed, mask))
+    assert torch.allclose(backbone(images, mask).tokens, backbone(changed, mask).tokens)
     changed[..., 8:16, 8:16] = 5.0
-    assert not torch.allclose(backbone(images, mask), backbone(changed, mask))
+    assert not torch.allclose(backbone(images, mask).tokens, backbone(changed, mask).tokens)
 
 
 def test_the_head_runs_on_class_tokens_and_masked_patches_only():
-    pair = TeacherStudent(Config(model=SMALL), "masked")
+    pair = TeacherStudent(Config(model=SMALL), Needs(head="masked"))
     mask = torch.zeros(2, 4, 16, dtype=torch.bool)
     mask[:, :, 3] = True
     step = pair(torch.randn(2, 4, 3, 32, 32), torch.randn(2, 4, 3, 16, 16), mask)
@@ -45,8 +46,25 @@ def test_the_head_runs_on_class_tokens_and_masked_patches_only():
     assert step.student.cls_logits.requires_grad
 
 
+def test_blocks_attention_and_predictions_are_kept_where_a_term_needs_them():
+    pair = TeacherStudent(Config(model=SMALL), Needs(blocks=(0, 1), attention=True, predictor=True))
+    step = pair(torch.randn(2, 4, 3, 32, 32), None, torch.zeros(2, 4, 16, dtype=torch.bool))
+    vit = pair.network.backbone.vit
+    assert torch.allclose(vit.norm(step.student.blocks[1])[:, :, 0], step.student.cls_backbone)
+    assert step.student.blocks[0].shape == (2, 4, 17, 16)
+    assert step.student.attention.shape == (2, 4, 2, 16)
+    assert torch.allclose(step.student.attention.sum(dim=-1), torch.ones(2, 4, 2))
+    assert torch.equal(step.student.attention, step.teacher.attention)  # no mask, equal weights
+    assert step.student.prediction.shape == (2, 4, 17, 16)
+
+
+def test_a_block_that_the_network_does_not_have_is_refused():
+    with pytest.raises(UserError, match="asks for block 2; the network has blocks 0 to 1"):
+        TeacherStudent(Config(model=SMALL), Needs(blocks=(2,)))
+
+
 def test_the_teacher_moves_towards_the_student_by_one_minus_the_momentum():
-    pair = TeacherStudent(Config(model=SMALL), "none")
+    pair = TeacherStudent(Config(model=SMALL), Needs())
     name = "backbone.vit.cls_token"
     before = pair.teacher.state_dict()[name].clone()
     with torch.no_grad():

@@ -1,0 +1,74 @@
+"""Yardsticks that compare two student views of the same images, without a teacher. Axes: B images, E embedding."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mrkd.losses.potentials import check_pair, widened
+from mrkd.losses.regularizers import variance_hinge
+
+
+def nt_xent(first: Tensor, second: Tensor, *, temperature: float = 0.2) -> Tensor:
+    """SimCLR: find the other view of an image among all other embeddings of both views.
+
+    Args:
+        first: (B, E) embeddings of one view, normalised inside.
+        second: (B, E) of the other.
+        temperature: divides the cosines.
+    Returns:
+        Scalar, nats; ln(2 B - 1) when all embeddings are equal.
+    Raises:
+        ValueError: the shapes differ, B < 2, a value is not finite, or the temperature is not positive.
+    Source:
+        Chen et al., SimCLR, ICML 2020 (arXiv:2002.05709), eq. 1.
+    """
+    _check_views(first, second)
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    with torch.autocast(first.device.type, enabled=False):
+        unit = F.normalize(widened(torch.cat([first, second])), dim=1)
+        logits = (unit @ unit.mT) / temperature
+        logits = logits.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), -torch.inf)
+        target = torch.arange(len(unit), device=unit.device).roll(len(first))
+        return F.cross_entropy(logits, target)
+
+
+def vicreg(
+    first: Tensor,
+    second: Tensor,
+    *,
+    invariance: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+) -> Tensor:
+    """Equal embeddings of both views, channels that vary, and channels that do not repeat each other.
+
+    Args:
+        first: (B, E) embeddings of one view, not normalised.
+        second: (B, E) of the other.
+        invariance: weight of the mean squared difference.
+        variance: weight of the hinge on each channel's std, averaged over both views.
+        covariance: weight of the squared off-diagonal covariances over E, summed over both views.
+    Returns:
+        Scalar >= 0.
+    Raises:
+        ValueError: the shapes differ, B < 2, or a value is not finite.
+    Source:
+        Bardes et al., VICReg, ICLR 2022 (arXiv:2105.04906), eq. 1-6.
+    """
+    _check_views(first, second)
+    with torch.autocast(first.device.type, enabled=False):
+        first, second = widened(first), widened(second)
+        loss = invariance * F.mse_loss(first, second)
+        for view in (first, second):
+            centered = view - view.mean(dim=0)
+            matrix = centered.mT @ centered / (len(view) - 1)
+            repeated = (matrix.square().sum() - matrix.diagonal().square().sum()) / view.shape[1]
+            loss = loss + 0.5 * variance * variance_hinge(view) + covariance * repeated
+        return loss
+
+
+def _check_views(first: Tensor, second: Tensor) -> None:
+    check_pair(first, second)
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(f"both views must have shape (B, E), got {tuple(first.shape)} and {tuple(second.shape)}")

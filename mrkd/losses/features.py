@@ -1,0 +1,52 @@
+"""Knowledge distillation on features and attention, token by token. Axes: R rows (tokens), D embedding, N patches."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mrkd.losses.potentials import check_pair, widened
+
+
+def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> Tensor:
+    """FitNets: mean squared difference between a map of the student's features and the teacher's.
+
+    Args:
+        prediction: (R, D), the regressor's output for the student's tokens.
+        teacher: (R, D); no gradient flows into it.
+        standardize: take each channel's mean and std over the rows out of the teacher first, so that features that
+            are all alike are no answer.
+    Returns:
+        Scalar >= 0; about 1 at the start when standardised.
+    Raises:
+        ValueError: the shapes differ, fewer than two rows, or a value is not finite.
+    Source:
+        Romero et al., FitNets, ICLR 2015 (arXiv:1412.6550), eq. 3.
+    """
+    check_pair(prediction, teacher)
+    if prediction.shape != teacher.shape:
+        raise ValueError(f"prediction must have shape {tuple(teacher.shape)}, got {tuple(prediction.shape)}")
+    with torch.autocast(prediction.device.type, enabled=False):
+        target = widened(teacher.detach())
+        if standardize:
+            target = (target - target.mean(dim=-2, keepdim=True)) / (target.std(dim=-2, keepdim=True) + 1e-6)
+        return F.mse_loss(widened(prediction), target)
+
+
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference between attention maps of unit length.
+
+    Args:
+        student: (R, N) non-negative maps, one row per image, view and head.
+        teacher: (R, N); no gradient flows into it.
+    Returns:
+        Scalar >= 0.
+    Raises:
+        ValueError: the shapes differ, or a value is not finite.
+    Source:
+        Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017 (arXiv:1612.03928), eq. 2.
+    """
+    if student.shape != teacher.shape or student.ndim != 2:
+        raise ValueError(f"maps must both have shape (R, N), got {tuple(student.shape)} and {tuple(teacher.shape)}")
+    with torch.autocast(student.device.type, enabled=False):
+        ours, theirs = F.normalize(widened(student), dim=1), F.normalize(widened(teacher.detach()), dim=1)
+        return F.mse_loss(ours, theirs)

@@ -1,0 +1,110 @@
+"""What every relation is computed on: rows, what they are compared with, and which of them count.
+
+Axes: G groups, N rows, M columns, D embedding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mrkd.losses.potentials import check_pair, widened
+
+NOWHERE = -1e9
+"""Logit of a column that does not count: no mass after a softmax, and still finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """Checked, widened inputs of a relation, always with groups."""
+
+    student: Tensor
+    """(G, N, D_student)."""
+    teacher: Tensor
+    """(G, N, D_teacher), no gradient."""
+    student_columns: Tensor
+    """(G, M, D_student): the student itself, or the anchors."""
+    teacher_columns: Tensor
+    """(G, M, D_teacher): the teacher itself, or the anchors."""
+    rows: Tensor
+    """(G, N) bool, True where a row counts."""
+    columns: Tensor
+    """(G, M) bool, True where a column counts."""
+    own: bool
+    """Whether rows and columns are the same embeddings, so that the diagonal says nothing."""
+
+    def valid(self, *, diagonal: bool) -> Tensor:
+        """(G, N, M) bool: the pairs that count; `diagonal` False leaves out a row's relation to itself."""
+        pairs = self.rows[:, :, None] & self.columns[:, None, :]
+        if diagonal:
+            return pairs
+        return pairs & ~torch.eye(pairs.shape[1], pairs.shape[2], dtype=torch.bool, device=pairs.device)
+
+
+def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_mask: Tensor | None) -> Pairing:
+    """Check the inputs of a relation and bring them to one form.
+
+    Args:
+        student: (N, D) or (G, N, D).
+        teacher: the same rows.
+        anchors: (M, D) or (G, M, D), what both compare their rows with; None compares rows with each other.
+        row_mask: (N,) or (G, N) bool, True where a row counts; all of them when None.
+    Raises:
+        ValueError: wrong ranks, unequal rows, fewer than two rows, values that are not finite, anchors of another
+            width or number of groups, or a mask of another shape.
+    """
+    check_pair(student, teacher)
+    grouped = student.ndim == 3
+    student, teacher = (widened(t if grouped else t[None]) for t in (student, teacher.detach()))
+    teacher = teacher.to(student.dtype)
+    groups, count = student.shape[:2]
+    if row_mask is None:
+        rows = torch.ones(groups, count, dtype=torch.bool, device=student.device)
+    else:
+        rows = (row_mask if grouped else row_mask[None]).bool()
+        if rows.shape != (groups, count):
+            raise ValueError(f"row_mask must have shape (G, N) = {(groups, count)}, got {tuple(rows.shape)}")
+    if anchors is None:
+        rows = rows & (rows.sum(dim=1, keepdim=True) >= 2)  # one row alone has no relation
+        return Pairing(
+            student=student,
+            teacher=teacher,
+            student_columns=student,
+            teacher_columns=teacher,
+            rows=rows,
+            columns=rows,
+            own=True,
+        )
+    anchors = widened(anchors.detach() if anchors.ndim == 3 else anchors.detach()[None]).to(student.dtype)
+    for name, tensor in (("student", student), ("teacher", teacher)):
+        if anchors.shape[0] != groups or anchors.shape[2] != tensor.shape[2]:
+            raise ValueError(
+                f"anchors must have shape (G, M, D) with G = {groups} and {name}'s D = {tensor.shape[2]}, "
+                f"got {tuple(anchors.shape)}"
+            )
+    return Pairing(
+        student=student,
+        teacher=teacher,
+        student_columns=anchors,
+        teacher_columns=anchors,
+        rows=rows,
+        columns=torch.ones(anchors.shape[:2], dtype=torch.bool, device=student.device),
+        own=False,
+    )
+
+
+def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean over groups of the mean over the valid entries of each; groups without any do not count.
+
+    Args:
+        values: (G, ...).
+        valid: the same shape, bool.
+    Returns:
+        Scalar; zero when nothing counts.
+    """
+    counted = valid.flatten(1)
+    count = counted.sum(dim=1)
+    # `where` and not a product, so that an undefined value that does not count leaves no NaN.
+    total = torch.where(counted, values.flatten(1), torch.zeros_like(values.flatten(1))).sum(dim=1)
+    means = total / count.clamp(min=1)
+    return means.sum() / (count > 0).sum().clamp(min=1)

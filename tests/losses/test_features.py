@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from mrkd.losses import attention_transfer, hint, variance_hinge
+from tests.losses.recorded import recorded_input
+
+# distiller_zoo/AT.py of HobbitLong/RepDistiller at b84f547c5db6a35318d4671d7d5c4de74c822403 on features (2, 3, 4, 4),
+# whose maps are the mean over channels of their squares: value, norm of the gradient, its first entry.
+ATTENTION = (0.014296056857188209, 0.013538963275413658, -0.0002874897112069637)
+
+
+def test_attention_transfer_is_that_of_a_known_implementation():
+    student = recorded_input(6, 16, 0.0).view(2, 3, 4, 4).requires_grad_(True)
+    teacher = recorded_input(6, 16, 1.0).view(2, 3, 4, 4)
+    value = attention_transfer(student.square().mean(1).flatten(1), teacher.square().mean(1).flatten(1))
+    (gradient,) = torch.autograd.grad(value, student)
+    assert [value.item(), gradient.norm().item(), gradient.flatten()[0].item()] == pytest.approx(ATTENTION, rel=1e-10)
+
+
+def test_attention_transfer_ignores_the_length_of_a_map_and_is_at_most_two_over_n():
+    maps = torch.rand(6, 9, dtype=torch.float64)
+    assert attention_transfer(3.0 * maps, maps).item() == pytest.approx(0.0, abs=1e-15)
+    apart = attention_transfer(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    assert apart.item() == pytest.approx(1.0)
+
+
+def test_hint_is_a_mean_square_and_standardised_it_ignores_scale_and_shift_of_the_teacher():
+    prediction, teacher = torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [3.0]])
+    assert hint(prediction, teacher).item() == pytest.approx((1 + 4) / 2)
+    # Standardised, the teacher's two rows are -+ 1 / sqrt(2).
+    expected = (0.5 + (1 - 0.5**0.5) ** 2) / 2
+    assert hint(prediction, teacher, standardize=True).item() == pytest.approx(expected, rel=1e-5)
+    assert hint(prediction, 5 * teacher + 7, standardize=True).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_variance_hinge_is_zero_above_its_target_and_the_missing_std_below():
+    rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    assert variance_hinge(rows).item() == pytest.approx((0.0 + 0.99) / 2)
+    assert variance_hinge(rows, target=2.0).item() == pytest.approx((2 - (2 + 1e-4) ** 0.5 + 1.99) / 2)
+
+
+def test_gradients_pass_gradcheck():
+    rows = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    other = torch.rand(6, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda r: hint(r, other, standardize=True), (rows,))
+    assert torch.autograd.gradcheck(lambda r: attention_transfer(r.square(), other), (rows,))
+    assert torch.autograd.gradcheck(variance_hinge, (rows,))
+
+
+def test_bad_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"prediction must have shape \(5, 3\), got \(5, 2\)"):
+        hint(torch.ones(5, 2), torch.ones(5, 3))
+    with pytest.raises(ValueError, match=r"maps must both have shape \(R, N\)"):
+        attention_transfer(torch.ones(5, 2), torch.ones(5, 3))
+    with pytest.raises(ValueError, match="N >= 2"):
+        variance_hinge(torch.ones(1, 3))
