@@ -159,21 +159,41 @@ def _compare(options: argparse.Namespace, extra: Sequence[str]) -> None:
 
 
 def _methods(options: argparse.Namespace, extra: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from mrkd.losses.methods import METHODS
 
     _refuse_extra(extra)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("method", "terms", "what it matches", "source"):
-        table.add_column(heading)
+    if options.name:
+        print(_describe(options.name), end="")
+        return
     for name, method in METHODS.items():
-        terms = "\n".join(f"{term.loss} [{term.tokens}, {term.space}]" for term in method.terms) or "none"
-        table.add_row(name, terms.replace("[", r"\["), method.summary, method.source)
-    console = Console()
-    console.print(table)
-    console.print("\nJoin any of them with +, as in ibot+rkd-d.")
+        terms = " + ".join(f"{term.loss} [{term.tokens}, {term.space}]" for term in method.terms) or "no terms"
+        print(f"{name:18s}{method.summary}\n{'':18s}{terms}\n{'':18s}{method.source}")
+    print("\nJoin any of them with +, as in ibot+rkd-d. One in full, with its equation and YAML: mrkd methods rkd-d")
+
+
+def _describe(name: str) -> str:
+    """A method's facts, and its terms as the YAML that `--config` would take."""
+    import dataclasses
+
+    import yaml
+
+    from mrkd.config import ObjectiveConfig, Term
+    from mrkd.losses.methods import METHODS, resolve_terms
+
+    terms = resolve_terms(ObjectiveConfig(method=name))
+    lines = []
+    for part in name.split("+"):
+        method = METHODS[part]
+        lines += [f"{part}: {method.summary}"]
+        for heading in ("equation", "ignores", "collapses_to", "cost", "source"):
+            lines.append(f"  {heading.replace('_', ' ') + ':':14s}{getattr(method, heading)}")
+    defaults = {item.name: item.default for item in dataclasses.fields(Term)}
+    rows = [
+        {key: value for key, value in dataclasses.asdict(term).items() if value not in (defaults[key], {})}
+        for term in terms
+    ]
+    tree = {"objective": {"method": name, "terms": rows}}
+    return "\n".join(lines) + "\n\n" + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
 def _settings(options: argparse.Namespace, extra: Sequence[str]) -> None:
@@ -232,7 +252,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", help="a run directory")
     export.add_argument("--format", default="safetensors", help="safetensors")
     export.add_argument("--out", required=True, help="the file to write")
-    verb("methods", _methods, "list the methods, their terms and sources")
+    methods = verb("methods", _methods, "list the methods, or show one in full: equation, source, YAML")
+    methods.add_argument("name", nargs="?", help="a method, or several joined by +")
     _settings_options(verb("settings", _settings, "print every setting as YAML, with a recipe's and your values"))
     return parser
 

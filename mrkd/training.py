@@ -23,6 +23,7 @@ from mrkd.errors import UserError
 from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
 from mrkd.evaluation.features import extract
 from mrkd.evaluation.knn import accuracy, knn_class_scores
+from mrkd.gathering import gather_step, sum_over_devices
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
 from mrkd.losses.objective import Objective
@@ -92,7 +93,13 @@ def pretrain(config: Config, out: str | Path) -> Path:
                 patch_mask = draw_masks((views.shape[0], len(index)), pair.grid, config.mask, mask_generator)
                 with fabric.autocast():
                     outputs = pair(views, local, patch_mask.to(fabric.device))
-                losses = objective(outputs, teacher_temperature=temperature, progress=progress)
+                outputs = gather_step(outputs)
+                losses = objective(
+                    outputs,
+                    teacher_temperature=temperature,
+                    progress=progress,
+                    sum_over_devices=sum_over_devices,
+                )
                 fabric.backward(losses.total)
                 if pair.network.head is not None and progress < config.optim.freeze_prototypes:
                     pair.network.head.prototypes.grad = None

@@ -17,6 +17,7 @@ ALLOWED = {
     "progress": set(),
     "losses": set(),
     "optim": set(),
+    "gathering": set(),
     "data": set(),
     "run": set(),
     "model": {"mrkd.run"},
@@ -25,6 +26,7 @@ ALLOWED = {
     "reporting": {"mrkd.run"},
     "training": {
         "mrkd.data",
+        "mrkd.gathering",
         "mrkd.losses",
         "mrkd.model",
         "mrkd.optim",

@@ -74,6 +74,18 @@ def test_bad_input_is_one_line_and_status_two(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
+def test_one_method_is_shown_with_its_equation_and_yaml_that_config_takes(tmp_path, capsys):
+    assert main(["methods", "ibot+structural"]) == 0
+    shown = capsys.readouterr().out
+    assert "Sinkhorn(cos(t_i, t_j) / T_t)" in shown
+    settings = tmp_path / "own.yaml"
+    settings.write_text(shown[shown.index("objective:") :])
+    assert main(["settings", "--config", str(settings)]) == 0
+    assert "anchors: teacher" in capsys.readouterr().out
+    assert main(["methods", "structurall"]) == 2
+    assert "did you mean 'structural'" in capsys.readouterr().err
+
+
 def test_methods_and_settings_are_listed(capsys):
     assert main(["methods"]) == 0
     assert "rkd-a" in capsys.readouterr().out

@@ -1,7 +1,9 @@
 """The weighted sum of a method's terms over one step."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +33,6 @@ class Losses:
 class Objective(nn.Module):
     """Terms plus the only state losses have: the moving centres, and the factors of shares."""
 
-    share_factors: Tensor
-
     def __init__(self, config: Config, terms: tuple[Term, ...]) -> None:
         super().__init__()
         for term in terms:
@@ -45,16 +45,16 @@ class Objective(nn.Module):
         distillation = config.distillation
         self.cls_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
         self.patch_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
-        self.register_buffer("share_factors", torch.zeros(len(terms)))
+        self.share_factors = [0.0] * len(terms)
         self.measured_steps = 0
 
-    def get_extra_state(self) -> dict[str, int]:
+    def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint keeps besides tensors."""
-        return {"measured_steps": self.measured_steps}
+        return {"share_factors": self.share_factors, "measured_steps": self.measured_steps}
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take it back."""
-        self.measured_steps = state["measured_steps"]
+        self.share_factors, self.measured_steps = list(state["share_factors"]), state["measured_steps"]
 
     def forward(
         self,
@@ -102,18 +102,18 @@ class Objective(nn.Module):
         if self.measured_steps % SHARE_STEPS == 0:
             roots = [tokens.root for tokens in (step.student, step.student_local) if tokens is not None]
 
-            def length(value: Tensor) -> Tensor:
+            def length(value: Tensor) -> float:
                 gradients = torch.autograd.grad(value, roots, retain_graph=True, allow_unused=True)
                 squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
                 total = torch.stack(squares).sum() if squares else plain.new_zeros(())
-                return (total if sum_over_devices is None else sum_over_devices(total)).sqrt()
+                return math.sqrt((total if sum_over_devices is None else sum_over_devices(total)).item())
 
             reference = length(plain)
             for number, (term, value) in enumerate(zip(self.terms, values, strict=True)):
                 if term.share is not None:
-                    factor = term.share * reference / length(value).clamp(min=1e-12)
+                    factor = term.share * reference / max(length(value), 1e-12)
                     momentum = SHARE_MOMENTUM if self.measured_steps else 0.0
-                    self.share_factors[number].lerp_(factor, 1.0 - momentum)
+                    self.share_factors[number] = momentum * self.share_factors[number] + (1.0 - momentum) * factor
         self.measured_steps += 1
 
 

@@ -1,0 +1,97 @@
+"""Relations over the global batch: every device gets all devices' tokens, with gradients.
+
+Each device then computes the whole loss. Backward adds up what the devices send to each tensor, which is the number of
+devices times its gradient, and the average that data-parallel training takes over devices makes that the gradient of
+one process on the whole batch. Axes: W devices, V views, B images per device, N patches, M patch tokens through the
+head.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mrkd.tokens import Step, ViewTokens
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        return total[dist.get_rank()]
+
+
+def gather_step(step: Step) -> Step:
+    """The step of all devices, its images in the order of the devices; `root` stays this device's own.
+
+    Every device must hold equally many images. Without a process group the step is returned as it is.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return step
+    index = _global_index(step)
+    counts = _counts(len(step.patch_index), index.device)
+    order = _join(index, counts).argsort()
+    patch_index = _join(index, counts)[order]
+
+    def gathered(tokens: ViewTokens) -> ViewTokens:
+        changes: dict[str, Any] = {"blocks": {n: _images(block) for n, block in tokens.blocks.items()}}
+        for field in dataclasses.fields(tokens):
+            value = getattr(tokens, field.name)
+            if field.name in ("root", "blocks") or value is None:
+                continue
+            if field.name.startswith("patch_") and field.name != "patch_backbone":
+                changes[field.name] = _join(value, counts)[order]
+            else:
+                changes[field.name] = _images(value)
+        return dataclasses.replace(tokens, **changes)
+
+    return Step(
+        student=gathered(step.student),
+        teacher=gathered(step.teacher),
+        student_local=None if step.student_local is None else gathered(step.student_local),
+        patch_mask=_images(step.patch_mask.to(torch.uint8)).bool(),
+        patch_index=patch_index,
+    )
+
+
+def sum_over_devices(value: Tensor) -> Tensor:
+    """The sum of a tensor over all devices; the tensor itself without a process group."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+def _images(tensor: Tensor) -> Tensor:
+    """(V, B, ...) -> (V, W * B, ...)."""
+    return _Gather.apply(tensor).transpose(0, 1).flatten(1, 2)
+
+
+def _counts(own: int, device: torch.device) -> list[int]:
+    count = torch.tensor([own], device=device)
+    return [int(part) for part in _Gather.apply(count).flatten()]
+
+
+def _join(rows: Tensor, counts: list[int]) -> Tensor:
+    """(M, ...) with another M on each device -> (sum of them, ...); gathering needs equal shapes, so pad and cut."""
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded = torch.cat([rows, padded[len(rows) :]])
+    parts = _Gather.apply(padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def _global_index(step: Step) -> Tensor:
+    """Where this device's patch tokens lie in the (V, W * B, N) of all devices."""
+    _, images, patches = step.patch_mask.shape
+    view = step.patch_index // (images * patches)
+    within = step.patch_index % (images * patches)
+    return (view * dist.get_world_size() + dist.get_rank()) * images * patches + within
