@@ -103,8 +103,11 @@ def pretrain(config: Config, out: str | Path) -> Path:
                 fabric.backward(losses.total)
                 if pair.network.head is not None and progress < config.optim.freeze_prototypes:
                     pair.network.head.prototypes.grad = None
-                if config.optim.clip > 0:
-                    fabric.clip_gradients(pair.student, optimizer, max_norm=config.optim.clip)
+                # An infinite limit clips nothing and still measures.
+                norm = fabric.clip_gradients(
+                    pair.student, optimizer, max_norm=config.optim.clip or math.inf, error_if_nonfinite=False
+                )
+                assert norm is not None
                 optimizer.step()
                 optimizer.zero_grad()
                 pair.update_teacher(cosine(step, steps, config.optim.ema, config.optim.final_ema))
@@ -130,6 +133,7 @@ def pretrain(config: Config, out: str | Path) -> Path:
                             "epoch": step / steps_each,
                             "loss": losses.total.item(),
                             "terms": {name: value.item() for name, value in losses.by_term.items()},
+                            "gradient_norm": norm.item(),
                             **health,
                             **fresh,
                             "learning_rate": rate,

@@ -15,6 +15,7 @@ def step_health(step: Step, settings: DistillationConfig, teacher_temperature: f
 
     Returns:
         relation_distance: mean raw distance between the teacher's class tokens, in feature units.
+        cls_cosine: mean cosine between the student's class tokens of different images; near 1 at initialisation.
         relation_correlation: Pearson correlation of the student's and the teacher's distances across views.
         agreement: percent of images whose student argmax in one view is the teacher's in the other. A constant output
             scores 100, so it means nothing without the entropy beside it.
@@ -25,7 +26,9 @@ def step_health(step: Step, settings: DistillationConfig, teacher_temperature: f
     rows = teacher_distance.shape[0]
     upper = torch.triu_indices(rows, rows, offset=1, device=teacher.device).unbind()
     pair = torch.stack([teacher_distance[upper], student_distance[upper]])
+    unit = F.normalize(student[-1], dim=-1)
     result = {
+        "cls_cosine": (unit @ unit.mT)[upper].mean().item(),
         "relation_distance": pair[0].mean().item(),
         "relation_correlation": torch.corrcoef(pair)[0, 1].nan_to_num().item(),
     }

@@ -30,7 +30,7 @@ def loss_and_agreement(runs: Sequence[RunRecord]) -> str:
 
 
 def health(runs: Sequence[RunRecord]) -> str:
-    """k-NN, effective rank, spread of features, mean relation distance."""
+    """k-NN, effective rank, spread of features, and how class tokens lie to each other."""
     figure = Figure(figsize=(10.5, 5.2), layout="constrained")
     axes = figure.subplots(2, 3).flatten()
     readings = {
@@ -39,7 +39,7 @@ def health(runs: Sequence[RunRecord]) -> str:
         "feature std": "feature_std",
         "mean distance between class tokens": "relation_distance",
         "student–teacher distance correlation": "relation_correlation",
-        "learning rate": "learning_rate",
+        "mean cosine between class tokens": "cls_cosine",
     }
     for axis, (title, key) in zip(axes, readings.items(), strict=True):
         _curves(axis, runs, key, title)
