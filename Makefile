@@ -4,7 +4,7 @@ BIN := .venv/bin
 .PHONY: demo test test-all lint install clean
 
 demo: install
-	$(BIN)/mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d,rkd-a,structural,ibot+rkd-d --seeds 0 --out runs/demo
+	$(BIN)/mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d,rkd-a,structural,ibot+rkd-d --seeds 0 --jobs 2 --out runs/demo
 
 test: lint
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -122,7 +122,7 @@ def main() -> None:
     seeds = [int(seed) for seed in options.seeds.split(",")]
     jobs = [(method, norm, seed) for method, norm in CONDITIONS for seed in seeds]
     with ThreadPoolExecutor(options.workers) as pool:
-        paths = list(pool.map(lambda job: run(*job, options.out, threads), jobs))
+        paths = list(pool.map(lambda job: run(job[0], job[1], job[2], options.out, threads), jobs))
     results: dict[str, list[dict[str, list[float]]]] = {}
     for (method, norm, _), path in zip(jobs, paths, strict=True):
         results.setdefault(f"{method}, {norm}", []).append(curves(path))

@@ -153,7 +153,8 @@ def _compare(options: argparse.Namespace, extra: Sequence[str]) -> None:
         raise UserError(f"--seeds must be whole numbers such as 0,1,2, got {options.seeds!r}") from None
     from mrkd.comparison import compare
 
-    compare(config, options.methods.split(","), seeds, options.out, command="mrkd " + shlex.join(options.argv))
+    command = "mrkd " + shlex.join(options.argv)
+    compare(config, options.methods.split(","), seeds, options.out, jobs=options.jobs, command=command)
     print((Path(options.out) / "table.md").read_text(encoding="utf-8"))
     print(f"report: {Path(options.out) / 'report.html'}")
 
@@ -235,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     _settings_options(compare, method=False)
     compare.add_argument("--methods", required=True, help="names joined by commas")
     compare.add_argument("--seeds", default="0", help="whole numbers joined by commas")
+    compare.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the CPU's threads")
     compare.add_argument("--out", required=True, help="a directory for runs, table and report")
     pretrain = verb("pretrain", _pretrain, "train one method without labels")
     _settings_options(pretrain)
