@@ -89,10 +89,10 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
             variant, error = pending[future], future.result()
             weight_done += _weight(variant)
             left = (time.monotonic() - started) / weight_done * (total - weight_done)
+            # Before a training has finished there is nothing to estimate from.
+            estimate = f", about {left / 60:.1f} min left" if left > 0 and weight_done >= 1 else ""
             state = "done" if error is None else f"failed: {error}"
-            print(
-                f"── {number}/{len(unfinished)} {run_name(variant)} {state}, about {left / 60:.1f} min left", flush=True
-            )
+            print(f"── {number}/{len(unfinished)} {run_name(variant)} {state}{estimate}", flush=True)
             if error is not None:
                 failures[run_name(variant)] = error
     return failures
@@ -151,7 +151,7 @@ def _run_in_process(config: Config, path: Path, jobs: int) -> str | None:
         output = None if jobs == 1 else subprocess.PIPE
         with subprocess.Popen(command, stdout=output, stderr=complaints, text=True, env=environment) as process:
             for line in process.stdout or ():
-                print(f"   {line}", end="", flush=True)
+                print(f"   {path.name:24s} {line}", end="", flush=True)
         settings.unlink(missing_ok=True)
         if process.returncode == 0:
             return None
