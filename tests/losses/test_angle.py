@@ -1,5 +1,10 @@
+import importlib.util
 import itertools
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,7 +35,7 @@ def assert_same(student: Tensor, ours: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("weighting", ["equal", "bool", "float"])
 @pytest.mark.parametrize("anchored", [False, True])
 def test_every_combination_of_options_equals_the_explicit_form(backend, weighting, anchored):
-    for rows, standardize, delta in itertools.product([3, 11, 70], [False, True], [1.0, 0.3, 2.5]):
+    for rows, standardize, delta in itertools.product([3, 11, 40], [False, True], [1.0, 0.3, 2.5]):
         student, teacher = pair(rows, 4)
         weights = {
             "equal": None,
@@ -208,3 +213,26 @@ def test_the_torch_form_gives_the_same_in_small_blocks(monkeypatch):
     whole = rkd_angle(student, teacher, backend="torch", standardize=True)
     monkeypatch.setitem(angle_torch.BLOCK_ELEMENTS, "cpu", 300)
     assert_same(student, rkd_angle(student, teacher, backend="torch", standardize=True), whole)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_the_triton_kernels_in_the_interpreter_agree_with_the_torch_form():
+    script = Path(__file__).with_name("triton_in_interpreter.py")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "agrees", result.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("rows", [7, 100, 600])
+def test_the_triton_kernels_on_a_gpu_agree_with_the_torch_form(rows):
+    student, teacher = (embeddings.detach().float().cuda() for embeddings in pair(rows, 32))
+    outcomes = []
+    for backend in ("triton", "torch", "triton"):
+        embeddings = student.clone().requires_grad_(True)
+        value = rkd_angle(embeddings, teacher, standardize=True, backend=backend)
+        value.backward()
+        outcomes.append((value.detach(), embeddings.grad))
+    assert outcomes[0][0].item() == pytest.approx(outcomes[1][0].item(), rel=1e-5)
+    assert torch.allclose(outcomes[0][1], outcomes[1][1], atol=1e-5 * outcomes[1][1].abs().max().item())
+    assert all(torch.equal(a, b) for a, b in zip(outcomes[0], outcomes[2], strict=True))
