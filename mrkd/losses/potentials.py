@@ -82,7 +82,7 @@ class Frame:
         """Columns, and the centred rows (G, N, P) and ends (G, M, P) there, on the rows' or the anchors' mean."""
         hidden = (self.weights <= 0)[..., None] if self.masked else None
         groups, count, width = self.embeddings.shape
-        piece = max(128, _PIECE_ELEMENTS.get(self.embeddings.device.type, 1 << 22) // (groups * count))
+        piece = max(512, _PIECE_ELEMENTS.get(self.embeddings.device.type, 1 << 22) // (groups * count))
         for start in range(0, width, piece):
             columns = slice(start, min(start + piece, width))
             rows = self.embeddings[..., columns]
@@ -107,14 +107,18 @@ def measure(frame: Frame) -> tuple[Tensor, Tensor]:
         (G, N, M) squared distances over the scale, exactly zero where two points are one; (G,) the scale.
     """
     square = frame.anchors is None
-    total: list[Tensor] = []
+    groups, count, _ = frame.embeddings.shape
+    others = count if frame.anchors is None else frame.anchors.shape[1]
+    squared = torch.zeros(groups, count, others, dtype=gram_dtype(frame.weights), device=frame.weights.device)
+    row_norm, end_norm = squared.new_zeros(groups, count), squared.new_zeros(groups, others)
     for _, rows, ends in frame.pieces():
-        part = [full_matmul(rows, ends.mT)]
-        part += [] if square else [rows.square().sum(dim=2), ends.square().sum(dim=2)]
-        total = [sums.add_(piece) for sums, piece in zip(total, part, strict=True)] if total else part
-    squared = total[0]
-    row_norm = squared.diagonal(dim1=1, dim2=2).clone() if square else total[1]
-    end_norm = row_norm if square else total[2]
+        with _full_float32(rows):
+            squared.baddbmm_(rows, ends.mT)
+        if not square:
+            row_norm += rows.square().sum(dim=2)
+            end_norm += ends.square().sum(dim=2)
+    if square:
+        row_norm = end_norm = squared.diagonal(dim1=1, dim2=2).clone()
     weights = frame.weights
     scale = (row_norm * weights).sum(dim=1)
     if not square:
