@@ -74,29 +74,35 @@ def _triangles(squared_s, squared_t, weights, delta, block, triples, phases):  #
         for task in prange(count * groups):
             g, t = task // count, first + task % count
             losses[g, t] = _task(squared_s[g], squared_t[g], weights[g], delta[g], block, triples[t])
-    row_losses = np.zeros((groups, rows))
-    for task in prange(groups * rows):
-        g, i = task // rows, task % rows
-        row_losses[g, i] = _finish_row(squared_s[g], squared_t[g], weights[g], delta[g], i)
+    blocks = (rows + block - 1) // block
+    own_losses = np.zeros((groups, blocks))
+    for task in prange(groups * blocks):
+        g, row_block = task // blocks, task % blocks
+        for column_block in range(row_block, blocks):
+            own_losses[g, row_block] += _finish(
+                squared_s[g], squared_t[g], weights[g], delta[g], block, row_block, column_block
+            )
     loss = np.zeros(groups)
     for g in range(groups):
-        loss[g] = losses[g].sum() + row_losses[g].sum()
+        loss[g] = losses[g].sum() + own_losses[g].sum()
     return loss
 
 
 @numba.njit(error_model="numpy", cache=True)
-def _finish_row(squared_s, squared_t, weights, delta, i):  # type: ignore[no-untyped-def]
-    """Divide the gradient by the distance and mirror it; count the angles between an edge and itself.
+def _finish(squared_s, squared_t, weights, delta, block, row_block, column_block):  # type: ignore[no-untyped-def]
+    """Divide a tile of the gradient by the distance and mirror it; count the angles between an edge and itself.
 
     Such an angle has cosine 1 in both sets, unless the edge has no length in one of them.
     """
+    rows = weights.shape[0]
     mismatch = 0.0
-    for j in range(i + 1, weights.shape[0]):
-        square = squared_s[i, j]
-        if (square > 0) != (squared_t[i, j] > 0):
-            mismatch += weights[i] * weights[j] * (weights[i] + weights[j])
-        squared_s[i, j] = squared_s[j, i] * (2 / np.sqrt(square)) if square > 0 else 0
-        squared_s[j, i] = squared_s[i, j]
+    for i in range(row_block * block, min(rows, (row_block + 1) * block)):
+        for j in range(max(i + 1, column_block * block), min(rows, (column_block + 1) * block)):
+            square = squared_s[i, j]
+            if (square > 0) != (squared_t[i, j] > 0):
+                mismatch += weights[i] * weights[j] * (weights[i] + weights[j])
+            squared_s[i, j] = squared_s[j, i] * (2 / np.sqrt(square)) if square > 0 else 0
+            squared_s[j, i] = squared_s[i, j]
     knee = min(1.0, delta)
     return mismatch * knee * (1.0 - 0.5 * knee)
 

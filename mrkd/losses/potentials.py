@@ -155,8 +155,13 @@ def pull_back(frame: Frame, scale: Tensor, edge_gradient: Tensor) -> Tensor:
         negative.diagonal(dim1=1, dim2=2).add_(row_sum)
     gradient = torch.empty_like(frame.embeddings, dtype=frame.weights.dtype, memory_format=torch.contiguous_format)
     for columns, rows, ends in frame.pieces():
-        piece = full_matmul(negative, ends)
-        gradient[..., columns] = piece if frame.anchors is None else piece.addcmul_(row_sum[..., None].to(rows), rows)
+        if rows.is_cuda:  # computed in float64
+            gradient[..., columns] = full_matmul(negative, ends)
+        else:
+            with _full_float32(rows):
+                torch.bmm(negative, ends, out=gradient[..., columns])
+        if frame.anchors is not None:
+            gradient[..., columns].addcmul_(row_sum[..., None], rows.to(row_sum.dtype))
     return gradient
 
 
