@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_PIECE_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 24}
-"""Size of the centred piece of the embeddings that is held at once: 2 MB on the CPU, 128 MB on a GPU."""
+_PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""Size of the centred piece of the embeddings that is held at once: 1 MB on the CPU, 128 MB on a GPU."""
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
@@ -82,7 +82,7 @@ class Frame:
         """Columns, and the centred rows (G, N, P) and ends (G, M, P) there, on the rows' or the anchors' mean."""
         hidden = (self.weights <= 0)[..., None] if self.masked else None
         groups, count, width = self.embeddings.shape
-        piece = max(512, _PIECE_ELEMENTS.get(self.embeddings.device.type, 1 << 22) // (groups * count))
+        piece = max(384, _PIECE_ELEMENTS.get(self.embeddings.device.type, 1 << 22) // (groups * count))
         for start in range(0, width, piece):
             columns = slice(start, min(start + piece, width))
             rows = self.embeddings[..., columns]
@@ -155,13 +155,8 @@ def pull_back(frame: Frame, scale: Tensor, edge_gradient: Tensor) -> Tensor:
         negative.diagonal(dim1=1, dim2=2).add_(row_sum)
     gradient = torch.empty_like(frame.embeddings, dtype=frame.weights.dtype, memory_format=torch.contiguous_format)
     for columns, rows, ends in frame.pieces():
-        if rows.is_cuda:  # computed in float64
-            gradient[..., columns] = full_matmul(negative, ends)
-        else:
-            with _full_float32(rows):
-                torch.bmm(negative, ends, out=gradient[..., columns])
-        if frame.anchors is not None:
-            gradient[..., columns].addcmul_(row_sum[..., None], rows.to(row_sum.dtype))
+        piece = full_matmul(negative, ends)
+        gradient[..., columns] = piece if frame.anchors is None else piece.addcmul_(row_sum[..., None].to(rows), rows)
     return gradient
 
 

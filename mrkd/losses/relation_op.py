@@ -3,7 +3,6 @@ computes its gradient along with its value. Axes: G groups, N rows, M anchors, D
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -119,5 +118,3 @@ def _refuse(ctx: Any, *_: Any) -> None:
 
 
 _first_order.register_autograd(_refuse)
-
-Kernel = Callable[..., Any]
