@@ -94,8 +94,8 @@ def test_any_shape_equals_the_explicit_form(rows, width, seed, duplicates, offse
     assert ours.item() == pytest.approx(expected.item(), abs=1e-8 if offset == 0.0 else 1e-5)
     ours.backward()
     assert student.grad.isfinite().all()
-    # At a duplicate the explicit form divides by an epsilon. On a line every angle is 0 or 180 degrees and the gradient is
-    # zero, so what is left is the rounding of the Gram matrix over the smallest distance.
+    # At a duplicate the explicit form divides by an epsilon. On a line every angle is 0 or 180 degrees and the gradient
+    # is zero, so what is left is the rounding of the Gram matrix over the smallest distance.
     if duplicates in ("none", "teacher") and offset == 0.0 and width > 1:
         (gradient,) = torch.autograd.grad(explicit_angle(student, teacher), student)
         assert torch.allclose(student.grad, gradient, rtol=1e-6, atol=1e-6 * (1 + gradient.abs().max().item()))
