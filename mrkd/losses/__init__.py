@@ -1,10 +1,11 @@
 """Loss terms: tensors in, scalar out."""
 
+from mrkd.losses.angle import rkd_angle, rkd_angle_sampled
 from mrkd.losses.contrastive import nt_xent, vicreg
+from mrkd.losses.distance import rkd_distance
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
 from mrkd.losses.features import attention_transfer, hint
 from mrkd.losses.regularizers import koleo, variance_hinge
-from mrkd.losses.relational import rkd_angle, rkd_distance
 from mrkd.losses.relations import cckd, cka, dark_rank, gram, pkt, relation, relation_softmax, spkd, structural
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "relation",
     "relation_softmax",
     "rkd_angle",
+    "rkd_angle_sampled",
     "rkd_distance",
     "spkd",
     "structural",

@@ -1,115 +1,271 @@
-"""RKD-A from the Gram matrix: exact, O(N^2 D + N^3) work, O(N^2) memory. docs/methods.md derives the gradient.
+"""RKD-A without its N x N x D and N x N x N tensors: exact, O(N^2 D + N^3) work, O(N^2) memory.
 
-With G = S S^T and r_ij = 1 / |s_i - s_j|, the cosine of the angle at j between i and k is
-C_ijk = (G_ik - G_ij - G_jk + G_jj) r_ij r_jk, so the N x N x D tensor of unit differences is never formed. Value and
-gradient are computed together in the forward pass. Axes: G groups, N rows, D embedding, J a block of vertices.
+The law of cosines gives each angle from three distances, and those come from a Gram matrix. Value and gradient are
+computed together in the forward pass; docs/methods.md derives both. Axes: G groups, N rows, M anchors, D embedding.
 """
 
-from typing import Any
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from mrkd.losses.potentials import centered_gram, check_pair, distance_from_gram
+from mrkd.losses.potentials import Frame, inverse_scale, measure, pull_back
+from mrkd.losses.relation_op import (
+    check_arguments,
+    check_values,
+    fake_outputs,
+    grouped,
+    register_first_order,
+    unit_weights,
+    wants_gradient,
+)
 
-_BLOCK_ELEMENTS = 1 << 21
-"""Size of one temporary of the torch form: with about six of them alive, some 50 MB in float32."""
+_MODULES = {"torch": "angle_torch", "numba": "angle_cpu", "triton": "angle_triton"}
 
 
-def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
+def rkd_angle(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    anchors: Tensor | None = None,
+    row_weights: Tensor | None = None,
+    standardize: bool = False,
+    huber_delta: float = 1.0,
+    backend: str | None = None,
+) -> Tensor:
     """Match the angles of the student's triplets to the teacher's, exactly and at any batch size.
+
+    With C_ijk the cosine of the angle at row j between rows i and k (zero where an edge has no length), the loss is
+    the mean of Huber(C_ijk(student) - C_ijk(teacher)) over all N^3 entries, as the authors take it.
 
     Args:
         student: (N, D_student) or (G, N, D_student) embeddings, not necessarily normalised.
         teacher: (N, D_teacher) or (G, N, D_teacher) embeddings; no gradient flows into them.
+        anchors: (M, D) or (G, M, D), D_student = D_teacher = D: the angles at each row between anchors i and k, mean
+            over N M^2 entries, instead of those between rows. No gradient flows into them.
+        row_weights: (N,) or (G, N), bool or >= 0. An entry weighs w_i w_j w_k / (sum w)^3, with anchors
+            w_j / (M^2 sum w), so a bool mask gives exactly the loss of the subset. Rows of weight zero may hold
+            anything. A group of fewer than two weighted rows gives zero and does not count.
+        standardize: divide the differences by the standard deviation of the teacher's cosines: the weighted population
+            one, in each group, over the entries with i, j, k distinct (with anchors, i != k) whose two edges have
+            length. Unrelated features then score about 0.7 in any dimension. A teacher whose cosines are constant to
+            rounding (standard deviation below 1e-5, in float64 1e-10) is not standardised.
+        huber_delta: where Huber turns from quadratic to linear, on the differences after division; 1 is smooth-L1.
+        backend: "numba" (CPU), "triton" (CUDA), "torch" (any device), or None for the fastest that is available.
     Returns:
-        Scalar >= 0, dimensionless: smooth-L1 between cosines, averaged over all N^3 entries as the authors do, and
-        over the groups.
+        Scalar >= 0, dimensionless, mean over the groups that count; float64 for float64, else float32.
     Raises:
-        ValueError: wrong ranks, the numbers of rows differ, N < 2, or a value is not finite.
+        ValueError: wrong shapes or options, N < 2, a backend that is not available, or, unless compiling, a value that
+            is not finite.
         RuntimeError: differentiated twice.
     Source:
         Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 8-9.
     """
-    check_pair(student, teacher)
-    return _AngleLoss.apply(student, teacher)
+    check_arguments(student, teacher, anchors, row_weights, huber_delta)
+    check = not torch.compiler.is_compiling()
+    need = wants_gradient(student)
+    value, _ = _angle(student, teacher, anchors, row_weights, None, standardize, huber_delta, backend, need, check)
+    return value
 
 
-class _AngleLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        with torch.autocast(student.device.type, enabled=False):
-            loss, gradient = _value_and_gradient(student, teacher)
-        ctx.save_for_backward(gradient)
-        return loss
+def rkd_angle_sampled(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    vertices: int,
+    generator: torch.Generator | None = None,
+    row_weights: Tensor | None = None,
+    standardize: bool = False,
+    huber_delta: float = 1.0,
+    backend: str | None = None,
+) -> Tensor:
+    """An unbiased estimate of `rkd_angle` from the angles at a few vertices: O(N^2 D + vertices N^2) work.
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * output_gradients[0].to(gradient.dtype), None
+    In each group, `vertices` of the n rows of positive weight are drawn uniformly without replacement; all their
+    angles are used. With l_j = w_j n / sum(w) times the weighted mean of vertex j's entries, the estimate is the mean
+    of the drawn l_j. Value and gradient are unbiased; the value's variance is (1 - v / n) S^2 / v in each group, where
+    v = min(vertices, n) and S^2 is the variance of the l_j with divisor n - 1. It vanishes at v = n.
 
-
-def _value_and_gradient(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    grouped_student, grouped_teacher = (t.detach()[None] if t.ndim == 2 else t.detach() for t in (student, teacher))
-    centered, student_gram = centered_gram(grouped_student)
-    teacher_gram = centered_gram(grouped_teacher)[1].to(student_gram.dtype)
-    student_inverse, teacher_inverse = _inverse_distance(student_gram), _inverse_distance(teacher_gram)
-    kernel = _torch_kernel
-    if student.device.type == "cpu":
-        # Numba is imported at the first use: it takes half a second that a GPU user need not wait.
-        from mrkd.losses.angle_cpu import angle_kernel
-
-        kernel = angle_kernel
-    loss, gram_gradient, edge_sum, radius_sum = kernel(student_gram, student_inverse, teacher_gram, teacher_inverse)
-    # Each edge (i, j) at vertex j enters the numerator as -G_ij and -G_jk, and the vertex itself as G_jj.
-    gram_gradient = gram_gradient - edge_sum - edge_sum.mT
-    gram_gradient.diagonal(dim1=1, dim2=2).add_(edge_sum.sum(dim=1))
-    # C is proportional to 1 / d_ij; the chain rule through d_ij^2 = G_ii + G_jj - 2 G_ij.
-    squared_gradient = -(radius_sum + radius_sum.mT) * student_inverse.square()
-    gram_gradient -= squared_gradient
-    gram_gradient.diagonal(dim1=1, dim2=2).add_(squared_gradient.sum(dim=2))
-    gradient = (gram_gradient + gram_gradient.mT) @ centered
-    return loss, gradient.view_as(student).to(student.dtype)
-
-
-def _inverse_distance(gram: Tensor) -> Tensor:
-    distance = distance_from_gram(gram)
-    return torch.where(distance > 0, 1.0 / distance, torch.zeros_like(distance))
-
-
-def _torch_kernel(
-    student_gram: Tensor, student_inverse: Tensor, teacher_gram: Tensor, teacher_inverse: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The reference: blocks of vertices in plain torch, on any device; all inputs (G, N, N).
-
+    Args:
+        student: as in `rkd_angle`.
+        teacher: as in `rkd_angle`.
+        vertices: how many rows serve as vertices, 1 to N.
+        generator: source of the draw, on the student's device.
+        row_weights: as in `rkd_angle`.
+        standardize: as in `rkd_angle`; the standard deviation is the exact one over all vertices (a biased estimate
+            would bias the loss), which costs O(N^3), about a third of the exact loss.
+        huber_delta: as in `rkd_angle`.
+        backend: "numba" (CPU), "torch" (any device), or None.
     Returns:
-        The loss, and its derivatives before the chain rule, each (G, N, N): the sums over vertices of
-        P = W r_ij r_jk at (i, k), over k of P at (i, j), and over k of W C at (i, j), where W is the derivative with
-        respect to C.
+        As `rkd_angle`.
+    Raises:
+        ValueError: as `rkd_angle`, or `vertices` outside 1 to N.
+        RuntimeError: differentiated twice.
     """
-    groups, rows = student_gram.shape[:2]
-    loss = student_gram.new_zeros(())
-    gram_gradient, edge_sum, radius_sum = (torch.zeros_like(student_gram) for _ in range(3))
-    block = max(1, _BLOCK_ELEMENTS // (groups * rows**2))
-    for start in range(0, rows, block):
-        vertices = slice(start, min(start + block, rows))
-        cosine, radii = _cosines(student_gram, student_inverse, vertices)
-        difference = cosine - _cosines(teacher_gram, teacher_inverse, vertices)[0]  # (G, J, N, N)
-        slope = difference.clamp(-1.0, 1.0)  # derivative of smooth-L1 at beta = 1
-        loss += (slope * (difference - 0.5 * slope)).sum()
-        radius_sum[:, :, vertices] = (slope * cosine).sum(dim=3).mT
-        product = slope.mul_(radii)
-        edge_sum[:, :, vertices] = product.sum(dim=3).mT
-        gram_gradient += product.sum(dim=1)
-    scale = 1.0 / (groups * rows**3)
-    return loss * scale, gram_gradient * scale, edge_sum * scale, radius_sum * scale
+    check_arguments(student, teacher, None, row_weights, huber_delta)
+    rows = student.shape[-2]
+    if not 1 <= vertices <= rows:
+        raise ValueError(f"vertices must be between 1 and the number of rows, {rows}, got {vertices}")
+    keys = torch.rand(grouped(student).shape[:2], generator=generator, device=student.device)
+    if row_weights is not None:
+        keys = keys.masked_fill(row_weights.expand_as(keys) <= 0, 2.0)  # rows that do not count come last
+    drawn = keys.argsort(dim=1)[:, :vertices]
+    check = not torch.compiler.is_compiling()
+    need = wants_gradient(student)
+    value, _ = _angle(student, teacher, None, row_weights, drawn, standardize, huber_delta, backend, need, check)
+    return value
 
 
-def _cosines(gram: Tensor, inverse: Tensor, vertices: slice) -> tuple[Tensor, Tensor]:
-    edges = gram[:, vertices]  # (G, J, N)
-    radii = inverse[:, vertices, :, None] * inverse[:, vertices, None, :]  # (G, J, N, N)
-    apex = gram.diagonal(dim1=1, dim2=2)[:, vertices, None, None]
-    numerator = gram[:, None] - edges[..., :, None] - edges[..., None, :] + apex
-    return numerator * radii, radii
+def available_backends(device: torch.device) -> list[str]:
+    """Names of the backends that can run on a device, fastest first."""
+    special = {"cpu": "numba", "cuda": "triton"}.get(device.type)
+    return [name for name in (special,) if name and importlib.util.find_spec(name)] + ["torch"]
+
+
+def _module(backend: str | None, device: torch.device) -> ModuleType:
+    available = available_backends(device)
+    if backend is not None and backend not in available:
+        raise ValueError(f"backend must be one of {available} on {device}, got {backend!r}")
+    # At the first use: numba and triton take up to a second to import, and neither need be installed.
+    return importlib.import_module(f"mrkd.losses.{_MODULES[backend or available[0]]}")
+
+
+class _Triplets(Protocol):
+    """Which angles are compared."""
+
+    def moments(self) -> Tensor:
+        """(3, G) as in `angle_torch.moments`, of the teacher."""
+        ...
+
+    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """(G,) loss and (G, N, M) edge gradient, as `potentials.pull_back` takes it."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All triplets of rows."""
+
+    backend: ModuleType
+    student: Tensor
+    teacher: Tensor
+    weights: Tensor
+
+    def moments(self) -> Tensor:
+        return self.backend.exact_moments(self.teacher, self.weights)
+
+    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        return self.backend.exact(self.student, self.teacher, self.weights, delta)
+
+
+@dataclass(frozen=True)
+class _Sampled(_Rows):
+    """Triplets of rows whose vertex was drawn."""
+
+    vertices: Tensor
+    """(G, V) row numbers."""
+
+    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        index = self.vertices[..., None].expand(-1, -1, self.student.shape[2])
+        edges = (self.student.gather(1, index), self.teacher.gather(1, index))
+        counted = (self.weights > 0).sum(dim=1, keepdim=True)
+        scale_up = counted / counted.clamp(min=1, max=self.vertices.shape[1])
+        vertex_weights = self.weights.gather(1, self.vertices) * scale_up
+        loss, edge_gradient, end_gradient = self.backend.at_vertices(
+            *edges, self.student, self.teacher, vertex_weights, self.weights, delta, need_ends=True
+        )
+        moved = torch.zeros_like(end_gradient).scatter_(1, index, edge_gradient)
+        return loss, end_gradient.add_(moved).add_(moved.mT)
+
+
+@dataclass(frozen=True)
+class _Anchored:
+    """Vertices at the rows, ends at the anchors."""
+
+    backend: ModuleType
+    student: Tensor
+    teacher: Tensor
+    weights: Tensor
+    anchors: Tensor
+    scale: Tensor
+    teacher_scale: Tensor
+
+    def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(G, M) weights of the anchors; (G, M, M) their squared distances in the student's and the teacher's units."""
+        weights = self.weights.new_full(self.anchors.shape[:2], 1.0 / self.anchors.shape[1])
+        squared, scale = measure(Frame(self.anchors, weights, None, masked=False))
+        units = [(scale * inverse_scale(of_rows))[:, None, None] for of_rows in (self.scale, self.teacher_scale)]
+        return weights, squared * units[0], squared * units[1]
+
+    def moments(self) -> Tensor:
+        end_weights, _, teacher_ends = self._ends()
+        return self.backend.moments(self.teacher, teacher_ends, self.weights, end_weights)
+
+    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        end_weights, *ends = self._ends()
+        return self.backend.at_vertices(
+            self.student, self.teacher, *ends, self.weights, end_weights, delta, need_ends=False
+        )[:2]
+
+
+def _inverse_deviation(sums: Tensor, dtype: torch.dtype) -> Tensor:
+    count, first, second = sums.double()
+    mean = first / count.clamp(min=torch.finfo(torch.float32).tiny)
+    deviation = (second / count.clamp(min=torch.finfo(torch.float32).tiny) - mean.square()).clamp(min=0.0).sqrt()
+    varies = deviation > (1e-5 if dtype == torch.float32 else 1e-10)
+    return torch.where(varies, 1.0 / torch.where(varies, deviation, 1.0), 1.0).to(dtype)
+
+
+@torch.library.custom_op("mrkd::rkd_angle", mutates_args=())
+def _angle(
+    student: Tensor,
+    teacher: Tensor,
+    anchors: Tensor | None,
+    row_weights: Tensor | None,
+    vertices: Tensor | None,
+    standardize: bool,
+    huber_delta: float,
+    backend: str | None,
+    need_gradient: bool,
+    check: bool,
+) -> tuple[Tensor, Tensor]:
+    with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
+        rows, target_rows = grouped(student), grouped(teacher)
+        raw, weights, share = unit_weights(rows, row_weights)
+        masked = row_weights is not None
+        if anchors is not None:
+            anchors = grouped(anchors).to(weights.dtype).expand(len(rows), -1, -1)
+        frame = Frame(rows, weights, anchors, masked)
+        target, target_scale = measure(Frame(target_rows, weights, anchors, masked))
+        ours, scale = measure(frame)
+        if check:
+            check_values(raw, student=scale, teacher=target_scale)
+        module = _module(backend, student.device)
+        triplets: _Triplets = _Rows(module, ours, target, weights)
+        if anchors is not None:
+            triplets = _Anchored(module, ours, target, weights, anchors, scale, target_scale)
+        elif vertices is not None:
+            triplets = _Sampled(module, ours, target, weights, vertices)
+        inverse_deviation = torch.ones_like(share)
+        if standardize:
+            inverse_deviation = _inverse_deviation(triplets.moments(), weights.dtype)
+        # h_delta(x / s) = h_(delta s)(x) / s^2: standardising moves Huber's knee, the kernels need not know.
+        loss, edge_gradient = triplets.solve(huber_delta / inverse_deviation)
+        factor = share * inverse_deviation.square()
+        value = (loss * factor).sum()
+        if not need_gradient:
+            return value, value.new_empty(0)
+        gradient = pull_back(frame, scale, edge_gradient.mul_(factor[:, None, None]))
+        return value, gradient.view(student.shape)
+
+
+@_angle.register_fake
+def _(student, teacher, anchors, row_weights, vertices, standardize, huber_delta, backend, need_gradient, check):  # type: ignore[no-untyped-def]
+    return fake_outputs(student, need_gradient)
+
+
+register_first_order(_angle, inputs=10)

@@ -1,16 +1,34 @@
-"""Functions of pairs of embeddings that relations are made of. Axes: G groups, N rows, D embedding."""
+"""Distances between embeddings: what both relational losses are made of, and the way back to the embeddings.
+
+Axes: G groups, N rows, M other ends (the rows themselves, or the anchors), D embedding.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+_PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""Size of the centred piece of the embeddings that is held at once: 1 MB on the CPU, 128 MB on a GPU."""
+
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
     """Refuse what no relation can be computed on: wrong ranks, unequal rows, one row, non-finite values."""
+    check_shapes(student, teacher)
+    for name, tensor in (("student", student), ("teacher", teacher)):
+        if not torch.compiler.is_compiling() and not tensor.detach().isfinite().all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")
+
+
+def check_shapes(student: Tensor, teacher: Tensor) -> None:
+    """The part of `check_pair` that looks at no value, so it costs nothing on any device."""
     for name, tensor in (("student", student), ("teacher", teacher)):
         if tensor.ndim not in (2, 3):
             raise ValueError(f"{name} must have shape (N, D) or (G, N, D), got {tuple(tensor.shape)}")
-        if not torch.compiler.is_compiling() and not tensor.detach().isfinite().all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
     if student.shape[:-1] != teacher.shape[:-1]:
         raise ValueError(
             f"teacher must have as many groups and rows as student, {tuple(student.shape[:-1])}, "
@@ -18,33 +36,18 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
         )
     if student.shape[-2] < 2:
         raise ValueError(f"a relation needs at least 2 rows, got {student.shape[-2]}")
+    if student.device != teacher.device:
+        raise ValueError(f"teacher must be on the student's device, {student.device}, got {teacher.device}")
 
 
 def widened(embeddings: Tensor) -> Tensor:
     """Half precision becomes float32; float32 and float64 stay."""
-    return embeddings.to(torch.float64 if embeddings.dtype == torch.float64 else torch.float32)
+    return embeddings.to(wide_dtype(embeddings))
 
 
-def centered_gram(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings (..., N, D) minus their mean row, and their Gram matrix (..., N, N).
-
-    Relations ignore translation, and without the common vector the Gram form loses far fewer digits.
-    """
-    embeddings = widened(embeddings)
-    centered = embeddings - embeddings.mean(dim=-2, keepdim=True)
-    return centered, centered @ centered.mT
-
-
-def distance_from_gram(gram: Tensor) -> Tensor:
-    """Euclidean distances (..., N, N) from a centred Gram matrix, exactly zero, with zero gradient, at duplicates."""
-    squared_norm = gram.diagonal(dim1=-2, dim2=-1)
-    squared = squared_norm[..., :, None] + squared_norm[..., None, :] - 2.0 * gram
-    # Below rounding error two rows are the same point, and the slope of a square root there is noise.
-    floor = 1e-6 if squared.dtype == torch.float32 else 1e-14
-    scale = squared_norm.detach().mean(dim=-1).clamp(min=torch.finfo(squared.dtype).tiny)
-    diagonal = torch.eye(gram.shape[-1], dtype=torch.bool, device=gram.device)
-    distinct = (squared > floor * scale[..., None, None]) & ~diagonal
-    return torch.where(distinct, squared, torch.ones_like(squared)).sqrt() * distinct
+def wide_dtype(embeddings: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for everything narrower."""
+    return torch.float64 if embeddings.dtype == torch.float64 else torch.float32
 
 
 def pairwise_distance(embeddings: Tensor) -> Tensor:
@@ -53,6 +56,132 @@ def pairwise_distance(embeddings: Tensor) -> Tensor:
     Args:
         embeddings: (N, D) or (G, N, D); half precision is widened to float32.
     Returns:
-        (N, N) or (G, N, N), float32 or float64.
+        (N, N) or (G, N, N), float32 or float64, exactly zero at duplicates. Carries no gradient.
     """
-    return distance_from_gram(centered_gram(embeddings)[1])
+    with torch.no_grad():
+        grouped = embeddings if embeddings.ndim == 3 else embeddings[None]
+        weights = torch.full_like(grouped[..., 0], 1.0 / grouped.shape[1], dtype=wide_dtype(grouped))
+        squared, scale = measure(Frame(grouped, weights, None, masked=False))
+        return squared.mul_(scale[:, None, None]).sqrt_().view(*embeddings.shape[:-1], embeddings.shape[-2])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Embeddings as they are, read in centred pieces of columns: no centred copy of them all is ever held."""
+
+    embeddings: Tensor
+    """(G, N, D)."""
+    weights: Tensor
+    """(G, N) of the rows, summing to 1 or all zero; their dtype is that of the results."""
+    anchors: Tensor | None
+    """(G, M, D), the other ends where these are not the rows."""
+    masked: bool
+    """Whether some weights may be zero; the values of such rows may be anything, even NaN."""
+
+    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Columns, and the centred rows (G, N, P) and ends (G, M, P) there, on the rows' or the anchors' mean."""
+        hidden = (self.weights <= 0)[..., None] if self.masked else None
+        groups, count, width = self.embeddings.shape
+        piece = max(384, _PIECE_ELEMENTS.get(self.embeddings.device.type, 1 << 22) // (groups * count))
+        for start in range(0, width, piece):
+            columns = slice(start, min(start + piece, width))
+            rows = self.embeddings[..., columns]
+            rows = (rows if hidden is None else rows.masked_fill(hidden, 0.0)).to(gram_dtype(self.weights))
+            if self.anchors is None:
+                ends = rows = rows - full_matmul(self.weights[:, None], rows)
+            else:
+                ends = self.anchors[..., columns].to(rows.dtype)
+                center = ends.mean(dim=1, keepdim=True)
+                rows, ends = rows - center, ends - center
+            yield columns, rows, ends
+
+
+def measure(frame: Frame) -> tuple[Tensor, Tensor]:
+    """Squared distances of rows to each other or to anchors, from a Gram matrix: no N x M x D tensor.
+
+    Relations ignore translation, and without the common vector the Gram form loses far fewer digits, so everything is
+    centred first. Dividing by the mean squared norm keeps the numbers near 1 and gives rounding error a floor to be
+    compared with.
+
+    Returns:
+        (G, N, M) squared distances over the scale, exactly zero where two points are one; (G,) the scale.
+    """
+    square = frame.anchors is None
+    groups, count, _ = frame.embeddings.shape
+    others = count if frame.anchors is None else frame.anchors.shape[1]
+    squared = torch.zeros(groups, count, others, dtype=gram_dtype(frame.weights), device=frame.weights.device)
+    row_norm, end_norm = squared.new_zeros(groups, count), squared.new_zeros(groups, others)
+    for _, rows, ends in frame.pieces():
+        with _full_float32(rows):
+            squared.baddbmm_(rows, ends.mT)
+        if not square:
+            row_norm += rows.square().sum(dim=2)
+            end_norm += ends.square().sum(dim=2)
+    if square:
+        row_norm = end_norm = squared.diagonal(dim1=1, dim2=2).clone()
+    weights = frame.weights
+    scale = (row_norm * weights).sum(dim=1)
+    if not square:
+        scale = scale + end_norm.mean(dim=1)
+    inverse = inverse_scale(scale)[:, None]
+    squared.mul_(-2.0 * inverse[..., None]).add_((row_norm * inverse)[:, :, None]).add_(
+        (end_norm * inverse)[:, None, :]
+    )
+    # Two points this close are one: the slope of a square root there is noise.
+    torch.threshold_(squared, 1e-6 if weights.dtype == torch.float32 else 1e-14, 0.0)
+    if square:
+        squared.diagonal(dim1=1, dim2=2).zero_()
+    return squared.to(weights.dtype), scale.to(weights.dtype)
+
+
+def inverse_scale(scale: Tensor) -> Tensor:
+    """1 / scale, zero where every row is the same point, so that value and gradient vanish there."""
+    positive = scale > torch.finfo(torch.float32).tiny
+    return torch.where(positive, 1.0 / torch.where(positive, scale, 1.0), 0.0)
+
+
+def pull_back(frame: Frame, scale: Tensor, edge_gradient: Tensor) -> Tensor:
+    """Gradient (G, N, D) with respect to the embeddings, sum over m of B_nm (x_n - e_m) / scale.
+
+    Args:
+        frame: of the student.
+        scale: (G,) as `measure` returns it.
+        edge_gradient: (G, N, M) B = (dL / dd) / d over unordered pairs, in units of `measure`; overwritten.
+    """
+    edge_gradient.mul_(inverse_scale(scale)[:, None, None])
+    row_sum = edge_gradient.sum(dim=2)
+    negative = edge_gradient.neg_()
+    if frame.anchors is None:
+        negative.diagonal(dim1=1, dim2=2).add_(row_sum)
+    gradient = torch.empty_like(frame.embeddings, dtype=frame.weights.dtype, memory_format=torch.contiguous_format)
+    for columns, rows, ends in frame.pieces():
+        piece = full_matmul(negative, ends)
+        gradient[..., columns] = piece if frame.anchors is None else piece.addcmul_(row_sum[..., None].to(rows), rows)
+    return gradient
+
+
+def gram_dtype(weights: Tensor) -> torch.dtype:
+    """CUDA products run in float64: exact whatever the TF32 settings are, and cheap where N x N is small."""
+    return torch.float64 if weights.is_cuda else weights.dtype
+
+
+def full_matmul(left: Tensor, right: Tensor) -> Tensor:
+    """A matrix product that neither autocast nor the settings for fast float32 make less accurate."""
+    if left.is_cuda:
+        return left.double() @ right.double()
+    with _full_float32(left):
+        return left @ right
+
+
+@contextmanager
+def _full_float32(tensor: Tensor) -> Iterator[None]:
+    settings = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = settings.fp32_precision
+    if tensor.device.type != "cpu" or before in ("none", "ieee"):
+        yield
+        return
+    settings.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before

@@ -14,12 +14,13 @@ from torch import Tensor
 from mrkd.config import Config, DistillationConfig, Term
 from mrkd.errors import UserError, nearest
 from mrkd.losses import relations
+from mrkd.losses.angle import rkd_angle
 from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.contrastive import nt_xent, vicreg
+from mrkd.losses.distance import rkd_distance
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
 from mrkd.losses.features import attention_transfer, hint
 from mrkd.losses.regularizers import koleo, variance_hinge
-from mrkd.losses.relational import rkd_angle, rkd_distance
 from mrkd.losses.selection import cls_tokens, relation_batch, student_cls_tokens, view_pairs
 from mrkd.tokens import HeadNeed, Needs, Step
 
@@ -142,7 +143,9 @@ def _attention(context: Context, step: Step, term: Term) -> Tensor:
 
 def _relation(context: Context, step: Step, term: Term) -> Tensor:
     batch = relation_batch(step, term)
-    optional = {"anchors": batch.anchors, "row_mask": batch.row_mask}
+    # The kernels of RKD take weights, of which a mask is the special case.
+    mask_name = "row_weights" if "row_weights" in _keywords(term.loss) else "row_mask"
+    optional = {"anchors": batch.anchors, mask_name: batch.row_mask}
     given = {name: value for name, value in optional.items() if value is not None}
     return RELATIONS[term.loss](batch.student, batch.teacher, **given, **term.options)
 
@@ -169,7 +172,7 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "hint": hint,
     "variance": variance_hinge,
 }
-_FROM_THE_STEP = ("anchors", "row_mask")
+_FROM_THE_STEP = ("anchors", "row_mask", "row_weights")
 _TAKES_MASKED_PATCHES = frozenset({"ibot-patch", "attention"})
 
 

@@ -1,36 +1,11 @@
-import math
-
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from mrkd.losses import rkd_angle, rkd_distance
-from mrkd.losses.angle import _inverse_distance, _torch_kernel
-from mrkd.losses.angle_cpu import angle_kernel
-from mrkd.losses.potentials import centered_gram
+from tests.losses.recorded import recorded_input
 
 RELATIONS = [rkd_distance, rkd_angle]
-
-
-def recorded_input(rows: int, width: int, phase: float) -> Tensor:
-    return torch.tensor(
-        [
-            [math.sin(1.7 * i + 0.9 * j + phase) + 0.3 * math.cos(0.5 * i * j + phase) for j in range(width)]
-            for i in range(rows)
-        ],
-        dtype=torch.float64,
-    )
-
-
-def explicit_angle(student: Tensor, teacher: Tensor) -> Tensor:
-    def cosines(rows: Tensor) -> Tensor:
-        unit = F.normalize(rows[None] - rows[:, None], dim=2)  # (N, N, D)
-        return unit @ unit.transpose(1, 2)
-
-    return F.smooth_l1_loss(cosines(student), cosines(teacher.detach()))
 
 
 # Recorded from RkdDistance and RKdAngle in metric/loss.py of lenscloth/RKD at 0a6c3c0c190722d428322bf71703c0ae86c25242
@@ -50,55 +25,6 @@ def test_value_and_gradient_are_those_of_the_authors_code(loss):
     assert value.item() == pytest.approx(expected_value, rel=1e-10)
     assert gradient.norm().item() == pytest.approx(expected_norm, rel=1e-10)
     assert gradient[0, 0].item() == pytest.approx(expected_first, rel=1e-10)
-
-
-def test_distance_of_three_points_on_a_line_by_hand():
-    # Student distances 1, 1, 2 with mean 4/3; teacher distances 1, 2, 3 with mean 2. Differences of the normalised
-    # distances: 3/4 - 1/2, 3/4 - 1, 3/2 - 3/2; each stands twice among nine entries.
-    student = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
-    teacher = torch.tensor([[0.0], [1.0], [3.0]], dtype=torch.float64)
-    assert rkd_distance(student, teacher).item() == pytest.approx(2 * (0.5 * 0.0625 + 0.5 * 0.0625) / 9)
-
-
-def test_angle_of_a_right_triangle_against_a_line_by_hand():
-    # Teacher: points 0, 1, 2 on a line, cosines 1, -1, 1 at the three vertices. Student: a right angle at the first
-    # vertex and 45 degrees at the others. Differences: 0 - 1, r - (-1), r - 1 with r = sqrt(1/2), each twice in 27.
-    student = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    teacher = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
-    root = math.sqrt(0.5)
-    expected = 2 * (0.5 + (root + 1 - 0.5) + 0.5 * (1 - root) ** 2) / 27
-    assert rkd_angle(student, teacher).item() == pytest.approx(expected)
-
-
-@given(
-    rows=st.integers(2, 12),
-    width=st.integers(1, 6),
-    seed=st.integers(0, 10**6),
-    duplicates=st.booleans(),
-    offset=st.sampled_from([0.0, 1e3]),
-)
-@settings(deadline=None, max_examples=40)
-def test_angle_equals_the_explicit_form_in_float64(rows, width, seed, duplicates, offset):
-    generator = torch.Generator().manual_seed(seed)
-    student = torch.randn(rows, width, generator=generator, dtype=torch.float64) + offset
-    teacher = torch.randn(rows, width + 1, generator=generator, dtype=torch.float64)
-    if duplicates:
-        student[1] = student[0]
-        teacher[1] = teacher[0]
-    student.requires_grad_(True)
-    ours, theirs = rkd_angle(student, teacher), explicit_angle(student, teacher)
-    assert ours.item() == pytest.approx(theirs.item(), abs=1e-10)
-    ours_gradient, theirs_gradient = (torch.autograd.grad(value, student)[0] for value in (ours, theirs))
-    if not duplicates:  # at a duplicate the explicit form divides by an epsilon; ours has zero gradient there
-        assert torch.allclose(ours_gradient, theirs_gradient, atol=1e-9)
-    assert ours_gradient.isfinite().all()
-
-
-def test_the_cpu_kernel_and_the_torch_reference_agree():
-    grams = [centered_gram(torch.randn(3, 17, 5, dtype=torch.float64))[1] for _ in range(2)]
-    inputs = (grams[0], _inverse_distance(grams[0]), grams[1], _inverse_distance(grams[1]))
-    for ours, reference in zip(angle_kernel(*inputs), _torch_kernel(*inputs), strict=True):
-        assert torch.allclose(ours, reference, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
@@ -160,11 +86,155 @@ def test_no_gradient_flows_into_the_teacher(loss):
     assert teacher.grad is None
 
 
-def test_a_second_derivative_of_the_angle_loss_is_refused():
+@pytest.mark.parametrize("loss", RELATIONS)
+def test_a_second_derivative_is_refused(loss):
     student = torch.randn(5, 3, requires_grad=True)
-    (gradient,) = torch.autograd.grad(rkd_angle(student, torch.randn(5, 3)).square(), student, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    (gradient,) = torch.autograd.grad(loss(student, torch.randn(5, 3)).square(), student, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable once"):
         gradient.sum().backward()
+
+
+OPTIONS = [
+    {"standardize": True},
+    {"huber_delta": 0.2},
+    {"row_weights": torch.tensor([1.0, 0.0, 2.0, 1.0, 0.5, 1.0])},
+    {"row_weights": torch.arange(6) != 2},
+    {"anchors": torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)},
+]
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+@pytest.mark.parametrize("options", [*OPTIONS, {k: v for options in OPTIONS for k, v in options.items()}])
+def test_gradients_pass_gradcheck_with_every_option(loss, options):
+    student = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(6, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, teacher, **options), (student,))
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+@pytest.mark.parametrize("anchored", [False, True])
+def test_a_mask_gives_exactly_the_loss_of_the_subset_whatever_the_masked_rows_hold(loss, anchored):
+    student = torch.randn(9, 5, dtype=torch.float64, requires_grad=True)
+    teacher, anchors = torch.randn(9, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    mask = torch.tensor([1, 1, 0, 1, 0, 1, 1, 1, 0], dtype=torch.bool)
+    options = {"standardize": True, "anchors": anchors if anchored else None}
+    value = loss(student, teacher, row_weights=mask, **options)
+    subset = loss(student[mask], teacher[mask], **options)
+    assert value.item() == pytest.approx(subset.item(), rel=1e-12)
+    gradients = [torch.autograd.grad(v, student)[0] for v in (value, subset)]
+    assert torch.allclose(*gradients, atol=1e-14)
+    spoilt = student.detach().clone()
+    spoilt[~mask] = torch.nan
+    spoilt.requires_grad_(True)
+    spoilt_value = loss(spoilt, teacher, row_weights=mask, **options)
+    spoilt_value.backward()
+    assert torch.equal(spoilt_value, value)
+    assert torch.equal(spoilt.grad, gradients[0])
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+def test_integer_weights_are_repeated_rows(loss):
+    # A row of weight 2 is two equal rows: equal rows have no distance, and their angle with a third is that of an edge
+    # with itself, in both sets alike.
+    student, teacher = torch.randn(2, 7, 5, dtype=torch.float64).unbind()
+    if loss is rkd_angle:
+        repeated = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
+        weights = torch.tensor([2.0] + [1.0] * 6)
+        value = loss(student, teacher, row_weights=weights)
+        assert value.item() == pytest.approx(loss(student[repeated], teacher[repeated]).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+def test_groups_with_fewer_than_two_weighted_rows_do_not_count(loss):
+    student = torch.randn(3, 6, 4, requires_grad=True)
+    teacher = torch.randn(3, 6, 4)
+    mask = torch.ones(3, 6, dtype=torch.bool)
+    mask[1, 1:] = False
+    value = loss(student, teacher, row_weights=mask, standardize=True)
+    expected = (loss(student[0], teacher[0], standardize=True) + loss(student[2], teacher[2], standardize=True)) / 2
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(value, student)
+    assert torch.equal(gradient[1], torch.zeros(6, 4))
+    nothing = loss(student, teacher, row_weights=torch.zeros(3, 6))
+    (gradient,) = torch.autograd.grad(nothing, student)
+    assert nothing.item() == 0.0
+    assert torch.equal(gradient, torch.zeros(3, 6, 4))
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+def test_anchors_may_differ_between_groups_and_take_no_gradient(loss):
+    student, teacher = torch.randn(2, 2, 6, 4, dtype=torch.float64).unbind()
+    anchors = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    student.requires_grad_(True)
+    value = loss(student, teacher, anchors=anchors)
+    single = [loss(student[g], teacher[g], anchors=anchors[g]).item() for g in range(2)]
+    assert value.item() == pytest.approx(sum(single) / 2, rel=1e-12)
+    value.backward()
+    assert anchors.grad is None
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+def test_without_a_gradient_the_value_is_the_same(loss):
+    student, teacher = torch.randn(2, 6, 4).unbind()
+    with torch.no_grad():
+        value = loss(student.requires_grad_(True), teacher)
+    assert not value.requires_grad
+    assert torch.equal(value, loss(student, teacher))
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+def test_a_loss_scale_reaches_a_float16_gradient_before_it_is_narrowed(loss):
+    student, teacher = torch.randn(64, 8).half().requires_grad_(True), torch.randn(64, 8)
+    (gradient,) = torch.autograd.grad(loss(student, teacher) * 1e-4, student)
+    (scaled,) = torch.autograd.grad(loss(student, teacher) * 1e4, student)
+    assert (scaled != 0).float().mean() > 0.99
+    assert (gradient != 0).float().mean() < 0.99
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+def test_a_huge_common_offset_and_near_duplicates_stay_finite(loss):
+    student = torch.randn(20, 8) + 1e5
+    student[3] = student[4] + 1e-6
+    student.requires_grad_(True)
+    loss(student, torch.randn(20, 8)).backward()
+    assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_step_in_one_graph_gives_the_same(loss, backend):
+    layer, rows = torch.nn.Linear(8, 6), torch.randn(12, 8)
+    teacher, mask = torch.randn(12, 6), torch.arange(12) != 4
+
+    def step(rows: Tensor) -> Tensor:
+        return loss(layer(rows).tanh(), teacher, row_weights=mask, standardize=True)
+
+    step(rows).backward()
+    expected = layer.weight.grad.clone()
+    layer.weight.grad = None
+    value = torch.compile(step, backend=backend, fullgraph=True)(rows)
+    value.backward()
+    assert value.item() == pytest.approx(step(rows).item(), rel=1e-5)
+    assert torch.allclose(layer.weight.grad, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"huber_delta": 0.0}, "huber_delta must be positive and finite, got 0.0"),
+        ({"row_weights": torch.ones(4)}, r"row_weights must have shape \(N,\) = \(5,\), got \(4,\)"),
+        ({"row_weights": -torch.ones(5)}, "row_weights must be finite and >= 0"),
+        ({"row_weights": torch.ones(5, dtype=torch.long)}, "row_weights must be floating point or bool"),
+        ({"anchors": torch.ones(3, 3)}, "share D, got 2, 2 and 3"),
+        ({"anchors": torch.ones(0, 2)}, "at least 1 row, got 0"),
+        ({"anchors": torch.ones(2, 3, 2)}, r"anchors must have shape \(M, D\)"),
+        ({"anchors": torch.full((3, 2), torch.nan)}, "must be finite"),
+    ],
+)
+def test_bad_options_are_refused_with_what_was_expected(loss, options, message):
+    with pytest.raises(ValueError, match=message):
+        loss(torch.randn(5, 2), torch.randn(5, 2), **options)
 
 
 @pytest.mark.parametrize("loss", RELATIONS)

@@ -1,0 +1,164 @@
+"""RKD-D with its gradient worked out by hand: two N x N matrices, no autograd graph through them.
+
+docs/methods.md derives the gradient. Axes: G groups, N rows, M other ends (the rows, or the anchors), D embedding.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mrkd.losses.potentials import Frame, measure, pull_back
+from mrkd.losses.relation_op import (
+    check_arguments,
+    check_values,
+    fake_outputs,
+    grouped,
+    register_first_order,
+    unit_weights,
+    wants_gradient,
+)
+
+_BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""Entries treated at once: blocks stay in the CPU's cache, and fill a GPU."""
+
+
+def rkd_distance(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    anchors: Tensor | None = None,
+    row_weights: Tensor | None = None,
+    standardize: bool = False,
+    huber_delta: float = 1.0,
+) -> Tensor:
+    """Match the student's pairwise distances to the teacher's.
+
+    Each distance matrix is divided by its own mean over positive entries, so the loss ignores either scale. The
+    student's mean carries gradient, as in the authors' code. The loss is the mean of Huber over all N^2 entries.
+
+    Args:
+        student: (N, D_student) or (G, N, D_student) embeddings, not necessarily normalised.
+        teacher: (N, D_teacher) or (G, N, D_teacher) embeddings; no gradient flows into them.
+        anchors: (M, D) or (G, M, D), D_student = D_teacher = D: distances from the rows to the anchors, mean over N M
+            entries, instead of those between rows. No gradient flows into them.
+        row_weights: (N,) or (G, N), bool or >= 0. An entry weighs w_i w_j / (sum w)^2, with anchors w_j / (M sum w), in
+            the mean distance too, so a bool mask gives exactly the loss of the subset. Rows of weight zero may hold
+            anything. A group of fewer than two weighted rows gives zero and does not count.
+        standardize: divide the differences by the standard deviation of the teacher's normalised distances: the
+            weighted population one, in each group, over the positive entries. Unrelated features then score about 0.7
+            in any dimension. A teacher whose distances are all equal to rounding (standard deviation below 1e-5, in
+            float64 1e-10) is not standardised.
+        huber_delta: where Huber turns from quadratic to linear, on the differences after division; 1 is smooth-L1.
+    Returns:
+        Scalar >= 0, dimensionless, mean over the groups that count; float64 for float64, else float32.
+    Raises:
+        ValueError: wrong shapes or options, N < 2, or, unless compiling, a value that is not finite.
+        RuntimeError: differentiated twice.
+    Source:
+        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-7.
+    """
+    check_arguments(student, teacher, anchors, row_weights, huber_delta)
+    check = not torch.compiler.is_compiling()
+    need = wants_gradient(student)
+    value, _ = _distance(student, teacher, anchors, row_weights, standardize, huber_delta, need, check)
+    return value
+
+
+@torch.library.custom_op("mrkd::rkd_distance", mutates_args=())
+def _distance(
+    student: Tensor,
+    teacher: Tensor,
+    anchors: Tensor | None,
+    row_weights: Tensor | None,
+    standardize: bool,
+    huber_delta: float,
+    need_gradient: bool,
+    check: bool,
+) -> tuple[Tensor, Tensor]:
+    with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
+        rows = grouped(student)
+        raw, weights, share = unit_weights(rows, row_weights)
+        masked = row_weights is not None
+        if anchors is not None:
+            anchors = grouped(anchors).to(weights.dtype).expand(len(rows), -1, -1)
+        frame = Frame(rows, weights, anchors, masked)
+        target, target_scale = measure(Frame(grouped(teacher), weights, anchors, masked))
+        ours, scale = measure(frame)
+        if check:
+            check_values(raw, student=scale, teacher=target_scale)
+        ends = weights if anchors is None else weights.new_full(anchors.shape[:2], 1.0 / anchors.shape[1])
+        loss = _loss_and_slope(ours, target, weights, ends, share, standardize, huber_delta)
+        if not need_gradient:
+            return loss, loss.new_empty(0)
+        # `ours` now holds dL / dd over d; in the square form d_ij and d_ji are one distance.
+        gradient = pull_back(frame, scale, ours.mul_(2.0 if anchors is None else 1.0))
+        return loss, gradient.view(student.shape)
+
+
+@_distance.register_fake
+def _(student, teacher, anchors, row_weights, standardize, huber_delta, need_gradient, check):  # type: ignore[no-untyped-def]
+    return fake_outputs(student, need_gradient)
+
+
+register_first_order(_distance, inputs=8)
+
+
+def _loss_and_slope(
+    ours: Tensor, target: Tensor, rows: Tensor, ends: Tensor, share: Tensor, standardize: bool, huber_delta: float
+) -> Tensor:
+    """The loss from squared distances (G, N, M); `ours` becomes its derivative over the distance, `target` is lost."""
+    inverse_mean, count = _take_roots(ours, rows, ends)
+    target_inverse_mean, target_count = _take_roots(target, rows, ends)
+    per_group = (slice(None), None, None)
+    inverse_deviation = torch.ones_like(share)
+    if standardize:
+        variance = _relative_variance(target, rows, ends, target_inverse_mean) / target_count
+        varies = variance.sqrt() > (1e-5 if ours.dtype == torch.float32 else 1e-10)
+        inverse_deviation = torch.where(varies, torch.where(varies, variance, 1.0).rsqrt(), 1.0).to(share.dtype)
+    loss, radial = torch.zeros_like(inverse_mean), torch.zeros_like(inverse_mean)  # (G,)
+    for here in _blocks(ours):
+        distance, aim = ours[:, here], target[:, here]  # (G, J, M)
+        difference = distance * (inverse_mean * inverse_deviation)[per_group].to(distance.dtype)
+        difference -= aim * (target_inverse_mean * inverse_deviation)[per_group].to(distance.dtype)
+        slope = difference.clamp(-huber_delta, huber_delta)
+        weighted = torch.mul(slope, rows[:, here, None], out=aim).mul_((share[:, None] * ends)[:, None, :])
+        loss += difference.sub_(slope, alpha=0.5).mul_(weighted).sum(dim=(1, 2))
+        weighted.mul_(inverse_deviation[per_group])
+        radial += (weighted * distance).sum(dim=(1, 2))
+    # Every distance moves every difference through the mean: d(d_ij / m) / d d_kl = ... - d_ij w_kl / (m^2 count).
+    through_mean = (radial * inverse_mean.square() / count).to(share.dtype)
+    for here in _blocks(ours):
+        distance, slope = ours[:, here], target[:, here].mul_(inverse_mean.to(share.dtype)[per_group])
+        slope -= rows[:, here, None] * (through_mean[:, None] * ends)[:, None, :]
+        distance.copy_(slope * torch.where(distance > 0, 1.0 / distance, 0.0))
+    return loss.sum().to(share.dtype)
+
+
+def _take_roots(squared: Tensor, rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances in place of their squares; (G,) one over their weighted mean, and the weight of the positive ones."""
+    total, count = (torch.zeros(len(squared), dtype=torch.float64, device=squared.device) for _ in range(2))
+    for here in _blocks(squared):
+        distance = squared[:, here].sqrt_()
+        total += ((distance * ends[:, None, :]).sum(dim=2) * rows[:, here]).sum(dim=1)
+        count += ((ends[:, None, :] * (distance > 0)).sum(dim=2) * rows[:, here]).sum(dim=1)
+    # With every row equal there is no scale; zero keeps value and gradient at zero.
+    tiny = torch.finfo(torch.float32).tiny
+    return torch.where(total > 0, count / total.clamp(min=tiny), 0.0), count.clamp(min=tiny)
+
+
+def _relative_variance(distance: Tensor, rows: Tensor, ends: Tensor, inverse_mean: Tensor) -> Tensor:
+    """(G,) weighted sum of (d / mean - 1)^2 over positive entries."""
+    total = torch.zeros_like(inverse_mean)
+    for here in _blocks(distance):
+        deviation = distance[:, here] * inverse_mean.to(rows.dtype)[:, None, None] - 1.0
+        deviation.square_().mul_(distance[:, here] > 0)
+        total += ((deviation * ends[:, None, :]).sum(dim=2) * rows[:, here]).sum(dim=1)
+    return total
+
+
+def _blocks(matrix: Tensor) -> Iterator[slice]:
+    groups, rows, ends = matrix.shape
+    block = max(1, _BLOCK_ELEMENTS.get(matrix.device.type, 1 << 22) // (groups * ends))
+    for start in range(0, rows, block):
+        yield slice(start, start + block)
