@@ -88,9 +88,11 @@ METHODS: dict[str, Method] = {
         source="Chen et al., SimCLR, ICML 2020 (arXiv:2002.05709)",
     ),
     "vicreg": Method(
-        terms=(Term(loss="vicreg", space="projection"),),
+        # The authors' 25 for the invariance is for 8,192 channels; at 64 it left nine directions and 72 % k-NN on the
+        # validation holdout of digits, 5 gives 94 % (seed 0).
+        terms=(Term(loss="vicreg", space="projection", options={"invariance": 5.0}),),
         summary="equal embeddings of both views, channels that vary and do not repeat each other",
-        equation="25 |a - b|^2 / D + 25 max(0, 1 - std) + sum of squared off-diagonal covariances / D",
+        equation="5 |a - b|^2 / D + 25 max(0, 1 - std) + sum of squared off-diagonal covariances / D",
         ignores="translation of both views together",
         collapses_to="low rank when the hinge is met by few directions",
         cost="N D^2",

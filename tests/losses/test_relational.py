@@ -137,11 +137,10 @@ def test_integer_weights_are_repeated_rows(loss):
     # A row of weight 2 is two equal rows: equal rows have no distance, and their angle with a third is that of an edge
     # with itself, in both sets alike.
     student, teacher = torch.randn(2, 7, 5, dtype=torch.float64).unbind()
-    if loss is rkd_angle:
-        repeated = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
-        weights = torch.tensor([2.0] + [1.0] * 6)
-        value = loss(student, teacher, row_weights=weights)
-        assert value.item() == pytest.approx(loss(student[repeated], teacher[repeated]).item(), rel=1e-9)
+    repeated = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
+    weights = torch.tensor([2.0] + [1.0] * 6)
+    value = loss(student, teacher, row_weights=weights)
+    assert value.item() == pytest.approx(loss(student[repeated], teacher[repeated]).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
