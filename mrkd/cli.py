@@ -160,13 +160,13 @@ def _compare(options: argparse.Namespace, extra: Sequence[str]) -> None:
 
 
 def _methods(options: argparse.Namespace, extra: Sequence[str]) -> None:
-    from mrkd.losses.methods import METHODS
+    from mrkd.losses.methods import all_methods
 
     _refuse_extra(extra)
     if options.name:
         print(_describe(options.name), end="")
         return
-    for name, method in METHODS.items():
+    for name, method in all_methods().items():
         terms = " + ".join(f"{term.loss} [{term.tokens}, {term.space}]" for term in method.terms) or "no terms"
         print(f"{name:18s}{method.summary}\n{'':18s}{terms}\n{'':18s}{method.source}")
     print("\nJoin any of them with +, as in ibot+rkd-d. One in full, with its equation and YAML: mrkd methods rkd-d")
@@ -179,12 +179,12 @@ def _describe(name: str) -> str:
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term
-    from mrkd.losses.methods import METHODS, resolve_terms
+    from mrkd.losses.methods import all_methods, resolve_terms
 
     terms = resolve_terms(ObjectiveConfig(method=name))
     lines = []
     for part in name.split("+"):
-        method = METHODS[part]
+        method = all_methods()[part]
         lines += [f"{part}: {method.summary}"]
         for heading in ("equation", "ignores", "collapses_to", "cost", "source"):
             lines.append(f"  {heading.replace('_', ' ') + ':':14s}{getattr(method, heading)}")

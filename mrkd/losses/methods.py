@@ -1,6 +1,7 @@
 """The table of methods: a method is a weighted sum of named terms. A new one is one entry here."""
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,13 +224,32 @@ METHODS: dict[str, Method] = {
     ),
 }
 
-_ADDED = frozenset({*RELATIONS, "attention", "hint"})
-"""Losses that are scaled where they are added to another kind."""
+
+def all_methods() -> dict[str, Method]:
+    """The table, and every relation that no method of the table uses, under its own name."""
+    used = {term.loss for method in METHODS.values() for term in method.terms}
+    free = [name for name in RELATIONS if name not in used and name != "relation"]
+    return {**METHODS, **{name: _from_docstring(name) for name in free}}
 
 
-def method_names() -> list[str]:
-    """The methods of the table, in its order."""
-    return list(METHODS)
+def _from_docstring(relation: str) -> Method:
+    """A relation on class tokens and on patches; what its docstring leaves open stays open."""
+    summary, _, rest = inspect.cleandoc(RELATIONS[relation].__doc__ or relation).partition("\n")
+    source = " ".join(rest.partition("Source:")[2].split())
+    return Method(
+        terms=_both(relation),
+        summary=summary.rstrip("."),
+        equation="-",
+        ignores="-",
+        collapses_to="-",
+        cost="-",
+        source=source or "-",
+    )
+
+
+def _is_added(term: Term) -> bool:
+    """Whether the term is scaled where it is added to another kind of loss."""
+    return term.loss in RELATIONS or term.loss in ("attention", "hint")
 
 
 def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
@@ -241,17 +261,18 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     if objective.terms is not None:
         return tuple(objective.terms)
     names = objective.method.split("+")
+    methods = all_methods()
     for name in names:
-        if name not in METHODS:
-            raise UserError(f"unknown method {name!r}: {nearest(name, METHODS)}")
+        if name not in methods:
+            raise UserError(f"unknown method {name!r}: {nearest(name, methods)}")
     if len(set(names)) < len(names):
         raise UserError(f"method {objective.method!r} names a part twice")
     if "random" in names:
         if len(names) > 1:
             raise UserError(f"'random' trains nothing and cannot be joined, got {objective.method!r}")
         return ()
-    terms = [term for name in names for term in METHODS[name].terms]
-    mixed = any(term.loss in _ADDED for term in terms) and any(term.loss not in _ADDED for term in terms)
+    terms = [term for name in names for term in methods[name].terms]
+    mixed = any(map(_is_added, terms)) and not all(map(_is_added, terms))
     scaled = [_scale(term, objective, mixed) for term in terms]
     # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo only disturbs it:
     # ibot+rkd-d on the validation holdout of digits fell from 82.6 to 76.3 % k-NN (30 epochs, seed 0).
@@ -262,7 +283,7 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
 
 
 def _scale(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
-    if term.loss not in _ADDED:
+    if not _is_added(term):
         return term
     factor = objective.patch_relation_weight if term.tokens != "cls" else 1.0
     # Added to another kind of loss, a relation ramps in over the first tenth; alone there is nothing to wait for.

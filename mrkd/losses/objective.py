@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mrkd.config import Config, Term
 from mrkd.errors import UserError
 from mrkd.losses.centering import MovingCenter
-from mrkd.losses.terms import TERMS, Context, check_term
+from mrkd.losses.terms import Context, check_term, term_function
 from mrkd.tokens import Step
 
 SHARE_STEPS = 10
@@ -79,7 +79,7 @@ class Objective(nn.Module):
             patch_center=self.patch_center,
         )
         with torch.autocast(step.student.root.device.type, enabled=False):
-            values = [TERMS[term.loss](context, step, term) for term in self.terms]
+            values = [term_function(term.loss)(context, step, term) for term in self.terms]
             ramps = [min(progress / term.ramp, 1.0) if term.ramp > 0 else 1.0 for term in self.terms]
             plain = step.student.root.new_zeros((), dtype=torch.float32)
             for term, value, ramp in zip(self.terms, values, ramps, strict=True):

@@ -4,7 +4,7 @@ Axes: V views, B images, N patches, M patch tokens through the head, D embedding
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,26 +161,34 @@ TERMS: dict[str, TermFunction] = {
     "attention": _attention,
     "koleo": _koleo,
     "variance": _variance,
-    **dict.fromkeys(RELATIONS, _relation),
 }
-"""Name -> value of a term over one step."""
+"""Name -> value of a term over one step, for losses that are not relations."""
 
 _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    **RELATIONS,
     "simclr": nt_xent,
     "vicreg": vicreg,
     "hint": hint,
     "variance": variance_hinge,
 }
+
+
+def loss_names() -> list[str]:
+    """Every loss a term can name."""
+    return [*TERMS, *RELATIONS]
+
+
+def term_function(loss: str) -> TermFunction:
+    """What computes a term's value; `loss` is one of `loss_names`."""
+    return _relation if loss in RELATIONS else TERMS[loss]
+
+
 _FROM_THE_STEP = ("anchors", "row_mask", "row_weights")
 _TAKES_MASKED_PATCHES = frozenset({"ibot-patch", "attention"})
 
 
 def option_names(loss: str) -> list[str]:
     """Keyword arguments of a loss that a term's `options` may give."""
-    if loss not in _FUNCTIONS:
-        return []
-    parameters = inspect.signature(_FUNCTIONS[loss]).parameters.values()
+    parameters = _keywords(loss).values()
     return [item.name for item in parameters if item.kind is item.KEYWORD_ONLY and item.name not in _FROM_THE_STEP]
 
 
@@ -190,8 +198,8 @@ def check_term(term: Term, config: Config) -> None:
     Raises:
         UserError: with the reason.
     """
-    if term.loss not in TERMS:
-        raise UserError(f"unknown loss {term.loss!r}: {nearest(term.loss, TERMS)}")
+    if term.loss not in loss_names():
+        raise UserError(f"unknown loss {term.loss!r}: {nearest(term.loss, loss_names())}")
     _check_options(term)
     if term.loss.startswith("ibot") and term.space != "logits":
         raise UserError(f"{term.loss} is defined on logits, got space {term.space!r}")
@@ -215,8 +223,9 @@ def check_term(term: Term, config: Config) -> None:
         )
 
 
-def _keywords(loss: str) -> Iterable[str]:
-    return inspect.signature(_FUNCTIONS[loss]).parameters
+def _keywords(loss: str) -> Mapping[str, inspect.Parameter]:
+    function = RELATIONS.get(loss) or _FUNCTIONS.get(loss)
+    return {} if function is None else inspect.signature(function).parameters
 
 
 def _check_options(term: Term) -> None:

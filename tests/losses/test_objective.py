@@ -5,10 +5,10 @@ import torch
 
 from mrkd.config import Config, HeadConfig, MaskConfig, ObjectiveConfig, Term
 from mrkd.errors import UserError
-from mrkd.losses.methods import METHODS, resolve_terms
+from mrkd.losses.methods import METHODS, all_methods, resolve_terms
 from mrkd.losses.objective import Objective
 from mrkd.losses.selection import relation_batch
-from mrkd.losses.terms import TERMS, needs_of, option_names
+from mrkd.losses.terms import RELATIONS, loss_names, needs_of, option_names
 from mrkd.tokens import Step, ViewTokens
 
 SMALL = Config(head=HeadConfig(prototypes=6))
@@ -195,7 +195,26 @@ def test_what_is_equal_by_construction_is_refused_with_the_reason(method, mask):
         Objective(config, resolve_terms(ObjectiveConfig(method=method)))
 
 
+def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
+    def nearest_neighbour(student, teacher, *, power: float = 1.0):
+        """Match the distance to the nearest other row.
+
+        Source:
+            This test.
+        """
+        ours, theirs = (torch.cdist(rows, rows) + 1e3 * torch.eye(rows.shape[-2]) for rows in (student, teacher))
+        return (ours.amin(-1) - theirs.amin(-1)).abs().pow(power).mean()
+
+    monkeypatch.setitem(RELATIONS, "nearest-neighbour", nearest_neighbour)
+    method = all_methods()["nearest-neighbour"]
+    assert method.summary == "Match the distance to the nearest other row"
+    assert method.source == "This test."
+    terms = resolve_terms(ObjectiveConfig(method="ibot+nearest-neighbour", relation_options={"power": 2.0}))
+    losses = Objective(SMALL, terms)(make_step(), teacher_temperature=0.05, progress=1.0)
+    assert losses.by_term["nearest-neighbour/patch-position"] > 0
+
+
 def test_every_loss_of_the_table_is_used_by_a_method_or_named_for_free_use():
     used = {term.loss for method in METHODS.values() for term in method.terms}
-    assert set(TERMS) - used == {"koleo", "variance", "relation"}
+    assert set(loss_names()) - used == {"koleo", "variance", "relation"}
     assert option_names("relation") == ["potential", "divergence", "center", "keep_self"]
