@@ -1,0 +1,190 @@
+"""What only a GPU can show, in one call of a few minutes: kernels checked and timed, training throughput.
+
+    python benchmarks/device.py --out results.json            on a CUDA device
+    python benchmarks/device.py --out /tmp/x.json --rehearse  the same script on the CPU with tiny sizes
+
+1. RKD-A by the automatic backend (Triton on CUDA) against the plain torch backend in float64: value, gradient, repeats.
+2. RKD-A and RKD-D forward and backward: milliseconds and memory beyond the inputs, beside the authors' form where it
+   fits. Times are medians of single calls between device events, so they include what the host adds.
+3. Training on digits with ViT-S/8, 32 pixels, two views: images a second, iBOT alone and with relations.
+Every part writes its numbers at once, so a run that is cut off keeps what it has.
+"""
+
+import argparse
+import dataclasses
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from relational import authors_angle, authors_distance
+from torch import Tensor
+
+from mrkd.losses import rkd_angle, rkd_distance
+from mrkd.losses.angle import available_backends
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on whatever device there is")
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type != "cuda" and not options.rehearse:
+        parser.error("no CUDA device: give --rehearse to try the script on the CPU")
+    record: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU",
+        "backends": available_backends(device),
+        "torch": torch.__version__,
+        "rehearsal": options.rehearse,
+    }
+    parts: dict[str, Callable[[torch.device, bool], Any]] = {
+        "agreement": agreement,
+        "timings": timings,
+        "training": training,
+    }
+    for name, part in parts.items():
+        started = time.monotonic()
+        try:
+            record[name] = part(device, options.rehearse)
+        except Exception as error:  # the other parts are still worth having
+            record[name] = {"failed": f"{type(error).__name__}: {error}"}
+        record[f"{name}_seconds"] = round(time.monotonic() - started, 1)
+        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        print(name, json.dumps(record[name], indent=1), flush=True)
+
+
+def agreement(device: torch.device, rehearse: bool) -> list[dict[str, Any]]:
+    rows = []
+    for count, groups in ((17, 3), (64, 2)) if rehearse else ((3, 1), (33, 5), (256, 4), (1000, 1), (2050, 1)):
+        for standardize in (False, True):
+            generator = torch.Generator().manual_seed(count)
+            student, teacher = (torch.randn(groups, count, 48, generator=generator).to(device) for _ in range(2))
+            weights = torch.rand(groups, count, generator=generator).to(device)
+            settings: dict[str, Any] = {"row_weights": weights, "standardize": standardize, "huber_delta": 0.7}
+            value, gradient = with_gradient(student, teacher, settings)
+            again, gradient_again = with_gradient(student, teacher, settings)
+            exact_settings = {**settings, "row_weights": weights.double(), "backend": "torch"}
+            exact, exact_gradient = with_gradient(student.double(), teacher.double(), exact_settings)
+            rows.append(
+                {
+                    "rows": count,
+                    "groups": groups,
+                    "standardize": standardize,
+                    "relative_error_value": float((value - exact).abs() / exact.abs()),
+                    "relative_error_gradient": float((gradient - exact_gradient).norm() / exact_gradient.norm()),
+                    "repeats_bit_for_bit": bool(torch.equal(value, again) and torch.equal(gradient, gradient_again)),
+                }
+            )
+    return rows
+
+
+def with_gradient(student: Tensor, teacher: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    student = student.clone().requires_grad_(True)
+    value = rkd_angle(student, teacher, **settings)
+    (gradient,) = torch.autograd.grad(value, student)
+    return value.detach(), gradient
+
+
+def timings(device: torch.device, rehearse: bool) -> list[dict[str, Any]]:
+    cases: list[tuple[str, tuple[int, ...], bool]] = (
+        [("angle", (32, 16), True), ("distance", (32, 16), True)]
+        if rehearse
+        else [
+            ("angle", (256, 384), True),
+            ("angle", (256, 8192), True),
+            ("angle", (16, 256, 384), False),
+            ("angle", (1024, 384), True),
+            ("angle", (2048, 384), False),
+            ("angle", (4096, 384), False),
+            ("distance", (512, 384), True),
+            ("distance", (4096, 384), True),
+            ("distance", (16384, 384), False),
+        ]
+    )
+    ours = {"angle": rkd_angle, "distance": rkd_distance}
+    authors = {"angle": authors_angle, "distance": authors_distance}
+    rows = []
+    for loss, shape, compared in cases:
+        row: dict[str, Any] = {"loss": loss, "shape": shape, "ours": measured(ours[loss], shape, device)}
+        if compared:
+            row["authors"] = measured(authors[loss], shape, device)
+            row["times_faster"] = row["authors"]["milliseconds"] / row["ours"]["milliseconds"]
+        rows.append(row)
+    return rows
+
+
+def measured(function: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...], device: torch.device) -> Any:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(shape, device=device, requires_grad=True), torch.randn(shape, device=device)
+    student.grad = torch.zeros_like(student)
+
+    def once() -> None:
+        function(student, teacher).backward()
+
+    for _ in range(3):
+        once()
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() if cuda else 0
+    times: list[float] = []
+    stop = time.monotonic() + 4.0
+    while len(times) < 50 and (len(times) < 3 or time.monotonic() < stop):
+        times.append(milliseconds(once, cuda))
+    memory = (torch.cuda.max_memory_allocated() - before) / 2**20 if cuda else None
+    return {"milliseconds": statistics.median(times), "fastest": min(times), "calls": len(times), "mib": memory}
+
+
+def milliseconds(call: Callable[[], None], cuda: bool) -> float:
+    if not cuda:
+        started = time.perf_counter()
+        call()
+        return 1000 * (time.perf_counter() - started)
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    call()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end)
+
+
+def training(device: torch.device, rehearse: bool) -> list[dict[str, Any]]:
+    import mrkd
+
+    rows = []
+    for method in ("ibot", "ibot+rkd-d", "ibot+rkd-a", "rkd-a"):
+        config = mrkd.load_config("cifar10", data__source="digits", objective__method=method, views__local_views=0)
+        epochs, batch = (1, 64) if rehearse else (60, 512)
+        train = dataclasses.replace(config.train, epochs=epochs, batch=batch, monitor_times=1, log_steps=20)
+        config = dataclasses.replace(config, train=train)
+        if rehearse:
+            data = dataclasses.replace(config.data, train_images=128)
+            model = dataclasses.replace(config.model, name=None, width=16, depth=1, heads=2)
+            config = dataclasses.replace(config, data=data, model=model)
+        with tempfile.TemporaryDirectory() as folder:
+            path = mrkd.pretrain(config, Path(folder) / "run")
+            logged = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+            summary = json.loads((path / "summary.json").read_text())
+        steady = [row for row in logged if row["step"] > logged[-1]["step"] // 3 and "seconds" in row]
+        first, last = steady[0], steady[-1]
+        spent = max(last["seconds"] - first["seconds"], 1e-9)
+        rows.append(
+            {
+                "method": method,
+                "batch": batch,
+                "images_per_second": (last["step"] - first["step"]) * batch / spent,
+                "peak_memory_mib": summary["peak_memory_mib"],
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()
