@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 
 from mrkd.config import Config
-from mrkd.errors import UserError
+from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.run import CONFIG, EVALUATION, Run, write_json, write_text
-from mrkd.settings import to_dict
+from mrkd.run import EVALUATION, Run, write_json, write_text
+from mrkd.settings import differences, to_dict
+from mrkd.signals import StopRequest
 
 
 def compare(
@@ -25,7 +26,8 @@ def compare(
 ) -> dict[str, Any]:
     """Train, measure and draw every method with every seed under one config; write the table and the report.
 
-    Runs that are already finished under the same config are kept, so an interrupted comparison goes on where it was.
+    Runs that are already finished under the same config are kept, and an unfinished one goes on after its last
+    checkpoint, so an interrupted comparison takes up where it was.
 
     Args:
         config: everything but method and seed.
@@ -37,6 +39,7 @@ def compare(
         The content of `table.json`.
     Raises:
         UserError: an unknown method, another comparison in `out`, or no run that succeeded.
+        Interrupted: SIGTERM or SIGINT came, and the run in progress has written its checkpoint.
     """
     out = Path(out)
     if not methods or not seeds:
@@ -96,18 +99,15 @@ def _variant(config: Config, method: str, seed: int) -> Config:
 
 
 def _finished(path: Path, config: Config) -> bool:
-    if not path.exists():
+    run = Run(path)
+    run.check(config)
+    if not run.started:
         return False
-    if not (path / CONFIG).is_file():
-        raise UserError(f"{path} is not a run: choose another --out, or remove it")
-    if Run(path).config() != config:
-        raise UserError(f"{path} holds a run with other settings: choose another --out, or remove it")
-    if (path / EVALUATION).is_file() and (path / "attention.png").is_file():
-        return True
-    import shutil
-
-    shutil.rmtree(path)  # an interrupted run under the very same settings; nothing in it can be used
-    return False
+    # Stricter than resuming: the rows of one table must be measured alike, too.
+    if changed := differences(run.config(), config):
+        shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in changed.items())
+        raise UserError(f"{path} holds a run with other settings ({shown}): choose another --out, or remove it")
+    return run.finished and (path / EVALUATION).is_file() and (path / "attention.png").is_file()
 
 
 def _run_in_process(config: Config, path: Path) -> str | None:
@@ -131,9 +131,23 @@ def _run_in_process(config: Config, path: Path) -> str | None:
         "--then",
         "evaluate,attend",
     ]
-    finished = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    child: subprocess.Popen[str] | None = None
+
+    def pass_on(number: int) -> None:
+        if child is not None:
+            child.send_signal(number)
+
+    with StopRequest(pass_on) as request:
+        # A process group of its own: Ctrl-C would otherwise reach it twice, and a second signal means 'at once'.
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0)
+        if request.received is not None:
+            child.send_signal(request.received)
+        _, errors = child.communicate()
     settings.unlink(missing_ok=True)
-    if finished.returncode == 0:
+    lines = [line for line in errors.splitlines() if line.strip()]
+    if request.received is not None:
+        said = f" ({lines[-1].removeprefix('mrkd: ')})" if lines else ""
+        raise Interrupted.by(request.received, f"stopped in {path}{said}; the same command goes on from there")
+    if child.returncode == 0:
         return None
-    lines = [line for line in finished.stderr.splitlines() if line.strip()]
-    return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {finished.returncode}"
+    return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {child.returncode}"
