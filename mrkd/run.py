@@ -133,9 +133,10 @@ class Run:
             run.check(config)  # once more: another process may have come and gone before the lock
             if run.finished:
                 raise UserError(f"{run.path} has just been finished by another process")
-            (run.path / CHECKPOINTS).mkdir(exist_ok=True)
             run._remove_temporary_files()
+            # The config comes first: a directory killed before it is still taken for an empty one.
             write_text(run.path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
+            (run.path / CHECKPOINTS).mkdir(exist_ok=True)
         except BaseException:
             run.close()
             raise

@@ -97,6 +97,8 @@ def start(config: Config, out: Path, operation: str = "", countdown: int = 0) ->
     try:
         pretrain(config, out)
         status = 0
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(status)
 
