@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -118,9 +119,16 @@ def _pretrain(options: argparse.Namespace, extra: Sequence[str]) -> None:
     from mrkd.training import pretrain
 
     path = pretrain(config, options.out or options.resume)
+    if not _first_process():
+        return
     print(f"run: {path}")
     for step in steps:
         {"evaluate": _show_evaluation, "attend": _show_attention, "report": _show_report}[step](str(path), config)
+
+
+def _first_process() -> bool:
+    """Whether this is the one of several training processes that speaks and goes on; their launchers set these."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def _show_evaluation(path: str, config: Config) -> None:
@@ -297,7 +305,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mrkd: {error.filename or 'writing failed'}: {reason}", file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print(f"mrkd: {stop}", file=sys.stderr)
+        if _first_process():
+            print(f"mrkd: {stop}", file=sys.stderr)
         return stop.status
     except KeyboardInterrupt:
         print("mrkd: interrupted", file=sys.stderr)

@@ -291,7 +291,7 @@ class TrainConfig:
     accelerator: str = "auto"
     """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
     devices: int = 1
-    """Number of devices."""
+    """Number of devices, one process each, or of processes with `--train.accelerator cpu`; the batch is shared out."""
     precision: str = "auto"
     """Lightning Fabric's precision; auto is bf16-mixed on CUDA and 32-true elsewhere."""
     log_steps: int = 10
@@ -317,6 +317,10 @@ class TrainConfig:
         for name in ("epochs", "batch", "log_steps", "devices", "checkpoint_steps", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         _require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
+        _require(
+            self.batch % self.devices == 0,
+            f"train.batch must be a multiple of train.devices = {self.devices}, got {self.batch}",
+        )
         _require(
             self.checkpoint_seconds > 0, f"train.checkpoint_seconds must be positive, got {self.checkpoint_seconds}"
         )

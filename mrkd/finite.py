@@ -32,8 +32,8 @@ class FiniteWatch:
     The update itself is skipped on the device (see `Learner.step`), so a late look finds sound weights.
     """
 
-    def __init__(self, run: Run, config: TrainConfig, device: torch.device) -> None:
-        self.run, self.config = run, config
+    def __init__(self, run: Run, config: TrainConfig, device: torch.device, writes: bool) -> None:
+        self.run, self.config, self.writes = run, config, writes
         # Reading a number makes the host wait for the device; on the CPU it costs nothing.
         self.every = 1 if device.type == "cpu" else config.log_steps
         self.skipped = 0
@@ -88,5 +88,6 @@ class FiniteWatch:
                     **generators,
                 )
 
-        write_atomically(path, write)
+        if self.writes:
+            write_atomically(path, write)
         return path

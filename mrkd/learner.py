@@ -1,20 +1,22 @@
 """Everything that one training step moves: networks, objective, optimizer and the random generators."""
 
 import math
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from lightning.fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
 
 from mrkd.checkpoint import random_state, set_random_state
 from mrkd.config import Config, Term
 from mrkd.data.masking import draw_masks
 from mrkd.data.views import ViewMaker
 from mrkd.errors import UserError
-from mrkd.gathering import gather_step, sum_over_devices
+from mrkd.gathering import average_gradients, gather_step, own_images, sum_over_devices
 from mrkd.losses.objective import Losses, Objective
 from mrkd.losses.terms import needs_of
 from mrkd.model.teacher_student import TeacherStudent
@@ -39,13 +41,33 @@ class Taken:
         return {**terms, "the gradient's norm": self.gradient_norm}
 
 
+class _Replicated(DDPStrategy):
+    """A process per device, each with the whole network; gradients are averaged by `average_gradients`.
+
+    DistributedDataParallel itself expects one forward pass per backward pass that uses every parameter. Here there are
+    two, of global and of local views, and the second leaves some parameters out.
+    """
+
+    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+        return module
+
+
 def make_fabric(config: Config) -> Fabric:
     """Devices and precision, launched and seeded."""
     warnings.filterwarnings("ignore", message=".*lightning.*", module="lightning.*")
     precision = config.train.precision
     if precision == "auto":
         precision = "bf16-mixed" if torch.cuda.is_available() and config.train.accelerator != "cpu" else "32-true"
-    fabric = Fabric(accelerator=config.train.accelerator, devices=config.train.devices, precision=precision)  # type: ignore[arg-type]
+    devices = config.train.devices
+    started = int(os.environ.get("WORLD_SIZE", devices))
+    if started != devices:
+        raise UserError(f"train.devices must be the number of processes that were started, {started}, got {devices}")
+    fabric = Fabric(
+        accelerator=config.train.accelerator,
+        devices=devices,
+        strategy=_Replicated() if devices > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
     fabric.launch()
     fabric.seed_everything(config.train.seed, verbose=False)
     return fabric
@@ -74,11 +96,14 @@ class Learner:
         self.peak_rate = scaled_learning_rate(config.optim, config.train.batch)
 
     def take(self, images: Tensor, step: int) -> Taken:
-        """Step number `step`, counted from 0, on uint8 images (B, 3, S, S)."""
+        """Step number `step`, counted from 0, on the uint8 images (B, 3, S, S) of all devices."""
         rate, temperature = self._schedule(step)
         kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
         views, local = self.view_maker(images)
         patch_mask = draw_masks((views.shape[0], len(images)), self.pair.grid, self.config.mask, self.mask_generator)
+        # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
+        views, patch_mask = own_images(views), own_images(patch_mask)
+        local = None if local is None else own_images(local)
         with self.fabric.autocast():
             outputs = self.pair(views, local, patch_mask.to(self.fabric.device))
         outputs = gather_step(outputs)
@@ -89,6 +114,7 @@ class Learner:
             sum_over_devices=sum_over_devices,
         )
         self.fabric.backward(losses.total)
+        average_gradients(self.pair.network.parameters())
         head = self.pair.network.head
         if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
             head.prototypes.grad = None

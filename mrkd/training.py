@@ -1,16 +1,21 @@
 """The training loop: one student step after another, watched, and never lost."""
 
+import contextlib
 import math
+import os
 import platform
 import resource
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from torch.distributed import DistError
 
 import mrkd
 from mrkd.checkpoint import Checkpoints
@@ -20,6 +25,7 @@ from mrkd.data.sources import Splits, load
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
+from mrkd.gathering import devices, max_over_devices
 from mrkd.learner import Learner, Taken, make_fabric
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
@@ -50,16 +56,31 @@ def pretrain(config: Config, out: str | Path) -> Path:
     steps_each = steps_per_epoch(len(splits.train), config.train.batch)
     fabric = make_fabric(config)
     learner = Learner(config, terms, fabric, steps_each * config.train.epochs if terms else 0)
-    run = Run.start(out, config)
+    # One process writes; the others compute the same numbers and keep quiet.
+    writes = fabric.is_global_zero
+    run = Run.start(out, config) if writes else Run(out)
     try:
-        with StopRequest() as request:
+        with StopRequest() as request, contextlib.ExitStack() as silence, _blaming_the_process_that_ended():
+            if not writes:
+                silence.enter_context(contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w"))))
             training = Training(run, config, learner, splits, request)
             training.begin()
             training.train()
-            training.finish()
+            if writes:
+                training.finish()
     finally:
         run.close()
     return run.path
+
+
+@contextlib.contextmanager
+def _blaming_the_process_that_ended() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if devices() > 1 and (isinstance(error, DistError) or "gloo" in str(error)):
+            raise UserError("another process of this training has ended, and this one with it") from None
+        raise
 
 
 @dataclass
@@ -86,6 +107,7 @@ class Training:
 
     def __init__(self, run: Run, config: Config, learner: Learner, splits: Splits, request: StopRequest) -> None:
         self.run, self.config, self.learner, self.request = run, config, learner, request
+        self.writes = learner.fabric.is_global_zero
         self.broken = splits.broken
         self.train_set = splits.train.to(learner.fabric.device)
         self.images = fingerprint(splits.train.images)
@@ -93,27 +115,34 @@ class Training:
         self.monitor = FeatureMonitor(self.train_set, config)
         self.monitor_every = max(1, math.ceil(learner.steps / max(1, config.train.monitor_times)))
         self.checkpoints = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints)
-        self.finite = FiniteWatch(run, config.train, learner.fabric.device)
+        self.finite = FiniteWatch(run, config.train, learner.fabric.device, self.writes)
         self.progress = Progress()
         self.checkpoint: Path | None = None
         self.started = self.checkpoint_time = time.monotonic()
 
     def begin(self) -> None:
         """Go back to the last checkpoint; without one, measure the untrained network."""
-        if self.broken:
+        if self.broken and self.writes:
             write_json(self.run.path / "broken.json", list(self.broken))
             print(f"{len(self.broken)} broken images were skipped: {self.run.path / 'broken.json'}")
-        found = self.checkpoints.newest()
-        if found is not None:
-            checkpoint, state = found
-            self._load(state)
+        # All processes go on from the one that the writer found sound.
+        found = self.checkpoints.newest() if self.writes else None
+        checkpoint = self.learner.fabric.broadcast(found[0] if found else None)
+        if checkpoint is not None:
+            self._load(found[1] if found else checkpoint.read())
             self.checkpoint = checkpoint.path
             print(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}", flush=True)
-        self.run.keep_metrics(self.progress.step if found else -1)
-        if found is None:
+        else:
             self.progress.features = self.monitor.measure(self.learner.pair)
-            self.run.log({"step": 0, "epoch": 0.0, **self.progress.features})
+        if self.writes:
+            self.run.keep_metrics(self.progress.step if checkpoint else -1)
+        if checkpoint is None:
+            self._log({"step": 0, "epoch": 0.0, **self.progress.features})
         self.started = time.monotonic() - self.progress.seconds
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.writes:
+            self.run.log(row)
 
     def _load(self, state: dict[str, Any]) -> None:
         if state.get("images") != self.images:
@@ -164,7 +193,7 @@ class Training:
         verdict = judge(progress.features, health, self.learner.pair, config)
         progress.verdict = asdict(verdict)
         progress.seconds = time.monotonic() - self.started
-        self.run.log(
+        self._log(
             {
                 "step": progress.step,
                 "epoch": progress.step / self.steps_each,
@@ -196,7 +225,8 @@ class Training:
 
     def _save_when_due(self, best: bool) -> None:
         """Write a checkpoint at its interval, at the best k-NN, at the end, and before leaving for a signal."""
-        train, step, received = self.config.train, self.progress.step, self.request.received
+        train, step = self.config.train, self.progress.step
+        received = self._received()
         waited = time.monotonic() - self.checkpoint_time >= train.checkpoint_seconds
         if received or best or waited or step % train.checkpoint_steps == 0 or step == self.learner.steps:
             self._look_for_nonfinite()
@@ -208,8 +238,18 @@ class Training:
                 f"go on with: mrkd pretrain --resume {self.run.path}",
             )
 
+    def _received(self) -> signal.Signals | None:
+        """The signal that any process got: all of them leave after the same step."""
+        if devices() == 1:
+            return self.request.received
+        own = self.request.received
+        highest = max_over_devices(own.value if own else 0, self.learner.fabric.device)
+        return signal.Signals(highest) if highest else None
+
     def _save(self, best: bool) -> None:
         self.progress.seconds = time.monotonic() - self.started
+        if not self.writes:
+            return
         self.run.sync_metrics()
         state = {
             **self.learner.state(),

@@ -181,7 +181,8 @@ def _parquet_rows(files: list[Path], config: DataConfig) -> dict[str, Rows]:
             paths,
             required=config.label_column is not None,
         )
-        labels, class_names = None, ()
+        labels: list[int] | None = None
+        class_names: tuple[str, ...] = ()
         if label is not None:
             feature = table.features[label]
             labels, class_names = _labels(
