@@ -13,6 +13,7 @@ from mrkd import __version__
 from mrkd.config import Config
 from mrkd.errors import Interrupted, UserError, nearest
 from mrkd.settings import build, check_key, flatten, known_keys, load_recipe, read_yaml, recipe_names
+from mrkd.signals import sigterm_raises
 
 EXAMPLES = """examples:
   mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d --seeds 0,1 --out runs/table
@@ -296,7 +297,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         options.argv = arguments
-        options.action(options, extra)
+        with sigterm_raises():
+            options.action(options, extra)
     except UserError as error:
         print(f"mrkd: {error}", file=sys.stderr)
         return 2

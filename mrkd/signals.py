@@ -1,13 +1,36 @@
-"""SIGTERM and SIGINT as requests: the first is remembered until the work can stop, the second ends the process."""
+"""SIGTERM and SIGINT as requests: the first is remembered until the work can stop, the second ends the process.
 
+Where there is nothing to put down, SIGTERM ends the work as Ctrl-C does: by an exception.
+"""
+
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from mrkd.errors import Interrupted
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Have SIGTERM raise `Interrupted`, so that files and locks are let go of and one line is printed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted.by(signal.Signals(number), "stopped")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StopRequest:

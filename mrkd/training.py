@@ -68,6 +68,8 @@ def pretrain(config: Config, out: str | Path) -> Path:
             training.train()
             if writes:
                 training.finish()
+            if request.received:
+                raise Interrupted.by(request.received, f"{run.path} has just finished training")
     finally:
         run.close()
     return run.path

@@ -107,6 +107,13 @@ def test_a_second_signal_leaves_at_once(tmp_path):
     assert (ended.returncode, ended.stdout) == (143, "still here\n")
 
 
+def test_sigterm_where_nothing_is_trained_is_one_line_and_status_143(monkeypatch, capsys):
+    monkeypatch.setattr("mrkd.cli._methods", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["methods"]) == 143
+    assert capsys.readouterr().err == "mrkd: SIGTERM: stopped\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_a_changed_setting_is_refused_with_both_values_and_harmless_ones_are_taken(tmp_path):
     stopped(settings(), tmp_path / "run", 4)
     before = (tmp_path / "run" / "config.yaml").read_text()
