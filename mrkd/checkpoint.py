@@ -80,7 +80,7 @@ class Checkpoints:
         # Through memory, because torch reports a full disk as a RuntimeError, and plain writing as what it is.
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        content = buffer.getvalue()
+        content = buffer.getbuffer()
         path = self.folder / f"step-{state['step']:08d}.{_digest(content)}{'.best' if best else ''}.pt"
         write_bytes(path, content)
         self._prune(path)
@@ -118,7 +118,7 @@ class Checkpoints:
         return None
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
 
 

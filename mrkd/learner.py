@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
@@ -62,12 +63,18 @@ def make_fabric(config: Config) -> Fabric:
     started = int(os.environ.get("WORLD_SIZE", devices))
     if started != devices:
         raise UserError(f"train.devices must be the number of processes that were started, {started}, got {devices}")
-    fabric = Fabric(
-        accelerator=config.train.accelerator,
-        devices=devices,
-        strategy=_Replicated() if devices > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
+    # Left to itself, Fabric would take a SLURM job of one task for a mistake.
+    environment = None if "TORCHELASTIC_RUN_ID" in os.environ else LightningEnvironment()
+    try:
+        fabric = Fabric(
+            accelerator=config.train.accelerator,
+            devices=devices,
+            strategy=_Replicated(cluster_environment=environment) if devices > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"train.accelerator, train.devices and train.precision do not go together: {reason}") from None
     fabric.launch()
     fabric.seed_everything(config.train.seed, verbose=False)
     return fabric
@@ -99,30 +106,14 @@ class Learner:
         """Step number `step`, counted from 0, on the uint8 images (B, 3, S, S) of all devices."""
         rate, temperature = self._schedule(step)
         kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
-        views, local = self.view_maker(images)
-        patch_mask = draw_masks((views.shape[0], len(images)), self.pair.grid, self.config.mask, self.mask_generator)
-        # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
-        views, patch_mask = own_images(views), own_images(patch_mask)
-        local = None if local is None else own_images(local)
-        with self.fabric.autocast():
-            outputs = self.pair(views, local, patch_mask.to(self.fabric.device))
-        outputs = gather_step(outputs)
+        outputs = gather_step(self._forward(images))
         losses = self.objective(
             outputs,
             teacher_temperature=temperature,
             progress=step / self.steps,
             sum_over_devices=sum_over_devices,
         )
-        self.fabric.backward(losses.total)
-        average_gradients(self.pair.network.parameters())
-        head = self.pair.network.head
-        if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
-            head.prototypes.grad = None
-        # An infinite limit clips nothing and still measures.
-        norm = self.fabric.clip_gradients(
-            self.pair.student, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
-        )
-        assert norm is not None
+        norm = self._backward(losses.total, step)
         taken = Taken(
             outputs=outputs,
             losses=losses,
@@ -139,6 +130,29 @@ class Learner:
             self._take_back_unless(finite, kept)
         self.pair.update_teacher(cosine(step, self.steps, self.config.optim.ema, self.config.optim.final_ema))
         return taken
+
+    def _forward(self, images: Tensor) -> Step:
+        views, local = self.view_maker(images)
+        patch_mask = draw_masks((views.shape[0], len(images)), self.pair.grid, self.config.mask, self.mask_generator)
+        # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
+        views, patch_mask = own_images(views), own_images(patch_mask)
+        local = None if local is None else own_images(local)
+        with self.fabric.autocast():
+            return self.pair(views, local, patch_mask.to(self.fabric.device))
+
+    def _backward(self, total: Tensor, step: int) -> Tensor:
+        """Gradients, averaged over devices and clipped; their norm before clipping."""
+        self.fabric.backward(total)
+        average_gradients(self.pair.network.parameters())
+        head = self.pair.network.head
+        if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
+            head.prototypes.grad = None
+        # An infinite limit clips nothing and still measures.
+        norm = self.fabric.clip_gradients(
+            self.pair.student, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
+        )
+        assert norm is not None
+        return norm
 
     def _schedule(self, step: int) -> tuple[float, float]:
         """Set learning rate and weight decay; return the learning rate and the teacher's temperature."""

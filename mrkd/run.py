@@ -82,7 +82,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write bytes atomically."""
 
     def write(temporary: Path) -> None:
@@ -221,8 +221,13 @@ class Run:
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one line of metrics."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        path = self.path / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            error.filename = str(path)  # writing, unlike opening, does not say what was written
+            raise
 
     def sync_metrics(self) -> None:
         """Have the lines on the disk before a checkpoint relies on them."""
