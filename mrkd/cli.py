@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from typing import Any, NoReturn
 
 from mrkd import __version__
 from mrkd.config import Config
-from mrkd.errors import UserError, nearest
+from mrkd.errors import Interrupted, UserError, nearest
 from mrkd.settings import build, check_key, flatten, known_keys, load_recipe, read_yaml, recipe_names
+from mrkd.signals import sigterm_raises
 
 EXAMPLES = """examples:
   mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d --seeds 0,1 --out runs/table
@@ -72,6 +74,8 @@ def _settings_options(parser: argparse.ArgumentParser, method: bool = True) -> N
     if method:
         parser.add_argument("--method", help="a name from 'mrkd methods', or several joined by +")
         parser.add_argument("--seed", help="seed of weights, order, views and masks")
+    parser.add_argument("--on-nonfinite", help="stop (default) or skip steps in which a number is NaN or infinite")
+    parser.add_argument("--on-collapse", help="warn (default) or stop when features collapse")
 
 
 def _config(options: argparse.Namespace, extra: Sequence[str]) -> Config:
@@ -79,16 +83,32 @@ def _config(options: argparse.Namespace, extra: Sequence[str]) -> Config:
         "data.source": options.data,
         "objective.method": getattr(options, "method", None),
         "train.seed": getattr(options, "seed", None),
+        "train.on_nonfinite": getattr(options, "on_nonfinite", None),
+        "train.on_collapse": getattr(options, "on_collapse", None),
     }
-    overrides = {key: value for key, value in shorthand.items() if value is not None}
-    return build(_layers(options.recipe, options.config, {**overrides, **_parse_overrides(extra)}))
+    given = {key: value for key, value in shorthand.items() if value is not None}
+    overrides = {**given, **_parse_overrides(extra)}
+    if getattr(options, "resume", None) is None:
+        return build(_layers(options.recipe, options.config, overrides))
+    if options.recipe is not None or options.config is not None:
+        raise UserError("--resume takes the run's own settings: leave out --recipe and --config")
+    return _saved_config(options.resume, overrides)
+
+
+def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
+    from mrkd.run import CONFIG, Run
+
+    if not Run(path).started:
+        raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
+    file = Path(path) / CONFIG
+    return build({**flatten(read_yaml(file), str(file)), **overrides})
 
 
 def _run_config(path: str, extra: Sequence[str]) -> Config:
-    from mrkd.run import CONFIG, Run
+    from mrkd.run import Run
 
-    run = Run.open(path)
-    return build({**flatten(read_yaml(run.path / CONFIG), str(run.path / CONFIG)), **_parse_overrides(extra)})
+    Run.open(path)
+    return _saved_config(path, _parse_overrides(extra))
 
 
 def _pretrain(options: argparse.Namespace, extra: Sequence[str]) -> None:
@@ -99,10 +119,17 @@ def _pretrain(options: argparse.Namespace, extra: Sequence[str]) -> None:
     config = _config(options, extra)
     from mrkd.training import pretrain
 
-    path = pretrain(config, options.out)
+    path = pretrain(config, options.out or options.resume)
+    if not _first_process():
+        return
     print(f"run: {path}")
     for step in steps:
         {"evaluate": _show_evaluation, "attend": _show_attention, "report": _show_report}[step](str(path), config)
+
+
+def _first_process() -> bool:
+    """Whether this is the one of several training processes that speaks and goes on; their launchers set these."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def _show_evaluation(path: str, config: Config) -> None:
@@ -240,7 +267,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", required=True, help="a directory for runs, table and report")
     pretrain = verb("pretrain", _pretrain, "train one method without labels")
     _settings_options(pretrain)
-    pretrain.add_argument("--out", required=True, help="a new directory for the run")
+    place = pretrain.add_mutually_exclusive_group(required=True)
+    place.add_argument("--out", help="a new directory for the run, or one with an unfinished run of the same settings")
+    place.add_argument("--resume", metavar="RUN", help="go on with an unfinished run under its own settings")
     pretrain.add_argument("--then", default="", help="also do, in this order: evaluate,attend,report")
     for name, action, text in (
         ("evaluate", _evaluate, "measure a run: k-NN, linear, fine-tune, clusters"),
@@ -261,7 +290,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    """Run one verb; returns the exit status: 0, 2 for bad input, 130 after SIGINT, 143 after SIGTERM."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     try:
@@ -270,7 +299,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         options.argv = arguments
-        options.action(options, extra)
+        with sigterm_raises():
+            options.action(options, extra)
     except UserError as error:
         print(f"mrkd: {error}", file=sys.stderr)
         return 2
@@ -278,6 +308,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         print(f"mrkd: {error.filename or 'writing failed'}: {reason}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        if _first_process():
+            print(f"mrkd: {stop}", file=sys.stderr)
+        return stop.status
     except KeyboardInterrupt:
         print("mrkd: interrupted", file=sys.stderr)
         return 130

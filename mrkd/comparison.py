@@ -14,13 +14,14 @@ from typing import Any
 import yaml
 
 from mrkd.config import Config
-from mrkd.errors import UserError
+from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.run import CONFIG, EVALUATION, Run, write_json, write_text
-from mrkd.settings import to_dict
+from mrkd.run import EVALUATION, Run, write_json, write_text
+from mrkd.settings import differences, to_dict
+from mrkd.signals import StopRequest
 
 
 def compare(
@@ -28,7 +29,8 @@ def compare(
 ) -> dict[str, Any]:
     """Train, measure and draw every method with every seed under one config; write the table and the report.
 
-    Runs that are already finished under the same config are kept, so an interrupted comparison goes on where it was.
+    Runs that are already finished under the same config are kept, and an unfinished one goes on after its last
+    checkpoint, so an interrupted comparison takes up where it was.
 
     Args:
         config: everything but method and seed.
@@ -42,6 +44,7 @@ def compare(
         The content of `table.json`.
     Raises:
         UserError: an unknown method, another comparison in `out`, or no run that succeeded.
+        Interrupted: SIGTERM or SIGINT came, and the runs in progress have written their checkpoints.
     """
     out = Path(out)
     if not methods or not seeds:
@@ -76,31 +79,44 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
         else:
             unfinished.append(variant)
     failures: dict[str, str] = {}
-    started = time.monotonic()
-    weight_done = 0.0
-    total = sum(_weight(variant) for variant in unfinished)
-
-    def one(variant: Config) -> str | None:
-        return _run_in_process(variant, out / "runs" / run_name(variant), jobs)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        pending = {pool.submit(one, variant): variant for variant in unfinished}
+    estimate = _Estimate(unfinished)
+    children = _Children(jobs)
+    with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
+        pending = {
+            pool.submit(children.run, variant, out / "runs" / run_name(variant), request): variant
+            for variant in unfinished
+        }
         for number, future in enumerate(as_completed(pending), start=1):
-            variant, error = pending[future], future.result()
-            weight_done += _weight(variant)
-            left = (time.monotonic() - started) / weight_done * (total - weight_done)
-            # Before a training has finished there is nothing to estimate from.
-            estimate = f", about {left / 60:.1f} min left" if left > 0 and weight_done >= 1 else ""
+            name, error = run_name(pending[future]), future.result()
+            if request.received is not None:
+                continue
             state = "done" if error is None else f"failed: {error}"
-            print(f"── {number}/{len(unfinished)} {run_name(variant)} {state}{estimate}", flush=True)
+            print(f"── {number}/{len(unfinished)} {name} {state}{estimate.after(pending[future])}", flush=True)
             if error is not None:
-                failures[run_name(variant)] = error
+                failures[name] = error
+    if request.received is not None:
+        raise Interrupted.by(request.received, f"stopped in {out}; the same command goes on from there")
     return failures
 
 
-def _weight(config: Config) -> float:
-    """Rough share of the time: `random` trains nothing and is only evaluated."""
-    return 1.0 if resolve_terms(config.objective) else 0.15
+class _Estimate:
+    """Time left, from the runs that are done."""
+
+    def __init__(self, planned: Sequence[Config]) -> None:
+        self.started = time.monotonic()
+        self.done = 0.0
+        self.total = sum(self.weight(variant) for variant in planned)
+
+    @staticmethod
+    def weight(config: Config) -> float:
+        """Rough share of the time: `random` trains nothing and is only evaluated."""
+        return 1.0 if resolve_terms(config.objective) else 0.15
+
+    def after(self, config: Config) -> str:
+        """`, about 3.0 min left`; empty before a training has finished, when there is nothing to estimate from."""
+        self.done += self.weight(config)
+        left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        return f", about {left / 60:.1f} min left" if left > 0 and self.done >= 1 else ""
 
 
 def run_name(config: Config) -> str:
@@ -117,44 +133,75 @@ def _variant(config: Config, method: str, seed: int) -> Config:
 
 
 def _finished(path: Path, config: Config) -> bool:
-    if not path.exists():
+    run = Run(path)
+    run.check(config)
+    if not run.started:
         return False
-    if not (path / CONFIG).is_file():
-        raise UserError(f"{path} is not a run: choose another --out, or remove it")
-    if Run(path).config() != config:
-        raise UserError(f"{path} holds a run with other settings: choose another --out, or remove it")
-    if (path / EVALUATION).is_file() and (path / "attention.png").is_file():
-        return True
-    import shutil
-
-    shutil.rmtree(path)  # an interrupted run under the very same settings; nothing in it can be used
-    return False
+    # Stricter than resuming: the rows of one table must be measured alike, too.
+    if changed := differences(run.config(), config):
+        shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in changed.items())
+        raise UserError(f"{path} holds a run with other settings ({shown}): choose another --out, or remove it")
+    return run.finished and (path / EVALUATION).is_file() and (path / "attention.png").is_file()
 
 
-def _run_in_process(config: Config, path: Path, jobs: int) -> str | None:
-    """Train, evaluate and draw in a fresh interpreter, so that memory and time are the run's own.
+class _Children:
+    """The processes that train, so that each gets its share of the threads, and every signal."""
 
-    Returns:
-        None, or the line that says why it failed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    settings = path.parent / f"{path.name}.yaml"
-    write_text(settings, yaml.safe_dump(to_dict(config), sort_keys=False))
-    command = [sys.executable, "-m", "mrkd", "pretrain", "--config", str(settings), "--out", str(path)]
-    command += ["--then", "evaluate,attend"]
-    environment = dict(os.environ)
-    if jobs > 1:
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
-        environment |= {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
-    with tempfile.TemporaryFile("w+") as complaints:
-        # One live bar has the terminal to itself; several runs print plain lines, which do not overwrite each other.
-        output = None if jobs == 1 else subprocess.PIPE
-        with subprocess.Popen(command, stdout=output, stderr=complaints, text=True, env=environment) as process:
-            for line in process.stdout or ():
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.live: list[subprocess.Popen[str]] = []
+
+    def pass_on(self, number: int) -> None:
+        """Send a signal to all of them."""
+        for child in list(self.live):
+            if child.poll() is None:
+                child.send_signal(number)
+
+    def run(self, config: Config, path: Path, request: StopRequest) -> str | None:
+        """Train, evaluate and draw in a fresh interpreter, so that memory and time are the run's own.
+
+        Returns:
+            None, or the line that says why it failed.
+        """
+        if request.received is not None:
+            return "not started"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settings = path.parent / f"{path.name}.yaml"
+        write_text(settings, yaml.safe_dump(to_dict(config), sort_keys=False))
+        command = [sys.executable, "-m", "mrkd", "pretrain", "--config", str(settings), "--out", str(path)]
+        with tempfile.TemporaryFile("w+") as complaints:
+            child = subprocess.Popen(
+                [*command, "--then", "evaluate,attend"],
+                stdin=subprocess.DEVNULL,
+                # One live bar has the terminal to itself; lines of several runs must not overwrite each other.
+                stdout=None if self.jobs == 1 else subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+                env=self._environment(),
+                # A group of its own: Ctrl-C would otherwise reach it twice, and a second signal means 'at once'.
+                process_group=0,
+            )
+            self.live.append(child)
+            _catch_up(child, request)
+            for line in child.stdout or ():
                 print(f"   {path.name:24s} {line}", end="", flush=True)
-        settings.unlink(missing_ok=True)
-        if process.returncode == 0:
+            status = child.wait()
+            self.live.remove(child)
+            settings.unlink(missing_ok=True)
+            complaints.seek(0)
+            lines = [line for line in complaints.read().splitlines() if line.strip()]
+        if status == 0:
             return None
-        complaints.seek(0)
-        lines = [line for line in complaints.read().splitlines() if line.strip()]
-    return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {process.returncode}"
+        return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {status}"
+
+    def _environment(self) -> dict[str, str]:
+        if self.jobs == 1:
+            return dict(os.environ)
+        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        return {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+
+
+def _catch_up(child: subprocess.Popen[str], request: StopRequest) -> None:
+    """Send a signal that came while the process was being started."""
+    if request.received is not None:
+        child.send_signal(request.received)

@@ -39,9 +39,12 @@ class DataConfig:
     """Broken images are skipped and counted; above this fraction the data is refused."""
     max_resident_gib: float = 8.0
     """Images are decoded once into memory; a set larger than this many GiB is refused."""
+    max_pixels: int = 50_000_000
+    """An image of more pixels (width times height) counts as broken and is not decoded."""
 
     def __post_init__(self) -> None:
         _require(self.size >= 8, f"data.size must be at least 8 pixels, got {self.size}")
+        _require(self.max_pixels >= 1, f"data.max_pixels must be at least 1, got {self.max_pixels}")
         _check_fraction("data.max_broken_fraction", self.max_broken_fraction)
         for name in ("train_images", "test_images"):
             value = getattr(self, name)
@@ -288,7 +291,7 @@ class TrainConfig:
     accelerator: str = "auto"
     """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
     devices: int = 1
-    """Number of devices."""
+    """Number of devices, one process each, or of processes with `--train.accelerator cpu`; the batch is shared out."""
     precision: str = "auto"
     """Lightning Fabric's precision; auto is bf16-mixed on CUDA and 32-true elsewhere."""
     log_steps: int = 10
@@ -298,12 +301,32 @@ class TrainConfig:
     monitor_images: int = 4000
     """At most this many training images are used for that."""
     on_collapse: Literal["warn", "stop"] = "warn"
-    """What to do when the health check names a collapse in the last half of the run."""
+    """What to do when the health check names a collapse in the last half of the run; a warning comes at once."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What to do when a loss term or the gradient's norm is NaN or infinite; `skip` leaves the weights as they were."""
+    max_skipped_steps: int = 10
+    """With `skip`, more skipped steps than this stop the run all the same."""
+    checkpoint_steps: int = 500
+    """A checkpoint is written every so many steps: at most this many steps are lost to a crash."""
+    checkpoint_seconds: float = 300.0
+    """And when so many seconds have passed since the last one, for slow steps."""
+    keep_checkpoints: int = 2
+    """Number of checkpoints kept, besides the one with the best k-NN; the second serves when the first is damaged."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "log_steps"):
+        for name in ("epochs", "batch", "log_steps", "devices", "checkpoint_steps", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         _require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
+        _require(
+            self.batch % self.devices == 0,
+            f"train.batch must be a multiple of train.devices = {self.devices}, got {self.batch}",
+        )
+        _require(
+            self.checkpoint_seconds > 0, f"train.checkpoint_seconds must be positive, got {self.checkpoint_seconds}"
+        )
+        _require(
+            self.max_skipped_steps >= 0, f"train.max_skipped_steps must be 0 or more, got {self.max_skipped_steps}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,25 @@
-"""The one exception that means 'the input was wrong', shown to users as a single line."""
+"""The exceptions shown to users as a single line: the input was wrong, or somebody asked the work to stop."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
     """Bad input: says what was expected, what came and what to do. The command line exits with status 2."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The work was put down in good order after a signal. The command line exits with status 128 + its number."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.status = 128 + number
+
+    @classmethod
+    def by(cls, received: signal.Signals, message: str) -> "Interrupted":
+        """`SIGTERM: message`."""
+        return cls(f"{received.name}: {message}", received.value)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

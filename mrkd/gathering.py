@@ -7,6 +7,7 @@ head.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -30,12 +31,73 @@ class _Gather(torch.autograd.Function):
         return total[dist.get_rank()]
 
 
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def devices() -> int:
+    """Number of processes that train together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def own_images(images: Tensor) -> Tensor:
+    """This device's share (V, B, ...) of the images of all devices (V, W * B, ...), in the order of the devices."""
+    return images if devices() == 1 else images.chunk(devices(), dim=1)[dist.get_rank()].contiguous()
+
+
+def summed_over_devices(value: Tensor) -> Tensor:
+    """The sum of a tensor over all devices, with gradients to each of them."""
+    return value if devices() == 1 else _Sum.apply(value)
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """The mean of every gradient over the devices, in one exchange per kind of number."""
+    if devices() == 1:
+        return
+    # The graph is the same on all devices, so the same parameters have a gradient.
+    by_dtype: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_dtype.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in by_dtype.values():
+        joined = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(joined)
+        joined /= devices()
+        for gradient, part in zip(gradients, joined.split([one.numel() for one in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def total_over_devices(count: int, device: torch.device) -> int:
+    """The sum of a count over all devices."""
+    return count if devices() == 1 else int(sum_over_devices(torch.tensor(count, device=device)))
+
+
+def max_over_devices(number: int, device: torch.device) -> int:
+    """The largest of the devices' numbers."""
+    if devices() == 1:
+        return number
+    largest = torch.tensor(number, device=device)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return int(largest)
+
+
 def gather_step(step: Step) -> Step:
     """The step of all devices, its images in the order of the devices; `root` stays this device's own.
 
     Every device must hold equally many images. Without a process group the step is returned as it is.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if devices() == 1:
         return step
     index = _global_index(step)
     counts = _counts(len(step.patch_index), index.device)
@@ -65,7 +127,7 @@ def gather_step(step: Step) -> Step:
 
 def sum_over_devices(value: Tensor) -> Tensor:
     """The sum of a tensor over all devices; the tensor itself without a process group."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if devices() > 1:
         value = value.clone()
         dist.all_reduce(value)
     return value

@@ -13,8 +13,8 @@ LINE_SECONDS = 5.0
 class Bar:
     """Use as a context manager; call `advance` once per step."""
 
-    def __init__(self, title: str, steps: int) -> None:
-        self.title, self.steps, self.step = title, steps, 0
+    def __init__(self, title: str, steps: int, done: int = 0) -> None:
+        self.title, self.steps, self.step, self.done_before = title, steps, done, done
         self.started = self.last_line = time.monotonic()
         console = Console()
         self.live: Progress | None = None
@@ -27,7 +27,7 @@ class Bar:
                 TextColumn("{task.fields[status]}"),
             )
             self.live = Progress(*columns, console=console)
-            self.task = self.live.add_task(title, total=steps, status="")
+            self.task = self.live.add_task(title, total=steps, completed=done, status="")
 
     def __enter__(self) -> Self:
         if self.live is not None:
@@ -49,7 +49,7 @@ class Bar:
         now = time.monotonic()
         if now - self.last_line >= LINE_SECONDS or self.step == self.steps:
             self.last_line = now
-            left = (now - self.started) / self.step * (self.steps - self.step)
+            left = (now - self.started) / (self.step - self.done_before) * (self.steps - self.step)
             print(f"{self.title} {self.step}/{self.steps} · {left:.0f} s left · {status}", flush=True)
 
     def say(self, message: str) -> None:

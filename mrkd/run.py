@@ -4,13 +4,17 @@ config.yaml          the resolved settings
 metrics.jsonl        one JSON object per logged step
 summary.json         seconds, memory, versions, last health verdict; its presence means the training finished
 backbone.safetensors the teacher's backbone, in timm's own names
-checkpoints/last.pt  student, teacher, optimizer and centres after the last epoch
+checkpoints/         everything that training goes on from (see `mrkd.checkpoint`)
+broken.json          names of images that could not be read
+nonfinite-step-*.npz the batch at which a number was NaN or infinite
+run.lock             held by the process that writes
 evaluation.json, attention.png, attention.npz   added by the other verbs
 """
 
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,32 +24,65 @@ import yaml
 
 from mrkd.config import Config
 from mrkd.errors import UserError
-from mrkd.settings import build, flatten, read_yaml, to_dict
+from mrkd.settings import build, differences, flatten, read_yaml, to_dict
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 BACKBONE = "backbone.safetensors"
 EVALUATION = "evaluation.json"
+CHECKPOINTS = "checkpoints"
+LOCK = "run.lock"
+
+MAY_CHANGE = (
+    "train.log_steps",
+    "train.monitor_times",
+    "train.monitor_images",
+    "train.on_collapse",
+    "train.on_nonfinite",
+    "train.max_skipped_steps",
+    "train.checkpoint_steps",
+    "train.checkpoint_seconds",
+    "train.keep_checkpoints",
+    "train.devices",
+    "data.max_resident_gib",
+    "evaluation.",
+    "attention.",
+)
+"""Settings (or the starts of their names) that do not change what is trained; `train.epochs` may only grow."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
     try:
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        error.filename = str(path)  # not the temporary one, which tells nobody anything
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must survive a power cut, or pruning could outlive the file it made room for.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write bytes atomically."""
 
     def write(temporary: Path) -> None:
@@ -82,23 +119,49 @@ class Run:
         self._lock: Any = None
 
     @classmethod
-    def create(cls, path: str | Path, config: Config) -> "Run":
-        """Take an empty or new directory, lock it and write the config.
+    def start(cls, path: str | Path, config: Config) -> "Run":
+        """Take a new or empty directory, or one with an unfinished run of the same config; lock it, write the config.
 
         Raises:
-            UserError: it holds something already, or another process is writing it.
+            UserError: it holds something else, another config, or another process is writing it.
         """
         run = cls(path)
-        if run.path.exists() and not run.path.is_dir():
-            raise UserError(f"--out must be a directory, got the file {run.path}")
-        if run.finished:
-            raise UserError(f"{run.path} already holds a finished run: choose another --out, or remove it")
-        if run.path.exists() and any(entry.name != "run.lock" for entry in run.path.iterdir()):
-            raise UserError(f"{run.path} is not empty: choose another --out, or remove it")
+        run.check(config)
         run.path.mkdir(parents=True, exist_ok=True)
         run._acquire()
-        write_text(run.path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
+        try:
+            run.check(config)  # once more: another process may have come and gone before the lock
+            if run.finished:
+                raise UserError(f"{run.path} has just been finished by another process")
+            run._remove_temporary_files()
+            # The config comes first: a directory killed before it is still taken for an empty one.
+            write_text(run.path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
+            (run.path / CHECKPOINTS).mkdir(exist_ok=True)
+        except BaseException:
+            run.close()
+            raise
         return run
+
+    def check(self, config: Config) -> None:
+        """Refuse a directory that this config cannot be trained in.
+
+        Raises:
+            UserError: says what the directory holds, or which settings differ.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out must be a directory, got the file {self.path}")
+        if not self.started:
+            if self.path.exists() and any(not _is_leftover(entry) for entry in self.path.iterdir()):
+                raise UserError(f"{self.path} is not empty: choose another --out, or remove it")
+            return
+        changed = differences(self.config(), config)
+        refused = {key: values for key, values in changed.items() if not key.startswith(MAY_CHANGE)}
+        if not self.finished and "train.epochs" in refused and config.train.epochs > refused["train.epochs"][0]:
+            del refused["train.epochs"]
+        if refused:
+            holds = "a finished run" if self.finished else "an unfinished run"
+            shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in refused.items())
+            raise UserError(f"{self.path} already holds {holds} with other settings ({shown}): choose another --out")
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -108,11 +171,16 @@ class Run:
             UserError: there is none at this path, or its training has not finished.
         """
         run = cls(path)
-        if not (run.path / CONFIG).is_file():
+        if not run.started:
             raise UserError(f"no run at {run.path}: expected a directory written by 'mrkd pretrain'")
         if not run.finished:
-            raise UserError(f"the run at {run.path} has not finished training")
+            raise UserError(f"the run at {run.path} has not finished training: mrkd pretrain --resume {run.path}")
         return run
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a run at all."""
+        return (self.path / CONFIG).is_file()
 
     @property
     def finished(self) -> bool:
@@ -121,17 +189,30 @@ class Run:
 
     def _acquire(self) -> None:
         # The kernel drops the lock with the process, so a crash never leaves a stale one.
-        self._lock = (self.path / "run.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is writing {self.path}") from None
+        path = self.path / LOCK
+        while self._lock is None:
+            lock = path.open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                raise UserError(f"another process is writing {self.path}") from None
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                self._lock = lock
+            else:
+                lock.close()  # the former holder removed this file between our opening and our locking
+
+    def _remove_temporary_files(self) -> None:
+        for folder in (self.path, self.path / CHECKPOINTS):
+            for entry in folder.glob(".*"):
+                if entry.is_file() and _is_leftover(entry):
+                    entry.unlink()
 
     def close(self) -> None:
         """Release the directory."""
         if self._lock is not None:
+            (self.path / LOCK).unlink(missing_ok=True)
             self._lock.close()
-            (self.path / "run.lock").unlink(missing_ok=True)
             self._lock = None
 
     def config(self) -> Config:
@@ -140,12 +221,43 @@ class Run:
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one line of metrics."""
+        path = self.path / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            error.filename = str(path)  # writing, unlike opening, does not say what was written
+            raise
+
+    def sync_metrics(self) -> None:
+        """Have the lines on the disk before a checkpoint relies on them."""
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            os.fsync(file.fileno())
+
+    def keep_metrics(self, last_step: int) -> None:
+        """Drop the lines after `last_step`, which will be written again, and a last line that a crash cut off."""
+        rows = [row for row in self.metrics() if row["step"] <= last_step]
+        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All logged lines; empty for a run without steps."""
+        """All logged lines; empty for a run without steps. A last line that a crash cut off is left out.
+
+        Raises:
+            UserError: another line is damaged.
+        """
         path = self.path / METRICS
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_bytes().split(b"\n")  # a whole line ends in one, so the last part is empty or cut off
+        rows = []
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                raise UserError(f"{path} line {number} is not valid JSON: restore or remove the line") from None
+        return rows
+
+
+def _is_leftover(entry: Path) -> bool:
+    """The lock, or the temporary file of a writer that was killed."""
+    return entry.name == LOCK or re.fullmatch(r"\..+\.[a-z0-9_]{8}", entry.name) is not None

@@ -13,6 +13,19 @@ from mrkd.errors import UserError, nearest
 RECIPES = Path(__file__).parent / "recipes"
 
 
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError, AttributeError, KeyError)
+"""What PyYAML raises for broken text: besides its own errors, those of dates and numbers that do not exist."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values only; no aliases, with which a few lines unfold to more than a memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported")
+        return super().compose_node(parent, index)
+
+
 def known_keys() -> list[str]:
     """Every dotted key of the config, such as `train.epochs`."""
     return [
@@ -50,10 +63,10 @@ def flatten(tree: Mapping[str, Any], origin: str) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a UserError that says what is wrong with it."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
     except FileNotFoundError:
         raise UserError(f"no such config file: {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except _YAML_ERRORS as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {reason}") from None
     if tree is None:
@@ -89,7 +102,7 @@ def build(flat: Mapping[str, Any]) -> Config:
         kind: Any = section.default_factory
         prefix = f"{section.name}."
         values = {
-            key.removeprefix(prefix): yaml.safe_load(value) if isinstance(value, str) else value
+            key.removeprefix(prefix): _typed(key, value) if isinstance(value, str) else value
             for key, value in flat.items()
             if key.startswith(prefix)
         }
@@ -102,6 +115,13 @@ def build(flat: Mapping[str, Any]) -> Config:
             raise UserError(refusal or _wrong_type(parser, section.name, kind, values, error)) from None
         sections[section.name] = parsed["section"]
     return Config(**sections)
+
+
+def _typed(key: str, value: str) -> Any:
+    try:
+        return yaml.load(value, Loader=_PlainLoader)
+    except _YAML_ERRORS:
+        return value  # such as a path with a colon; the type check decides
 
 
 def _own_refusal(error: BaseException | None) -> str | None:
@@ -122,6 +142,12 @@ def _wrong_type(parser: Any, section: str, kind: Any, values: Mapping[str, Any],
                 if _own_refusal(cause) is None:
                     return f"{section}.{item.name} must be {item.type}, got {values[item.name]!r}"
     return f"{section}: {' '.join(str(error).split())}"
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted key to the values of both, for every setting that differs."""
+    before, after = (flatten(to_dict(config), "config") for config in (old, new))
+    return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
 
 
 def to_dict(config: Config) -> dict[str, Any]:

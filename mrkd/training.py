@@ -1,249 +1,301 @@
-"""The training loop: one student step after another, watched."""
+"""The training loop: one student step after another, watched, and never lost."""
 
-import io
+import contextlib
 import math
+import os
 import platform
 import resource
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch.distributed import DistError
 
 import mrkd
+from mrkd.checkpoint import Checkpoints
 from mrkd.config import Config
-from mrkd.data.loader import epoch_batches, steps_per_epoch
-from mrkd.data.masking import draw_masks
-from mrkd.data.sources import ImageSet, load, stratified_split
-from mrkd.data.views import ViewMaker
-from mrkd.errors import UserError
-from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
-from mrkd.evaluation.features import extract
-from mrkd.evaluation.knn import accuracy, knn_class_scores
-from mrkd.gathering import gather_step, sum_over_devices
+from mrkd.data.loader import batches_from, fingerprint, steps_per_epoch
+from mrkd.data.sources import Splits, load
+from mrkd.errors import Interrupted, UserError
+from mrkd.evaluation.collapse import Verdict
+from mrkd.finite import FiniteWatch
+from mrkd.gathering import devices, max_over_devices
+from mrkd.learner import Learner, Taken, make_fabric
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
-from mrkd.losses.objective import Objective
-from mrkd.losses.terms import needs_of
 from mrkd.model.export import save_backbone
-from mrkd.model.teacher_student import TeacherStudent
-from mrkd.optim import cosine, linear_ramp, make_optimizer, scaled_learning_rate, set_schedule, warmup_cosine
+from mrkd.monitor import FeatureMonitor, judge, status
 from mrkd.progress import Bar
-from mrkd.run import BACKBONE, SUMMARY, Run, write_bytes, write_json
+from mrkd.run import BACKBONE, CHECKPOINTS, SUMMARY, Run, write_json
+from mrkd.signals import StopRequest
 
 
 def pretrain(config: Config, out: str | Path) -> Path:
     """Train one method on one data set and write everything into the run directory `out`.
 
+    An unfinished run of the same config goes on after its last checkpoint; a finished one is left as it is.
+
     Returns:
         The directory.
     Raises:
         UserError: bad settings, data or directory; a loss that is not finite.
+        Interrupted: SIGTERM or SIGINT came; a checkpoint has been written.
     """
+    Run(out).check(config)
     terms = resolve_terms(config.objective)
+    if Run(out).finished:
+        print(f"{out} is finished: nothing is left to train")
+        return Path(out)
     splits = load(config.data)
     steps_each = steps_per_epoch(len(splits.train), config.train.batch)
-    steps = steps_each * config.train.epochs if terms else 0
-
-    fabric = _make_fabric(config)
-    fabric.seed_everything(config.train.seed, verbose=False)
-    objective = Objective(config, terms)
-    pair = TeacherStudent(config, needs_of(terms))
-    objective.to(fabric.device)
-    optimizer = make_optimizer(pair.network, config.optim)
-    pair.student, optimizer = fabric.setup(pair.network, optimizer)
-    pair.teacher.to(fabric.device)
-    train = splits.train.to(fabric.device)
-    view_maker = ViewMaker(config.views, config.data.size)
-    mask_generator = torch.Generator().manual_seed(config.train.seed)
-    monitor = FeatureMonitor(train, config)
-    peak_rate = scaled_learning_rate(config.optim, config.train.batch)
-    monitor_every = max(1, math.ceil(steps / max(1, config.train.monitor_times)))
-
-    run = Run.create(out, config)
-    if splits.broken:
-        write_json(run.path / "broken.json", list(splits.broken))
-        print(f"{len(splits.broken)} broken images were skipped; their names are in {run.path / 'broken.json'}")
-    features = monitor.measure(pair)
-    run.log({"step": 0, "epoch": 0.0, **features})
-    verdict = Verdict(kind="healthy", sentence="healthy: not trained")
-    started = time.monotonic()
-    step = 0
-    with Bar(f"{config.objective.method} seed {config.train.seed}", steps) as bar:
-        for epoch in range(config.train.epochs if terms else 0):
-            for index in epoch_batches(len(train), config.train.batch, seed=config.train.seed, epoch=epoch):
-                progress = step / steps
-                rate = warmup_cosine(
-                    step, steps, max(1, round(config.optim.warmup * steps)), peak_rate, config.optim.final_learning_rate
-                )
-                decay = cosine(step, steps, config.optim.weight_decay, config.optim.final_weight_decay)
-                set_schedule(optimizer, rate, decay)
-                temperature = linear_ramp(
-                    step,
-                    steps,
-                    config.distillation.teacher_temperature_warmup,
-                    config.distillation.teacher_temperature_start,
-                    config.distillation.teacher_temperature,
-                )
-
-                views, local = view_maker(train.images[index.to(fabric.device)])
-                patch_mask = draw_masks((views.shape[0], len(index)), pair.grid, config.mask, mask_generator)
-                with fabric.autocast():
-                    outputs = pair(views, local, patch_mask.to(fabric.device))
-                outputs = gather_step(outputs)
-                losses = objective(
-                    outputs,
-                    teacher_temperature=temperature,
-                    progress=progress,
-                    sum_over_devices=sum_over_devices,
-                )
-                fabric.backward(losses.total)
-                if pair.network.head is not None and progress < config.optim.freeze_prototypes:
-                    pair.network.head.prototypes.grad = None
-                # An infinite limit clips nothing and still measures.
-                norm = fabric.clip_gradients(
-                    pair.student, optimizer, max_norm=config.optim.clip or math.inf, error_if_nonfinite=False
-                )
-                assert norm is not None
-                optimizer.step()
-                optimizer.zero_grad()
-                pair.update_teacher(cosine(step, steps, config.optim.ema, config.optim.final_ema))
-                step += 1
-
-                if step % monitor_every == 0 or step == steps:
-                    features = monitor.measure(pair)
-                if step % config.train.log_steps == 0 or step % monitor_every == 0 or step == steps:
-                    _require_finite(losses.by_term, step)
-                    health = step_health(outputs, config.distillation, temperature)
-                    verdict = diagnose(
-                        feature_std=features["feature_std"],
-                        rank=features["rankme"],
-                        width=pair.network.backbone.vit.embed_dim,
-                        teacher_entropy=health.get("teacher_entropy"),
-                        prototypes=config.head.prototypes,
-                    )
-                    seconds = time.monotonic() - started
-                    fresh = features if step % monitor_every == 0 or step == steps else {}
-                    run.log(
-                        {
-                            "step": step,
-                            "epoch": step / steps_each,
-                            "loss": losses.total.item(),
-                            "terms": {name: value.item() for name, value in losses.by_term.items()},
-                            "gradient_norm": norm.item(),
-                            **health,
-                            **fresh,
-                            "learning_rate": rate,
-                            "seconds": seconds,
-                            "verdict": verdict.kind,
-                            "images_per_second": step * config.train.batch / seconds,
-                        }
-                    )
-                    if config.train.on_collapse == "stop" and verdict.kind != "healthy" and progress > 0.5:
-                        raise UserError(f"stopped at step {step}: {verdict.sentence}")
-                    status = _status(losses.total.item(), features, verdict)
-                bar.advance(status if step >= config.train.log_steps else "")
-    seconds = time.monotonic() - started
-    _finish(run, config, fabric, pair, objective, optimizer, seconds, step, verdict)
+    fabric = make_fabric(config)
+    learner = Learner(config, terms, fabric, steps_each * config.train.epochs if terms else 0)
+    # One process writes; the others compute the same numbers and keep quiet.
+    writes = fabric.is_global_zero
+    run = Run.start(out, config) if writes else Run(out)
+    try:
+        with StopRequest() as request, contextlib.ExitStack() as silence, _blaming_the_process_that_ended():
+            if not writes:
+                silence.enter_context(contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w"))))
+            training = Training(run, config, learner, splits, request)
+            training.begin()
+            training.train()
+            if writes:
+                training.finish()
+            if request.received:
+                raise Interrupted.by(request.received, f"{run.path} has just finished training")
+    finally:
+        run.close()
     return run.path
 
 
-def _make_fabric(config: Config) -> Fabric:
-    import warnings
-
-    warnings.filterwarnings("ignore", message=".*lightning.*", module="lightning.*")
-    precision = config.train.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() and config.train.accelerator != "cpu" else "32-true"
-    fabric = Fabric(accelerator=config.train.accelerator, devices=config.train.devices, precision=precision)  # type: ignore[arg-type]
-    fabric.launch()
-    return fabric
+@contextlib.contextmanager
+def _blaming_the_process_that_ended() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if devices() > 1 and (isinstance(error, DistError) or "gloo" in str(error)):
+            raise UserError("another process of this training has ended, and this one with it") from None
+        raise
 
 
-class FeatureMonitor:
-    """Frozen features of training images, measured now and then; the test split is never looked at."""
+@dataclass
+class Progress:
+    """Where a run stands, besides its networks."""
 
-    def __init__(self, train: ImageSet, config: Config) -> None:
-        self.config = config
-        if len(train) > config.train.monitor_images:
-            train = stratified_split(train, config.train.monitor_images / len(train))[1]
-        self.bank, self.queries = stratified_split(train, config.evaluation.heldout_fraction)
+    step: int = 0
+    """Steps taken."""
+    seconds: float = 0.0
+    """Spent on them, over all the processes that took part one after another."""
+    features: dict[str, float] = field(default_factory=dict)
+    """As last measured."""
+    best_knn: float = -1.0
+    """Highest percent so far; -1 without labels."""
+    verdict: dict[str, str] = field(default_factory=lambda: {"kind": "healthy", "sentence": "healthy: not trained"})
+    warned: list[str] = field(default_factory=list)
+    """Kinds of collapse that have been told."""
+    skipped_steps: int = 0
+    """Steps left out because a number was not finite."""
 
-    def measure(self, pair: TeacherStudent) -> dict[str, float]:
-        """RankMe and std of the teacher's features, and k-NN from bank to held-out training images when labelled."""
-        vit = pair.teacher.backbone.vit
-        bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
-        result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
-        if self.bank.labels is not None and self.queries.labels is not None:
-            settings = self.config.evaluation
-            votes = knn_class_scores(
-                bank,
-                self.bank.labels,
-                queries,
-                k=min(settings.k, len(bank)),
-                temperature=settings.knn_temperature,
-                classes=len(self.bank.class_names),
+
+class Training:
+    """One run from its first step, or from its last checkpoint, to its last step."""
+
+    def __init__(self, run: Run, config: Config, learner: Learner, splits: Splits, request: StopRequest) -> None:
+        self.run, self.config, self.learner, self.request = run, config, learner, request
+        self.writes = learner.fabric.is_global_zero
+        self.broken = splits.broken
+        self.train_set = splits.train.to(learner.fabric.device)
+        self.images = fingerprint(splits.train.images)
+        self.steps_each = steps_per_epoch(len(splits.train), config.train.batch)
+        self.monitor = FeatureMonitor(self.train_set, config)
+        self.monitor_every = max(1, math.ceil(learner.steps / max(1, config.train.monitor_times)))
+        self.checkpoints = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints)
+        self.finite = FiniteWatch(run, config.train, learner.fabric.device, self.writes)
+        self.progress = Progress()
+        self.checkpoint: Path | None = None
+        self.started = self.checkpoint_time = time.monotonic()
+
+    def begin(self) -> None:
+        """Go back to the last checkpoint; without one, measure the untrained network."""
+        if self.broken and self.writes:
+            write_json(self.run.path / "broken.json", list(self.broken))
+            print(f"{len(self.broken)} broken images were skipped: {self.run.path / 'broken.json'}")
+        # All processes go on from the one that the writer found sound.
+        found = self.checkpoints.newest() if self.writes else None
+        checkpoint = self.learner.fabric.broadcast(found[0] if found else None)
+        if checkpoint is not None:
+            self._load(found[1] if found else checkpoint.read())
+            self.checkpoint = checkpoint.path
+            print(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}", flush=True)
+        else:
+            self.progress.features = self.monitor.measure(self.learner.pair)
+        if self.writes:
+            self.run.keep_metrics(self.progress.step if checkpoint else -1)
+        if checkpoint is None:
+            self._log({"step": 0, "epoch": 0.0, **self.progress.features})
+        self.started = time.monotonic() - self.progress.seconds
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.writes:
+            self.run.log(row)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if state.get("images") != self.images:
+            raise UserError(
+                f"the training images have changed: expected {state.get('images')}, got {self.images}; "
+                "restore them or choose another --out"
             )
-            result["knn"] = accuracy(votes, self.queries.labels)
-        return result
+        self.learner.load(state)
+        try:
+            self.progress = Progress(**state["progress"])
+        except (KeyError, TypeError):
+            raise UserError("the checkpoint was written by another version of mrkd: choose another --out") from None
+        self.finite.skipped = self.progress.skipped_steps
+
+    def train(self) -> None:
+        """Take the steps that are left."""
+        config, learner, progress = self.config, self.learner, self.progress
+        rest = batches_from(
+            progress.step, learner.steps, len(self.train_set), config.train.batch, seed=config.train.seed
+        )
+        title = f"{config.objective.method} seed {config.train.seed}"
+        with Bar(title, learner.steps, progress.step) as bar:
+            for step, index in rest:
+                draws = learner.draws()
+                taken = learner.take(self.train_set.images[index.to(learner.fabric.device)], step)
+                progress.step = step + 1
+                self.finite.note(progress.step, index, draws, taken.numbers())
+                if progress.step % self.finite.every == 0 or progress.step == learner.steps:
+                    self._look_for_nonfinite()
+                message, best = self._watch(taken, bar)
+                self._save_when_due(best)
+                bar.advance(message)
+
+    def _look_for_nonfinite(self) -> None:
+        self.finite.look(self.checkpoint)
+        self.progress.skipped_steps = self.finite.skipped
+
+    def _watch(self, taken: Taken, bar: Bar) -> tuple[str, bool]:
+        """Measure and log when it is time; the status to show, and whether the k-NN is the best so far."""
+        config, progress = self.config, self.progress
+        last = progress.step == self.learner.steps
+        measured = progress.step % self.monitor_every == 0 or last
+        if measured:
+            progress.features = self.monitor.measure(self.learner.pair)
+        if not measured and progress.step % config.train.log_steps:
+            return "", False
+        health = step_health(taken.outputs, config.distillation, taken.teacher_temperature)
+        verdict = judge(progress.features, health, self.learner.pair, config)
+        progress.verdict = asdict(verdict)
+        progress.seconds = time.monotonic() - self.started
+        self._log(
+            {
+                "step": progress.step,
+                "epoch": progress.step / self.steps_each,
+                "loss": taken.losses.total.item(),
+                "terms": {name: value.item() for name, value in taken.losses.by_term.items()},
+                "gradient_norm": taken.gradient_norm.item(),
+                **health,
+                **(progress.features if measured else {}),
+                "learning_rate": taken.learning_rate,
+                "seconds": progress.seconds,
+                "verdict": verdict.kind,
+                "images_per_second": progress.step * config.train.batch / progress.seconds,
+            }
+        )
+        self._warn(verdict, bar)
+        best = measured and progress.features.get("knn", -1.0) > progress.best_knn
+        if best:
+            progress.best_knn = progress.features["knn"]
+        return status(taken.losses.total.item(), progress.features, verdict), best
+
+    def _warn(self, verdict: Verdict, bar: Bar) -> None:
+        if verdict.kind == "healthy":
+            return
+        if verdict.kind not in self.progress.warned:
+            self.progress.warned.append(verdict.kind)
+            bar.say(f"warning at step {self.progress.step}: {verdict.sentence}")
+        if self.config.train.on_collapse == "stop" and self.progress.step - 1 > 0.5 * self.learner.steps:
+            raise UserError(f"stopped at step {self.progress.step}: {verdict.sentence}")
+
+    def _save_when_due(self, best: bool) -> None:
+        """Write a checkpoint at its interval, at the best k-NN, at the end, and before leaving for a signal."""
+        train, step = self.config.train, self.progress.step
+        received = self._received()
+        waited = time.monotonic() - self.checkpoint_time >= train.checkpoint_seconds
+        if received or best or waited or step % train.checkpoint_steps == 0 or step == self.learner.steps:
+            self._look_for_nonfinite()
+            self._save(best)
+        if received and step < self.learner.steps:
+            raise Interrupted.by(
+                received,
+                f"stopped after step {step} of {self.learner.steps}; "
+                f"go on with: mrkd pretrain --resume {self.run.path}",
+            )
+
+    def _received(self) -> signal.Signals | None:
+        """The signal that any process got: all of them leave after the same step."""
+        if devices() == 1:
+            return self.request.received
+        own = self.request.received
+        highest = max_over_devices(own.value if own else 0, self.learner.fabric.device)
+        return signal.Signals(highest) if highest else None
+
+    def _save(self, best: bool) -> None:
+        self.progress.seconds = time.monotonic() - self.started
+        if not self.writes:
+            return
+        self.run.sync_metrics()
+        state = {
+            **self.learner.state(),
+            "step": self.progress.step,
+            "progress": asdict(self.progress),
+            "images": self.images,
+        }
+        self.checkpoint = self.checkpoints.save(state, best=best)
+        self.checkpoint_time = time.monotonic()
+
+    def finish(self) -> None:
+        """Write what is read by others; the summary comes last, because it says that the training is done."""
+        progress, pair = self.progress, self.learner.pair
+        if self.checkpoint is None:
+            self._save(best=False)  # a method without terms takes no step
+        save_backbone(pair.teacher.backbone.vit, self.run.path / BACKBONE, {"method": self.config.objective.method})
+        write_json(
+            self.run.path / SUMMARY,
+            {
+                "method": self.config.objective.method,
+                "seed": self.config.train.seed,
+                "data": self.config.data.source,
+                "steps": progress.step,
+                "skipped_steps": progress.skipped_steps,
+                "seconds": progress.seconds,
+                **_machine(self.learner.fabric),
+                "parameters": sum(parameter.numel() for parameter in pair.network.backbone.vit.parameters()),
+                "verdict": progress.verdict,
+                "versions": {"mrkd": mrkd.__version__, "torch": torch.__version__, "python": platform.python_version()},
+            },
+        )
 
 
-def _require_finite(by_term: dict[str, Tensor], step: int) -> None:
-    for name, value in by_term.items():
-        if not value.isfinite():
-            raise UserError(f"the term {name} became {value.item()} at step {step}: lower optim.learning_rate")
-
-
-def _status(loss: float, features: dict[str, float], verdict: Verdict) -> str:
-    knn = f" · k-NN {features['knn']:.1f} %" if "knn" in features else ""
-    return f"loss {loss:.4f}{knn} · {verdict.sentence}"
-
-
-def _finish(
-    run: Run,
-    config: Config,
-    fabric: Fabric,
-    pair: TeacherStudent,
-    objective: Objective,
-    optimizer: Any,
-    seconds: float,
-    steps: int,
-    verdict: Verdict,
-) -> None:
-    state = {
-        "step": steps,
-        "student": pair.network.state_dict(),
-        "teacher": pair.teacher.state_dict(),
-        "objective": objective.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    # Through memory, because torch reports a full disk as a RuntimeError, and plain writing as what it is.
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(run.path / "checkpoints" / "last.pt", buffer.getvalue())
-    save_backbone(pair.teacher.backbone.vit, run.path / BACKBONE, {"method": config.objective.method})
-    cuda = fabric.device.type == "cuda"
+def _machine(fabric: Fabric) -> dict[str, Any]:
+    if fabric.device.type == "cuda":
+        return {
+            "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20,
+            "memory_kind": "device allocations",
+            "device": torch.cuda.get_device_name(),
+        }
     # ru_maxrss counts KiB on Linux and bytes on macOS.
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    write_json(
-        run.path / SUMMARY,
-        {
-            "method": config.objective.method,
-            "seed": config.train.seed,
-            "data": config.data.source,
-            "steps": steps,
-            "seconds": seconds,
-            "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else resident,
-            "memory_kind": "device allocations" if cuda else "process",
-            "device": torch.cuda.get_device_name()
-            if cuda
-            else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-            "parameters": sum(parameter.numel() for parameter in pair.network.backbone.vit.parameters()),
-            "verdict": {"kind": verdict.kind, "sentence": verdict.sentence},
-            "versions": {"mrkd": mrkd.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        },
-    )
-    run.close()
+    return {
+        "peak_memory_mib": resident,
+        "memory_kind": "process",
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+    }

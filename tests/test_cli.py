@@ -93,6 +93,15 @@ def test_methods_and_settings_are_listed(capsys):
     assert "epochs: 7" in capsys.readouterr().out
 
 
+def test_short_forms_set_what_happens_at_nan_and_collapse(capsys):
+    assert main(["settings", "--on-nonfinite", "skip", "--on-collapse", "stop"]) == 0
+    shown = capsys.readouterr().out
+    assert "on_nonfinite: skip" in shown
+    assert "on_collapse: stop" in shown
+    assert main(["settings", "--on-nonfinite", "ignore"]) == 2
+    assert "train.on_nonfinite must be" in capsys.readouterr().err
+
+
 def test_a_full_disk_is_one_line_and_status_two(monkeypatch, capsys):
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")

@@ -1,8 +1,10 @@
+import random
+
 import pytest
 
 from mrkd.config import Config
 from mrkd.errors import UserError
-from mrkd.settings import build, flatten, known_keys, load_recipe, recipe_names, to_dict
+from mrkd.settings import RECIPES, build, flatten, known_keys, load_recipe, read_yaml, recipe_names, to_dict
 
 
 def test_strings_from_a_command_line_become_typed_values():
@@ -62,3 +64,37 @@ def test_every_setting_has_a_docstring_below_it():
                 if isinstance(field, ast.AnnAssign):
                     assert isinstance(following, ast.Expr), f"{node.name}.{ast.unparse(field.target)} has no docstring"
     assert "train.epochs" in known_keys()
+
+
+def test_aliases_that_unfold_without_end_are_refused(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for before, name in zip("abcdefghi", "bcdefghij", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="aliases"):
+        read_yaml(tmp_path / "bomb.yaml")
+
+
+def test_hundreds_of_fuzzed_files_end_in_a_config_or_one_line(tmp_path):
+    choose = random.Random(0)
+    whole = (RECIPES / "quick.yaml").read_bytes()
+    bits = [b"[", b"{", b": ", b"&a ", b"*a", b"!!python/object/apply:os.system [touch harmed]", b"2020-13-45", b"\x00"]
+    bits += [b"\xff", b".inf", b".nan", b"null", b"- ", b"\t", b"9" * 400, b"0x", b"!!binary x", b"? ", b"<<: 3"]
+    for _ in range(300):
+        content = bytearray(whole[choose.randrange(200, 900) :])
+        for _ in range(choose.randint(1, 4)):
+            place = choose.randrange(len(content))
+            content[place : place + choose.randint(0, 6)] = choose.choice(bits)
+        (tmp_path / "fuzzed.yaml").write_bytes(content)
+        try:
+            build(flatten(read_yaml(tmp_path / "fuzzed.yaml"), "fuzzed.yaml"))
+        except UserError as error:
+            message = str(error)
+            assert len(message.splitlines()) == 1, message
+
+
+@pytest.mark.parametrize("value", ["a: b: c", "*x", "[1", "2020-13-45", "{", "!!python/name:os.system"])
+def test_broken_yaml_typed_as_a_value_is_refused_by_its_type(value):
+    with pytest.raises(UserError, match=r"train\.epochs must be int"):
+        build({"train.epochs": value})
+    assert build({"data.source": "a: b: c"}).data.source == "a: b: c"

@@ -1,5 +1,6 @@
 """Batches of indices over a resident set, in an order that the seed and the epoch decide."""
 
+import zlib
 from collections.abc import Iterator
 
 import torch
@@ -24,3 +25,18 @@ def epoch_batches(images: int, batch: int, *, seed: int, epoch: int) -> Iterator
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator)
     yield from order[: steps_per_epoch(images, batch) * batch].split(batch)
+
+
+def batches_from(step: int, steps: int, images: int, batch: int, *, seed: int) -> Iterator[tuple[int, Tensor]]:
+    """(step, index) for the rest of a run of `steps` steps, from the middle of an epoch if need be."""
+    each = steps_per_epoch(images, batch)
+    while step < steps:
+        epoch, done = divmod(step, each)
+        for index in list(epoch_batches(images, batch, seed=seed, epoch=epoch))[done:]:
+            yield step, index
+            step += 1
+
+
+def fingerprint(images: Tensor) -> str:
+    """Shape and CRC-32 of resident uint8 images: tells whether they are still those a checkpoint was made on."""
+    return f"{'x'.join(map(str, images.shape))}-{zlib.crc32(images.cpu().contiguous().numpy().data):08x}"

@@ -1,7 +1,6 @@
 """Where images come from: embedded digits, parquet, folders. Everything ends as one resident uint8 tensor per split."""
 
 import dataclasses
-import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +12,12 @@ import torch
 from torch import Tensor
 
 from mrkd.config import DataConfig
+from mrkd.data.decode import read_image
 from mrkd.errors import UserError, nearest
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+MAX_CLASSES = 1_000_000
+"""More are taken for a mistake, such as identifiers in the label column."""
 _SPLIT_SEED = 0
 """Splits and subsets never depend on the run's seed, so that all runs are scored on the same images."""
 
@@ -157,7 +159,6 @@ def _split_of(name: str) -> str:
 
 def _parquet_rows(files: list[Path], config: DataConfig) -> dict[str, Rows]:
     from datasets import ClassLabel, Image, load_dataset
-    from datasets.exceptions import DatasetGenerationError
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -168,9 +169,9 @@ def _parquet_rows(files: list[Path], config: DataConfig) -> dict[str, Rows]:
     for split, paths in by_split.items():
         try:
             table = load_dataset("parquet", data_files=paths, split="train")
-        except (DatasetGenerationError, ValueError, OSError) as error:
+        except Exception as error:  # pyarrow's own kinds, and whatever else a damaged file makes it raise
             reason = " ".join(str(error.__cause__ or error).split())
-            raise UserError(f"cannot read {', '.join(paths)} as parquet: {reason}") from None
+            raise UserError(f"cannot read {', '.join(paths)} as parquet: {reason[:300]}") from None
         image = _column(table.column_names, config.image_column, ("img", "image"), "image", paths)
         label = _column(
             table.column_names,
@@ -180,16 +181,43 @@ def _parquet_rows(files: list[Path], config: DataConfig) -> dict[str, Rows]:
             paths,
             required=config.label_column is not None,
         )
-        labels, class_names = None, ()
+        labels: list[int] | None = None
+        class_names: tuple[str, ...] = ()
         if label is not None:
-            labels = [int(value) for value in table[label]]
             feature = table.features[label]
-            count = max(labels, default=-1) + 1
-            class_names = tuple(feature.names if isinstance(feature, ClassLabel) else map(str, range(count)))
-        cells = table.cast_column(image, Image(decode=False))[image]
+            labels, class_names = _labels(
+                table[label], label, paths, feature.names if isinstance(feature, ClassLabel) else None
+            )
+        try:
+            cells = table.cast_column(image, Image(decode=False))[image]
+        except Exception as error:  # as above
+            raise UserError(f"{paths[0]}: column {image!r} must hold images, got {type(error).__name__}") from None
         names = [f"{Path(paths[0]).name} row {row}" for row in range(len(table))]
-        rows[split] = (names, (cell["bytes"] or cell["path"] for cell in cells), labels, class_names)
+        inside = Path(paths[0]).resolve().parent
+        rows[split] = (names, (_cell(cell, inside) for cell in cells), labels, class_names)
     return rows
+
+
+def _labels(
+    values: Iterable[Any], column: str, paths: list[str], names: list[str] | None
+) -> tuple[list[int], tuple[str, ...]]:
+    labels = []
+    limit = MAX_CLASSES if names is None else len(names)
+    for row, value in enumerate(values):
+        if not isinstance(value, int | float) or value != value // 1 or not 0 <= value < limit:
+            raise UserError(
+                f"{paths[0]}: column {column!r} must hold whole numbers in [0, {limit}), got {value!r} in row {row}"
+            )
+        labels.append(int(value))
+    return labels, tuple(map(str, range(max(labels, default=-1) + 1)) if names is None else names)
+
+
+def _cell(cell: Any, inside: Path) -> bytes | Path | None:
+    """The embedded image; or a path, which must not lead out of the parquet's own folder."""
+    if not isinstance(cell, dict) or cell.get("bytes"):
+        return cell["bytes"] if isinstance(cell, dict) else None
+    path = (inside / str(cell.get("path") or "")).resolve()
+    return path if path.is_relative_to(inside) else None
 
 
 def _column(
@@ -208,11 +236,6 @@ def _column(
 
 
 def _folder_rows(path: Path) -> dict[str, Rows]:
-    from datasets import Image, load_dataset
-    from datasets.exceptions import DatasetGenerationError
-    from datasets.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     roots = {
         _split_of(child.name): child
         for child in sorted(path.iterdir())
@@ -220,24 +243,16 @@ def _folder_rows(path: Path) -> dict[str, Rows]:
     }
     rows: dict[str, Rows] = {}
     for split, root in (roots or {"train": path}).items():
-        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir())
         if not files:
             continue
         class_folders = {file.relative_to(root).parts[0] for file in files if len(file.relative_to(root).parts) > 1}
         flat = any(len(file.relative_to(root).parts) == 1 for file in files)
         labelled = len(class_folders) > 1 and not flat
-        try:
-            # Paths only: the reader must survive broken files, so decoding stays with us.
-            table = load_dataset(
-                "imagefolder", data_files={"train": [str(file) for file in files]}, split="train", drop_labels=True
-            )
-        except (DatasetGenerationError, ValueError, OSError) as error:
-            raise UserError(f"cannot read the images in {root}: {' '.join(str(error).split())}") from None
-        cells = [cell["path"] for cell in table.cast_column("image", Image(decode=False))["image"]]
-        names = [str(Path(cell).relative_to(root)) for cell in cells]
+        names = [str(file.relative_to(root)) for file in files]
         class_names = tuple(sorted(class_folders)) if labelled else ()
         labels = [class_names.index(Path(name).parts[0]) for name in names] if labelled else None
-        rows[split] = (names, cells, labels, class_names)
+        rows[split] = (names, files, labels, class_names)
     return rows
 
 
@@ -258,7 +273,7 @@ def _decode(
     pixels = np.empty((len(names), config.size, config.size, 3), dtype=np.uint8)
     kept: list[int] = []
     for row, cell in enumerate(cells):
-        image = _read_image(cell, config.size)
+        image = read_image(cell, config.size, config.max_pixels)
         if image is None:
             broken.append(names[row])
         else:
@@ -273,17 +288,3 @@ def _decode(
     images = torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2).contiguous()
     chosen = None if labels is None else torch.tensor([labels[row] for row in kept], dtype=torch.int64)
     return ImageSet(images=images, labels=chosen, class_names=class_names)
-
-
-def _read_image(cell: Any, size: int) -> np.ndarray | None:
-    """RGB pixels (S, S, 3): the shorter side resized to `size`, centre cropped; None when unreadable."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-            if image.size != (size, size):
-                image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image)
-    except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
-        return None

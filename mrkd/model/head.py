@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrkd.config import HeadConfig
+from mrkd.model.norm import GlobalBatchNorm1d
 
 
 class HeadOutput(NamedTuple):
@@ -40,11 +41,11 @@ class Head(nn.Module):
             layers.append(nn.Linear(sizes[index], sizes[index + 1], bias=not batch_norm))
             if not last:
                 if batch_norm:
-                    layers.append(nn.BatchNorm1d(sizes[index + 1]))
+                    layers.append(GlobalBatchNorm1d(sizes[index + 1]))
                 layers.append(nn.ReLU() if batch_norm else nn.GELU())
         self.mlp = nn.Sequential(*layers)
         # Without scale or shift: the bottleneck itself must not drift to a common vector.
-        self.norm = nn.BatchNorm1d(config.bottleneck, affine=False) if config.norm == "batch" else nn.Identity()
+        self.norm = GlobalBatchNorm1d(config.bottleneck, affine=False) if config.norm == "batch" else nn.Identity()
         self.prototypes = nn.Parameter(torch.empty(config.prototypes, config.bottleneck))
         # Only directions matter, but AdamW's steps are absolute: short vectors would be turned by tens of degrees a
         # step, all towards one direction, and leave uniform outputs.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mrkd.config import Config
 from mrkd.errors import UserError
+from mrkd.gathering import total_over_devices
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, create_vit, patch_grid
 from mrkd.model.head import Head, HeadOutput
 from mrkd.tokens import Needs, Step, ViewTokens
@@ -49,7 +50,7 @@ class Network(nn.Module):
             return NetworkOutput(backbone, None, None, prediction)
         # Two calls: class and patch tokens have different statistics, and BatchNorm must not blend them.
         cls_head = self.head(backbone.tokens[:, 0])
-        if patch_index is None or len(patch_index) < 2:
+        if patch_index is None:
             return NetworkOutput(backbone, cls_head, None, prediction)
         chosen = backbone.tokens[:, 1:].flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
         return NetworkOutput(backbone, cls_head, self.head(chosen), prediction)
@@ -82,7 +83,9 @@ class TeacherStudent:
         flat = views.flatten(0, 1)
         flat_mask = patch_mask.flatten(0, 1)
         index = self._head_index(flat_mask)
-        patch_index = index if self.needs.head in ("masked", "all") else None
+        # BatchNorm needs two rows, over all devices: each must come to the same decision.
+        enough = total_over_devices(len(index), index.device) >= 2
+        patch_index = index if enough and self.needs.head in ("masked", "all") else None
         with torch.no_grad():
             teacher = self._view_tokens(self.teacher(flat, None, patch_index), count, images)
         student = self._view_tokens(self.student(flat, flat_mask, patch_index), count, images)

@@ -1,0 +1,214 @@
+"""Everything that one training step moves: networks, objective, optimizer and the random generators."""
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
+
+from mrkd.checkpoint import random_state, set_random_state
+from mrkd.config import Config, Term
+from mrkd.data.masking import draw_masks
+from mrkd.data.views import ViewMaker
+from mrkd.errors import UserError
+from mrkd.gathering import average_gradients, gather_step, own_images, sum_over_devices
+from mrkd.losses.objective import Losses, Objective
+from mrkd.losses.terms import needs_of
+from mrkd.model.teacher_student import TeacherStudent
+from mrkd.optim import cosine, linear_ramp, make_optimizer, scaled_learning_rate, set_schedule, warmup_cosine
+from mrkd.tokens import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What came of one step."""
+
+    outputs: Step
+    losses: Losses
+    gradient_norm: Tensor
+    """() before clipping."""
+    learning_rate: float
+    teacher_temperature: float
+
+    def numbers(self) -> dict[str, Tensor]:
+        """What must be finite, by the name a person is told."""
+        terms = {f"the term {name}": value for name, value in self.losses.by_term.items()}
+        return {**terms, "the gradient's norm": self.gradient_norm}
+
+
+class _Replicated(DDPStrategy):
+    """A process per device, each with the whole network; gradients are averaged by `average_gradients`.
+
+    DistributedDataParallel itself expects one forward pass per backward pass that uses every parameter. Here there are
+    two, of global and of local views, and the second leaves some parameters out.
+    """
+
+    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+        return module
+
+
+def make_fabric(config: Config) -> Fabric:
+    """Devices and precision, launched and seeded."""
+    warnings.filterwarnings("ignore", message=".*lightning.*", module="lightning.*")
+    precision = config.train.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() and config.train.accelerator != "cpu" else "32-true"
+    devices = config.train.devices
+    started = int(os.environ.get("WORLD_SIZE", devices))
+    if started != devices:
+        raise UserError(f"train.devices must be the number of processes that were started, {started}, got {devices}")
+    # Left to itself, Fabric would take a SLURM job of one task for a mistake.
+    environment = None if "TORCHELASTIC_RUN_ID" in os.environ else LightningEnvironment()
+    try:
+        fabric = Fabric(
+            accelerator=config.train.accelerator,
+            devices=devices,
+            strategy=_Replicated(cluster_environment=environment) if devices > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"train.accelerator, train.devices and train.precision do not go together: {reason}") from None
+    fabric.launch()
+    fabric.seed_everything(config.train.seed, verbose=False)
+    return fabric
+
+
+class Learner:
+    """Takes steps, and hands over or takes back all of its state.
+
+    Args:
+        config: of the run.
+        terms: of the method, resolved.
+        fabric: from `make_fabric`.
+        steps: length of the run, on which every schedule depends.
+    """
+
+    def __init__(self, config: Config, terms: tuple[Term, ...], fabric: Fabric, steps: int) -> None:
+        self.config, self.fabric, self.steps = config, fabric, steps
+        self.objective = Objective(config, terms)
+        self.pair = TeacherStudent(config, needs_of(terms))
+        self.objective.to(fabric.device)
+        self.plain_optimizer = make_optimizer(self.pair.network, config.optim)
+        self.pair.student, self.optimizer = fabric.setup(self.pair.network, self.plain_optimizer)
+        self.pair.teacher.to(fabric.device)
+        self.view_maker = ViewMaker(config.views, config.data.size)
+        self.mask_generator = torch.Generator().manual_seed(config.train.seed)
+        self.peak_rate = scaled_learning_rate(config.optim, config.train.batch)
+
+    def take(self, images: Tensor, step: int) -> Taken:
+        """Step number `step`, counted from 0, on the uint8 images (B, 3, S, S) of all devices."""
+        rate, temperature = self._schedule(step)
+        kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
+        outputs = gather_step(self._forward(images))
+        losses = self.objective(
+            outputs,
+            teacher_temperature=temperature,
+            progress=step / self.steps,
+            sum_over_devices=sum_over_devices,
+        )
+        norm = self._backward(losses.total, step)
+        taken = Taken(
+            outputs=outputs,
+            losses=losses,
+            gradient_norm=norm,
+            learning_rate=rate,
+            teacher_temperature=temperature,
+        )
+        finite = torch.stack([value.float() for value in taken.numbers().values()]).isfinite().all()
+        # AdamW leaves weights and momenta alone where this is 1, on the device: nobody waits for the answer.
+        self.plain_optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if kept is not None:
+            self._take_back_unless(finite, kept)
+        self.pair.update_teacher(cosine(step, self.steps, self.config.optim.ema, self.config.optim.final_ema))
+        return taken
+
+    def _forward(self, images: Tensor) -> Step:
+        views, local = self.view_maker(images)
+        patch_mask = draw_masks((views.shape[0], len(images)), self.pair.grid, self.config.mask, self.mask_generator)
+        # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
+        views, patch_mask = own_images(views), own_images(patch_mask)
+        local = None if local is None else own_images(local)
+        with self.fabric.autocast():
+            return self.pair(views, local, patch_mask.to(self.fabric.device))
+
+    def _backward(self, total: Tensor, step: int) -> Tensor:
+        """Gradients, averaged over devices and clipped; their norm before clipping."""
+        self.fabric.backward(total)
+        average_gradients(self.pair.network.parameters())
+        head = self.pair.network.head
+        if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
+            head.prototypes.grad = None
+        # An infinite limit clips nothing and still measures.
+        norm = self.fabric.clip_gradients(
+            self.pair.student, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
+        )
+        assert norm is not None
+        return norm
+
+    def _schedule(self, step: int) -> tuple[float, float]:
+        """Set learning rate and weight decay; return the learning rate and the teacher's temperature."""
+        optim, distillation = self.config.optim, self.config.distillation
+        warmup_steps = max(1, round(optim.warmup * self.steps))
+        rate = warmup_cosine(step, self.steps, warmup_steps, self.peak_rate, optim.final_learning_rate)
+        set_schedule(self.plain_optimizer, rate, cosine(step, self.steps, optim.weight_decay, optim.final_weight_decay))
+        temperature = linear_ramp(
+            step,
+            self.steps,
+            distillation.teacher_temperature_warmup,
+            distillation.teacher_temperature_start,
+            distillation.teacher_temperature,
+        )
+        return rate, temperature
+
+    def _buffers(self) -> list[Tensor]:
+        return [*self.pair.network.buffers(), *self.objective.buffers()]
+
+    def _moving_state(self) -> tuple[list[Tensor], dict[str, Any]]:
+        """What a forward pass moves by itself: BatchNorm's statistics, centres, factors of shares."""
+        extra = self.objective.get_extra_state()
+        extra["share_factors"] = list(extra["share_factors"])
+        return [buffer.clone() for buffer in self._buffers()], extra
+
+    def _take_back_unless(self, finite: Tensor, kept: tuple[list[Tensor], dict[str, Any]]) -> None:
+        for buffer, before in zip(self._buffers(), kept[0], strict=True):
+            buffer.copy_(torch.where(finite, buffer, before))
+        if not all(math.isfinite(factor) for factor in self.objective.share_factors):
+            self.objective.set_extra_state(kept[1])
+
+    def draws(self) -> dict[str, Any]:
+        """Where the random generators stand."""
+        return random_state(self.mask_generator)
+
+    def state(self) -> dict[str, Any]:
+        """Everything the next step depends on, in tensors and plain values."""
+        return {
+            "student": self.pair.network.state_dict(),
+            "teacher": self.pair.teacher.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.plain_optimizer.state_dict(),
+            "random": self.draws(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take a state back, strictly.
+
+        Raises:
+            UserError: it is not the state of such a network, objective and optimizer.
+        """
+        try:
+            self.pair.network.load_state_dict(state["student"])
+            self.pair.teacher.load_state_dict(state["teacher"])
+            self.objective.load_state_dict(state["objective"])
+            self.plain_optimizer.load_state_dict(state["optimizer"])
+            set_random_state(state["random"], self.mask_generator)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"the checkpoint does not fit this config: {' '.join(str(error).split())[:300]}") from None

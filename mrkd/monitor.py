@@ -1,0 +1,56 @@
+"""What training looks at now and then: features of training images, and the health they tell of."""
+
+import torch
+
+from mrkd.config import Config
+from mrkd.data.sources import ImageSet, stratified_split
+from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
+from mrkd.evaluation.features import extract
+from mrkd.evaluation.knn import accuracy, knn_class_scores
+from mrkd.model.teacher_student import TeacherStudent
+
+
+class FeatureMonitor:
+    """Frozen features of training images, measured now and then; the test split is never looked at."""
+
+    def __init__(self, train: ImageSet, config: Config) -> None:
+        self.config = config
+        if len(train) > config.train.monitor_images:
+            train = stratified_split(train, config.train.monitor_images / len(train))[1]
+        self.bank, self.queries = stratified_split(train, config.evaluation.heldout_fraction)
+
+    @torch.no_grad()
+    def measure(self, pair: TeacherStudent) -> dict[str, float]:
+        """RankMe and std of the teacher's features, and k-NN from bank to held-out training images when labelled."""
+        vit = pair.teacher.backbone.vit
+        bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
+        result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
+        if self.bank.labels is not None and self.queries.labels is not None:
+            settings = self.config.evaluation
+            votes = knn_class_scores(
+                bank,
+                self.bank.labels,
+                queries,
+                k=min(settings.k, len(bank)),
+                temperature=settings.knn_temperature,
+                classes=len(self.bank.class_names),
+            )
+            result["knn"] = accuracy(votes, self.queries.labels)
+        return result
+
+
+def judge(features: dict[str, float], health: dict[str, float], pair: TeacherStudent, config: Config) -> Verdict:
+    """The verdict on the last measured features and this step's outputs."""
+    return diagnose(
+        feature_std=features["feature_std"],
+        rank=features["rankme"],
+        width=pair.network.backbone.vit.embed_dim,
+        teacher_entropy=health.get("teacher_entropy"),
+        prototypes=config.head.prototypes,
+    )
+
+
+def status(loss: float, features: dict[str, float], verdict: Verdict) -> str:
+    """The few numbers beside the progress bar."""
+    knn = f" · k-NN {features['knn']:.1f} %" if "knn" in features else ""
+    return f"loss {loss:.4f}{knn} · {verdict.sentence}"

@@ -1,0 +1,124 @@
+"""Trainings by several processes, started as a user starts them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from interruptions import weights
+
+from mrkd.run import Run
+
+SETTINGS = {
+    "data.train_images": 120,
+    "data.test_images": 20,
+    "train.accelerator": "cpu",
+    "train.epochs": 4,
+    "train.batch": 40,
+    "train.log_steps": 1,
+    "train.monitor_times": 2,
+    "train.checkpoint_steps": 10,
+    "model.width": 16,
+    "model.depth": 1,
+    "model.heads": 2,
+    "objective.method": "ibot+rkd-d",
+    "views.local_views": 1,
+    "optim.learning_rate": 0.001,
+    "optim.freeze_prototypes": 0,
+}
+ONE = [sys.executable, "-m", "mrkd"]
+LAUNCHERS = {
+    "own": ONE,
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mrkd"],
+}
+
+
+def start(launcher: Sequence[str], out: Path, **changes: object) -> subprocess.Popen[str]:
+    settings = {**SETTINGS, **{key.replace("__", "."): value for key, value in changes.items()}}
+    options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+    command = [*launcher, "pretrain", "--recipe", "quick", *options, "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors[-2000:]
+
+
+def wait_for_rows(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    while not (out / "metrics.jsonl").is_file() or len(Run(out).metrics()) < count:
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+def assert_close(out: Path, other: Path) -> None:
+    """Up to rounding, which AdamW makes larger in parameters whose gradient is nothing but rounding."""
+    for ours, theirs in zip(Run(out).metrics(), Run(other).metrics(), strict=True):
+        assert ours["step"] == theirs["step"]
+        assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=1e-4)
+        assert ours.get("gradient_norm", 0) == pytest.approx(theirs.get("gradient_norm", 0), rel=1e-3)
+    for part in ("student", "teacher"):
+        one, two = (
+            torch.cat([tensor.double().flatten() for tensor in weights(path)[part].values()])  # type: ignore[attr-defined]
+            for path in (out, other)
+        )
+        assert (one - two).norm() < 1e-4 * one.norm()
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    """The run of a single process."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    finish(start(ONE, out))
+    return out
+
+
+@pytest.mark.parametrize("launcher", [pytest.param("own", marks=pytest.mark.slow), "torchrun"])
+def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(one, tmp_path, launcher):
+    finish(start(LAUNCHERS[launcher], tmp_path / "run", train__devices=2))
+    assert_close(tmp_path / "run", one)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_both_and_one_process_goes_on(tmp_path):
+    finish(start(ONE, tmp_path / "whole", train__epochs=20))
+    process = start(LAUNCHERS["own"], tmp_path / "run", train__devices=2, train__epochs=20)
+    wait_for_rows(process, tmp_path / "run", 5)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors.count("SIGTERM: stopped after step") == 1
+    finish(start(ONE, tmp_path / "run", train__epochs=20))
+    assert_close(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_when_one_process_is_killed_the_other_ends_with_one_line_and_the_run_goes_on(tmp_path):
+    process = start(LAUNCHERS["own"], tmp_path / "run", train__devices=2, train__epochs=200)
+    wait_for_rows(process, tmp_path / "run", 30)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(children[0]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "another process of this training has ended" in errors
+    assert "Traceback" not in errors
+    again = start(LAUNCHERS["own"], tmp_path / "run", train__devices=2, train__epochs=200)
+    out, _ = again.communicate(timeout=200)
+    assert "goes on after step" in out
+    assert [row["step"] for row in Run(tmp_path / "run").metrics()] == list(range(601))
+
+
+def test_a_number_of_processes_other_than_the_settings_say_is_refused(tmp_path):
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
+    command = [*ONE, "pretrain", "--recipe", "quick", "--method", "rkd-d", "--out", str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "mrkd: train.devices must be the number of processes that were started, 2, got 1\n"
