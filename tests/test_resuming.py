@@ -324,7 +324,7 @@ def test_a_hundred_kills_lose_no_more_than_the_interval_and_change_nothing(tmp_p
 def test_an_interrupted_comparison_passes_the_signal_on_and_takes_up_where_it_stopped(tmp_path, monkeypatch):
     import time
 
-    command = [sys.executable, "-m", "mrkd", "compare", *FAST, "--methods", "rkd-d"]
+    command = [sys.executable, "-m", "mrkd", "compare", *FAST, "--methods", "rkd-d", "--jobs", "2"]
     command += ["--train.epochs", "60", "--train.log_steps", "1", "--train.monitor_times", "1"]
     command += ["--out", str(tmp_path / "table")]
     run = tmp_path / "table" / "runs" / "rkd-d-seed0"
