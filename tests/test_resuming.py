@@ -300,6 +300,18 @@ def test_a_full_disk_a_read_only_one_and_a_vanished_directory_are_one_line(whole
     assert_like(tmp_path / "moved", whole)
 
 
+def test_broken_images_are_named_in_a_file_of_the_run(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    for number in range(30):
+        Image.effect_noise((32, 32), 10 + number).save(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "images" / "<b>broken.png").write_bytes(b"nothing")
+    config = settings(**{"data.source": str(tmp_path / "images"), "train.batch": 20, "train.epochs": 1})
+    path = mrkd.pretrain(config, tmp_path / "run")
+    assert json.loads((path / "broken.json").read_text()) == ["<b>broken.png"]
+
+
 def killed(folder: Path, kills: int, seed: int) -> dict:
     command = [sys.executable, str(Path(__file__).parent / "interruptions.py"), str(folder), str(kills), str(seed)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
