@@ -33,13 +33,15 @@ class Taken:
     losses: Losses
     gradient_norm: Tensor
     """() before clipping."""
+    norm_may_overflow: bool
+    """With float16 the loss is scaled up until gradients overflow; the scaler skips such steps by itself."""
     learning_rate: float
     teacher_temperature: float
 
     def numbers(self) -> dict[str, Tensor]:
         """What must be finite, by the name a person is told."""
         terms = {f"the term {name}": value for name, value in self.losses.by_term.items()}
-        return {**terms, "the gradient's norm": self.gradient_norm}
+        return terms if self.norm_may_overflow else {**terms, "the gradient's norm": self.gradient_norm}
 
 
 class _Replicated(DDPStrategy):
@@ -118,6 +120,7 @@ class Learner:
             outputs=outputs,
             losses=losses,
             gradient_norm=norm,
+            norm_may_overflow=self.config.train.precision in ("16", "16-mixed"),
             learning_rate=rate,
             teacher_temperature=temperature,
         )
@@ -210,5 +213,5 @@ class Learner:
             self.objective.load_state_dict(state["objective"])
             self.plain_optimizer.load_state_dict(state["optimizer"])
             set_random_state(state["random"], self.mask_generator)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"the checkpoint does not fit this config: {' '.join(str(error).split())[:300]}") from None

@@ -14,7 +14,6 @@ evaluation.json, attention.png, attention.npz   added by the other verbs
 import fcntl
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,8 @@ BACKBONE = "backbone.safetensors"
 EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 LOCK = "run.lock"
+TEMPORARY = ".mrkd-"
+"""Start of the names of files that are being written."""
 
 MAY_CHANGE = (
     "train.log_steps",
@@ -56,7 +57,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}.")
         os.close(handle)
         temporary = Path(name)
         try:
@@ -204,9 +205,8 @@ class Run:
 
     def _remove_temporary_files(self) -> None:
         for folder in (self.path, self.path / CHECKPOINTS):
-            for entry in folder.glob(".*"):
-                if entry.is_file() and _is_leftover(entry):
-                    entry.unlink()
+            for entry in folder.glob(f"{TEMPORARY}*"):
+                entry.unlink()
 
     def close(self) -> None:
         """Release the directory."""
@@ -252,12 +252,15 @@ class Run:
         rows = []
         for number, line in enumerate(lines[:-1], start=1):
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
-                raise UserError(f"{path} line {number} is not valid JSON: restore or remove the line") from None
+                row = None
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise UserError(f"{path} line {number} must be a JSON object with a step: restore or remove the line")
+            rows.append(row)
         return rows
 
 
 def _is_leftover(entry: Path) -> bool:
     """The lock, or the temporary file of a writer that was killed."""
-    return entry.name == LOCK or re.fullmatch(r"\..+\.[a-z0-9_]{8}", entry.name) is not None
+    return entry.name == LOCK or entry.name.startswith(TEMPORARY)

@@ -249,7 +249,8 @@ class Training:
         return signal.Signals(highest) if highest else None
 
     def _save(self, best: bool) -> None:
-        self.progress.seconds = time.monotonic() - self.started
+        self.checkpoint_time = time.monotonic()
+        self.progress.seconds = self.checkpoint_time - self.started
         if not self.writes:
             return
         self.run.sync_metrics()
@@ -260,7 +261,6 @@ class Training:
             "images": self.images,
         }
         self.checkpoint = self.checkpoints.save(state, best=best)
-        self.checkpoint_time = time.monotonic()
 
     def finish(self) -> None:
         """Write what is read by others; the summary comes last, because it says that the training is done."""

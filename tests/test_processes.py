@@ -1,6 +1,7 @@
 """Trainings by several processes, started as a user starts them."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import torch
 from interruptions import weights
 
+from mrkd.errors import UserError
+from mrkd.learner import make_fabric
 from mrkd.run import Run
 
 SETTINGS = {
@@ -116,9 +119,9 @@ def test_when_one_process_is_killed_the_other_ends_with_one_line_and_the_run_goe
     assert [row["step"] for row in Run(tmp_path / "run").metrics()] == list(range(601))
 
 
-def test_a_number_of_processes_other_than_the_settings_say_is_refused(tmp_path):
-    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
-    command = [*ONE, "pretrain", "--recipe", "quick", "--method", "rkd-d", "--out", str(tmp_path / "run")]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr == "mrkd: train.devices must be the number of processes that were started, 2, got 1\n"
+def test_a_number_of_processes_other_than_the_settings_say_is_refused(tiny_config, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"train\.devices must be the number of processes that were started, 2, got 1"):
+        make_fabric(tiny_config)
+    with pytest.raises(UserError, match=r"train\.batch must be a multiple of train\.devices = 3, got 50"):
+        dataclasses.replace(tiny_config.train, devices=3)

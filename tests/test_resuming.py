@@ -1,5 +1,6 @@
 """Trainings that are put down, killed or disturbed, and taken up again."""
 
+import errno
 import json
 import os
 import shutil
@@ -167,6 +168,23 @@ def test_resume_on_the_command_line_takes_the_runs_own_settings(whole, tmp_path,
     assert_like(tmp_path / "run", whole)
 
 
+def test_a_damaged_line_in_the_middle_of_the_metrics_is_named(tmp_path):
+    stopped(settings(), tmp_path / "run", 4)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    lines = metrics.read_text().splitlines()
+    for damaged in ('{"step": 1, "lo', "[]", '{"loss": 1}'):
+        metrics.write_text("\n".join([lines[0], damaged, *lines[2:]]) + "\n")
+        with pytest.raises(UserError, match=r"metrics\.jsonl line 2 must be a JSON object with a step"):
+            mrkd.pretrain(settings(), tmp_path / "run")
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / ".own.settings").write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        mrkd.pretrain(settings(), tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".own.settings"]
+
+
 def test_a_directory_in_use_is_refused_and_a_lock_left_by_a_crash_is_not(tmp_path):
     run = Run.start(tmp_path / "run", settings())
     with pytest.raises(UserError, match="another process is writing"):
@@ -274,21 +292,23 @@ def test_a_full_disk_a_read_only_one_and_a_vanished_directory_are_one_line(whole
 
     true_replace = Path.replace
 
-    def full(path: Path, target: Path) -> Path:
-        if "step-00000006" in str(target):
-            raise OSError(28, "No space left on device")
-        return true_replace(path, target)
-
     out = tmp_path / "run"
     stopped(settings(), out, 4)
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module.Path, "replace", full)
-        assert main(["pretrain", "--resume", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert "step-00000006" in error
-    assert "the disk is full" in error
-    assert error.count("\n") == 1
-    assert newest_step(out) == 4
+    for number, reason in ((errno.ENOSPC, "the disk is full"), (errno.EROFS, "Read-only file system")):
+
+        def refuse(path: Path, target: Path, number: int = number) -> Path:
+            if "step-00000006" in str(target):
+                raise OSError(number, os.strerror(number))
+            return true_replace(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run_module.Path, "replace", refuse)
+            assert main(["pretrain", "--resume", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert "step-00000006" in error
+        assert reason in error
+        assert error.count("\n") == 1
+        assert newest_step(out) == 4
     with monkeypatch.context() as patch:
         at_step(patch, 6, lambda: shutil.move(out, tmp_path / "moved"))
         assert main(["pretrain", "--resume", str(out)]) == 2
@@ -298,6 +318,18 @@ def test_a_full_disk_a_read_only_one_and_a_vanished_directory_are_one_line(whole
     assert not out.exists()
     mrkd.pretrain(settings(), tmp_path / "moved")
     assert_like(tmp_path / "moved", whole)
+
+
+def test_broken_images_are_named_in_a_file_of_the_run(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    for number in range(30):
+        Image.effect_noise((32, 32), 10 + number).save(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "images" / "<b>broken.png").write_bytes(b"nothing")
+    config = settings(**{"data.source": str(tmp_path / "images"), "train.batch": 20, "train.epochs": 1})
+    path = mrkd.pretrain(config, tmp_path / "run")
+    assert json.loads((path / "broken.json").read_text()) == ["<b>broken.png"]
 
 
 def killed(folder: Path, kills: int, seed: int) -> dict:

@@ -1,7 +1,6 @@
 """Image files that are broken, odd or made to do harm."""
 
 import io
-import json
 import os
 import random
 import struct
@@ -209,23 +208,3 @@ def test_a_column_without_images_and_a_file_that_is_no_parquet_are_refused(tmp_p
         (tmp_path / "x.parquet").write_bytes(content)
         with pytest.raises(UserError):
             load(DataConfig(source=str(tmp_path / "x.parquet"), size=SIZE))
-
-
-def test_broken_images_are_named_in_a_file_of_the_run(tiny_config, tmp_path):
-    import dataclasses
-
-    import mrkd
-
-    images = tmp_path / "images"
-    images.mkdir()
-    for number in range(30):
-        (images / f"{number}.png").write_bytes(saved(noise("RGB", (32, 32)), "PNG"))
-    (images / "<b>broken.png").write_bytes(b"nothing")
-    config = dataclasses.replace(
-        tiny_config,
-        data=dataclasses.replace(tiny_config.data, source=str(images)),
-        train=dataclasses.replace(tiny_config.train, batch=20),
-        objective=dataclasses.replace(tiny_config.objective, method="rkd-d"),
-    )
-    path = mrkd.pretrain(config, tmp_path / "run")
-    assert json.loads((path / "broken.json").read_text()) == ["<b>broken.png"]
