@@ -214,9 +214,9 @@ def test_a_lock_file_removed_while_waiting_for_it_gives_no_second_writer(tmp_pat
 
 def nan_at(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
     """Have iBOT's class term become NaN at these steps (counted from 1), with a gradient of NaN."""
-    from mrkd.losses import objective
+    from mrkd.losses.terms import TERMS
 
-    true_term = objective.TERMS["ibot-cls"]
+    true_term = TERMS["ibot-cls"]
     current = [0]
     true_take = Learner.take
 
@@ -229,7 +229,7 @@ def nan_at(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
         return value * torch.nan if current[0] in steps else value
 
     monkeypatch.setattr(Learner, "take", take)
-    monkeypatch.setitem(objective.TERMS, "ibot-cls", term)
+    monkeypatch.setitem(TERMS, "ibot-cls", term)
 
 
 def test_a_nan_stops_and_leaves_its_batch_and_the_run_goes_on_from_its_checkpoint(whole, tmp_path, monkeypatch):

@@ -83,9 +83,9 @@ def test_an_unlabelled_folder_trains_and_refuses_evaluation(tiny_config, tmp_pat
 
 
 def test_a_diverging_loss_is_refused_with_the_name_of_its_term(tiny_config, tmp_path, monkeypatch):
-    from mrkd.losses import objective
+    from mrkd.losses.terms import TERMS
 
-    monkeypatch.setitem(objective.TERMS, "koleo", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    monkeypatch.setitem(TERMS, "koleo", lambda *_: torch.tensor(torch.nan, requires_grad=True))
     with pytest.raises(UserError, match="the term koleo became nan at step 1"):
         mrkd.pretrain(with_method(tiny_config, "ibot", koleo=0.1), tmp_path / "run")
 
