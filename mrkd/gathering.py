@@ -92,6 +92,16 @@ def max_over_devices(number: int, device: torch.device) -> int:
     return int(largest)
 
 
+def leave_together() -> None:
+    """End the process group once every process has come here.
+
+    A process that exits while another still holds a connection to it, or with its own open, may be aborted.
+    """
+    if devices() > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def gather_step(step: Step) -> Step:
     """The step of all devices, its images in the order of the devices; `root` stays this device's own.
 

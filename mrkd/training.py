@@ -25,7 +25,7 @@ from mrkd.data.sources import Splits, load
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
-from mrkd.gathering import devices, max_over_devices
+from mrkd.gathering import devices, leave_together, max_over_devices
 from mrkd.learner import Learner, Taken, make_fabric
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
@@ -65,9 +65,14 @@ def pretrain(config: Config, out: str | Path) -> Path:
                 silence.enter_context(contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w"))))
             training = Training(run, config, learner, splits, request)
             training.begin()
-            training.train()
-            if writes:
-                training.finish()
+            try:
+                training.train()
+                if writes:
+                    training.finish()
+            except Interrupted:  # all processes leave after the same step
+                leave_together()
+                raise
+            leave_together()
             if request.received:
                 raise Interrupted.by(request.received, f"{run.path} has just finished training")
     finally:
