@@ -22,10 +22,15 @@ def cell(row: dict[str, Any] | None, key: str) -> str:
     return f"{value['mean']:.1f}" + ("" if value["std"] is None else f" ± {value['std']:.1f}")
 
 
+def _sentence(summary: str) -> str:
+    # A name such as iBOT keeps its small letter.
+    return (summary if summary[1].isupper() else summary[0].upper() + summary[1:]) + "."
+
+
 def page(rows: dict[str, dict[str, Any]]) -> str:
     lines = []
     for name, method in METHODS.items():
-        lines += [f"### `{name}`", "", f"{method.summary[0].upper()}{method.summary[1:]}.", ""]
+        lines += [f"### `{name}`", "", _sentence(method.summary), ""]
         if method.terms:
             lines += [
                 f"    {method.equation}",
