@@ -19,8 +19,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-RELATIONAL = ("rkd-d", "rkd-a", "structural", "relation-softmax")
-BY_IMAGE = ("ibot", "dino", "simclr", "vicreg")
+RELATIONAL = ("rkd-d", "rkd-a", "structural")
+BY_IMAGE = ("ibot", "simclr", "vicreg")
 CONDITIONS = [(method, "batch") for method in RELATIONAL] + [
     (method, norm) for norm in ("batch", "none") for method in BY_IMAGE
 ]
