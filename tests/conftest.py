@@ -11,7 +11,9 @@ from mrkd.settings import build, load_recipe
 
 CIFAR10 = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10"
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# Tensors here are tiny: more threads only wait for each other, and for minutes where something else runs beside them.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 
 @pytest.fixture
