@@ -291,7 +291,11 @@ class TrainConfig:
     accelerator: str = "auto"
     """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
     devices: int = 1
-    """Number of devices, one process each, or of processes with `--train.accelerator cpu`; the batch is shared out."""
+    """Devices on each node, one process each, or processes with `--train.accelerator cpu`; the batch is shared out."""
+    nodes: int = 1
+    """Number of machines, each with `devices` devices; more than one is started by torchrun."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
     precision: str = "auto"
     """Lightning Fabric's precision; auto is bf16-mixed on CUDA and 32-true elsewhere."""
     log_steps: int = 10
@@ -314,12 +318,12 @@ class TrainConfig:
     """Number of checkpoints kept, besides the one with the best k-NN; the second serves when the first is damaged."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "log_steps", "devices", "checkpoint_steps", "keep_checkpoints"):
+        for name in ("epochs", "batch", "log_steps", "devices", "nodes", "checkpoint_steps", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         _require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
         _require(
-            self.batch % self.devices == 0,
-            f"train.batch must be a multiple of train.devices = {self.devices}, got {self.batch}",
+            self.batch % self.processes == 0,
+            f"train.batch must be a multiple of train.devices * train.nodes = {self.processes}, got {self.batch}",
         )
         _require(
             self.checkpoint_seconds > 0, f"train.checkpoint_seconds must be positive, got {self.checkpoint_seconds}"
@@ -327,6 +331,11 @@ class TrainConfig:
         _require(
             self.max_skipped_steps >= 0, f"train.max_skipped_steps must be 0 or more, got {self.max_skipped_steps}"
         )
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that train together."""
+        return self.devices * self.nodes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,8 @@ MAY_CHANGE = (
     "train.checkpoint_seconds",
     "train.keep_checkpoints",
     "train.devices",
+    "train.nodes",
+    "train.strategy",
     "data.max_resident_gib",
     "evaluation.",
     "attention.",
