@@ -7,19 +7,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from mrkd.data.listing import Cell
 
-def read_image(cell: bytes | str | Path | None, size: int, max_pixels: int) -> np.ndarray | None:
+
+def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | None:
     """RGB pixels (S, S, 3): turned upright, the shorter side resized to `size`, centre cropped.
 
     Of an animation the first frame; 16-bit grey is scaled to 8 bits.
 
     Args:
-        cell: the file's content or its path.
+        cell: the file's content or its path; or pixels (H, W, 3) uint8.
         size: S.
         max_pixels: larger images are not decoded; a few bytes can declare a picture that fills the memory.
     Returns:
         None when the image is broken, too large, or not a regular file.
     """
+    if isinstance(cell, np.ndarray):
+        return cell if cell.shape[:2] == (size, size) else _fit(Image.fromarray(cell), size)
     if cell is None or (not isinstance(cell, bytes) and not Path(cell).is_file()):
         return None  # a named pipe would wait for ever
     try:
@@ -28,12 +32,15 @@ def read_image(cell: bytes | str | Path | None, size: int, max_pixels: int) -> n
             with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
                 if opened.width * opened.height > max_pixels:
                     return None
-                image = _to_rgb(ImageOps.exif_transpose(opened))
-                if image.size != (size, size):
-                    image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-                return np.asarray(image)
+                return _fit(_to_rgb(ImageOps.exif_transpose(opened)), size)
     except Exception:  # decoders raise whatever they stumble over in a hostile file: struct.error, IndexError, ...
         return None
+
+
+def _fit(image: Image.Image, size: int) -> np.ndarray:
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
