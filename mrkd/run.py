@@ -47,6 +47,7 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "train.devices",
     "data.max_resident_gib",
+    "data.cache",
     "evaluation.",
     "attention.",
 )

@@ -18,7 +18,7 @@ ALLOWED = {
     "losses": set(),
     "optim": set(),
     "gathering": set(),
-    "data": set(),
+    "data": {"mrkd.progress", "mrkd.run"},
     "run": set(),
     "model": {"mrkd.gathering", "mrkd.run"},
     "evaluation": {"mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.run"},

@@ -9,11 +9,18 @@ from PIL import Image, ImageOps
 
 from mrkd.data.listing import Cell
 
+# Pillow's remarks on odd files: broken ones are counted and named. Set once: changing filters is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+DECODING = 2
+"""Counts up whenever the same file would give other pixels, so that no cache of older ones is used."""
+
 
 def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | None:
     """RGB pixels (S, S, 3): turned upright, the shorter side resized to `size`, centre cropped.
 
-    Of an animation the first frame; 16-bit grey is scaled to 8 bits.
+    Of an animation the first frame. Transparent parts turn white, as on a page. 16-bit grey is scaled to 8 bits, always
+    by the same factor; floating-point grey counts as [0, 1] when it has nothing above 1. Colour profiles are ignored.
 
     Args:
         cell: the file's content or its path; or pixels (H, W, 3) uint8.
@@ -27,12 +34,12 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
     if cell is None or (not isinstance(cell, bytes) and not Path(cell).is_file()):
         return None  # a named pipe would wait for ever
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd files; broken ones are counted and named
-            with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
-                if opened.width * opened.height > max_pixels:
-                    return None
-                return _fit(_to_rgb(ImageOps.exif_transpose(opened)), size)
+        with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
+            if opened.width * opened.height > max_pixels:
+                return None
+            # A JPEG of many megapixels is decoded at a half, a quarter or an eighth, never below twice the size.
+            opened.draft(None, (2 * size, 2 * size))
+            return _fit(to_rgb(ImageOps.exif_transpose(opened)), size)
     except Exception:  # decoders raise whatever they stumble over in a hostile file: struct.error, IndexError, ...
         return None
 
@@ -43,10 +50,22 @@ def _fit(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # Pillow would clip what lies above 255
-        values = np.asarray(image).astype(np.int64)
-        if values.max(initial=0) > 255:
-            values = values // 257
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any of Pillow's modes as RGB of 8 bits, by the rules of `read_image`."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey(np.asarray(image).astype(np.float64))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    """Pillow would clip at 255 what is deeper than 8 bits, and make black of what lies in [0, 1]."""
+    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    brightest = values.max(initial=0.0)
+    if brightest > 255:
+        values = values / 257.0
+    elif brightest <= 1 and (values % 1).any():
+        values = values * 255.0
+    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")

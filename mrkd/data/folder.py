@@ -4,14 +4,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mrkd.data.listing import KeptCells, Listing
+from mrkd.data.labels import Found
+from mrkd.data.listing import KeptCells
 from mrkd.data.splitting import VALIDATION, split_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
+def is_hidden(name: str) -> bool:
+    """Hidden files and folders, and the shadows that macOS packs beside the real ones."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def walk(root: Path) -> Iterator[Path]:
-    """Every file below `root`, through links too; hidden ones and macOS's shadows are left out."""
+    """Every file below `root`, through links too; hidden ones are left out."""
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         state = os.stat(folder)
@@ -19,11 +25,11 @@ def walk(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        yield from (Path(folder, name) for name in files if not name.startswith("."))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (Path(folder, name) for name in files if not is_hidden(name))
 
 
-def list_folder(path: Path) -> dict[str, Listing]:
+def find_in_folder(path: Path) -> dict[str, Found]:
     """The images below a folder, by split.
 
     Folders called train, test or val(id(ation)) directly inside are the splits. Images are labelled by the first folder
@@ -38,17 +44,14 @@ def list_folder(path: Path) -> dict[str, Listing]:
         split: sorted(file.relative_to(root) for file in walk(root) if file.suffix.lower() in IMAGE_SUFFIXES)
         for split, root in (roots or {"train": path}).items()
     }
-    # One table of classes for all splits: a class that a split lacks must not shift the indices of the others.
-    folders = sorted({file.parts[0] for found in files.values() for file in found if len(file.parts) > 1})
-    flat = any(len(file.parts) == 1 for found in files.values() for file in found)
-    indices = {} if flat or len(folders) < 2 else {name: index for index, name in enumerate(folders)}
+    everything = [file for found in files.values() for file in found]
+    folders = {file.parts[0] for file in everything}
+    labelled = len(folders) > 1 and all(len(file.parts) > 1 for file in everything)
     return {
-        split: Listing(
+        split: Found(
             names=[str(file) for file in found],
-            cells=KeptCells((roots or {"train": path})[split] / file for file in found),
-            labels=[indices[file.parts[0]] for file in found] if indices else None,
-            class_names=tuple(indices),
+            cells=KeptCells(roots.get(split, path) / file for file in found),
+            values=[file.parts[0] for file in found] if labelled else None,
         )
         for split, found in files.items()
-        if found
     }

@@ -1,6 +1,7 @@
 """Where the images of a source are, before any of them is decoded."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ class Cells(Protocol):
     def take(self, rows: Sequence[int]) -> "Cells":
         """The cells of these rows, in this order, still unread."""
 
+    def stamp(self) -> str | None:
+        """Changes when the images may have changed, without reading them; None when there is nothing to tell by."""
+
 
 class KeptCells(list[Cell]):
     """Cells that are small enough to be kept: paths, or the pixels of an embedded set."""
@@ -36,6 +40,23 @@ class KeptCells(list[Cell]):
     def take(self, rows: Sequence[int]) -> "KeptCells":
         """The cells of these rows, in this order."""
         return KeptCells(self.many(rows))
+
+    def stamp(self) -> str | None:
+        """Of the paths, sizes and times of the files; None when these cells are no files."""
+        return stamp_of(self) if all(isinstance(cell, Path) for cell in self) else None
+
+
+def stamp_of(paths: Iterable[Cell], extra: bytes = b"") -> str:
+    """A digest of each file's resolved path, size in bytes and time of its last change in nanoseconds."""
+    digest = hashlib.sha256(extra)
+    for path in paths:
+        assert isinstance(path, Path)
+        try:
+            state = path.stat()
+            digest.update(f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        except OSError:  # a dead link, which counts as broken when it is read
+            digest.update(f"{path.absolute()}\0missing\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,11 @@
 """Images decoded once into memory: a resident uint8 tensor per split."""
 
 import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +13,18 @@ import torch
 from torch import Tensor
 
 from mrkd.config import DataConfig
+from mrkd.data.cache import DecodedCache
 from mrkd.data.decode import read_image
-from mrkd.data.listing import Listing
+from mrkd.data.listing import Cell, Cells, Listing
 from mrkd.errors import UserError
+from mrkd.progress import Bar
 
-CHUNK = 512
-"""Rows read from a source at a time."""
+CHUNK = 128
+"""Rows read from a source at a time: photographs of a few megabytes must not fill the memory."""
+SHARE = 8
+"""Images that a thread takes at a time."""
+QUIET_SECONDS = 3.0
+"""Shorter work shows no progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +73,9 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
             f"{len(listing)} images of {config.size} px need {gib:.1f} GiB, more than "
             f"data.max_resident_gib = {config.max_resident_gib}: raise it or set data.train_images"
         )
-    pixels = np.empty((len(listing), config.size, config.size, 3), dtype=np.uint8)
-    kept: list[int] = []
-    for start in range(0, len(listing), CHUNK):
-        rows = range(start, min(start + CHUNK, len(listing)))
-        for row, cell in zip(rows, listing.cells.many(rows), strict=True):
-            image = read_image(cell, config.size, config.max_pixels)
-            if image is not None:
-                pixels[len(kept)] = image
-                kept.append(row)
+    cache = DecodedCache(listing, config)
+    images, rows = cache.read() or _decode(listing, config, cache)
+    kept = rows.tolist()
     sound = set(kept)
     broken = tuple(name for row, name in enumerate(listing.names) if row not in sound)
     if len(broken) > config.max_broken_fraction * len(listing):
@@ -79,10 +84,45 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
             f"data.max_broken_fraction = {config.max_broken_fraction} allows"
         )
     labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in kept], dtype=torch.int64)
-    images = ImageSet(
-        images=torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2).contiguous(),
-        labels=labels,
-        class_names=listing.class_names,
-        names=tuple(listing.names[row] for row in kept),
-    )
-    return images, broken
+    names = tuple(listing.names[row] for row in kept)
+    return ImageSet(images=images, labels=labels, class_names=listing.class_names, names=names), broken
+
+
+def _decode(listing: Listing, config: DataConfig, cache: DecodedCache) -> tuple[Tensor, Tensor]:
+    """Pixels (n, 3, S, S) of the rows (n,) that can be read, and those rows."""
+    images = torch.empty(len(listing), 3, config.size, config.size, dtype=torch.uint8)
+    pixels = images.numpy()
+    kept: list[int] = []
+    for row, image in enumerate(decoded(listing.cells, config.size, config.max_pixels)):
+        if image is not None:
+            pixels[len(kept)] = image.transpose(2, 0, 1)
+            kept.append(row)
+    rows = torch.tensor(kept, dtype=torch.int64)
+    cache.write(images[: len(kept)], rows)
+    return images[: len(kept)], rows
+
+
+def decoded(cells: Cells, size: int, max_pixels: int) -> Iterator[np.ndarray | None]:
+    """`read_image` of every cell, in order, by one thread per core; progress is shown when it takes long.
+
+    Threads, because Pillow decodes and resizes outside Python's lock: photographs gain one core's worth per thread.
+    Thumbnails gain nothing, and processes would cost seconds before the first image.
+    """
+
+    def several(part: list[Cell]) -> list[np.ndarray | None]:
+        return [read_image(cell, size, max_pixels) for cell in part]
+
+    started, bar = time.monotonic(), None
+    with ThreadPoolExecutor(_cores()) as pool, ExitStack() as stack:
+        for start in range(0, len(cells), CHUNK):
+            part = cells.many(range(start, min(start + CHUNK, len(cells))))
+            for images in pool.map(several, [part[first : first + SHARE] for first in range(0, len(part), SHARE)]):
+                yield from images
+            if bar is None and time.monotonic() - started > QUIET_SECONDS:
+                bar = stack.enter_context(Bar("decoding images", len(cells), start))
+            if bar is not None:
+                bar.advance(f"{size} px", len(part))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,18 +1,21 @@
-"""Where images come from: embedded digits, parquet, folders. Found first (`list_splits`), then decoded (`load`)."""
+"""Where images come from: folders, tables, shards, the hub. First found (`list_splits`), then decoded (`load`)."""
 
-import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mrkd.config import DataConfig
-from mrkd.data.folder import IMAGE_SUFFIXES, list_folder
-from mrkd.data.listing import KeptCells, Listing, Listings
+from mrkd.data.csv_file import find_in_csv
+from mrkd.data.digits import find_digits
+from mrkd.data.folder import IMAGE_SUFFIXES, find_in_folder, walk
+from mrkd.data.labels import Found, classify
+from mrkd.data.listing import Listing, Listings
 from mrkd.data.resident import ImageSet, decode_listing
+from mrkd.data.shards import find_in_shards
 from mrkd.data.splitting import SPLIT_SEED, stratified, subset
-from mrkd.data.tables import list_parquet
+from mrkd.data.tables import find_in_parquet, find_on_hub
 from mrkd.errors import UserError, nearest
 
 __all__ = ["ImageSet", "Splits", "list_splits", "load", "stratified_split"]
@@ -60,8 +63,8 @@ def list_splits(config: DataConfig) -> Listings:
     Raises:
         UserError: the source is missing or empty.
     """
-    name, found = ("digits", _digits(config.size)) if config.source == "digits" else _from_path(config)
-    train, test = _train_and_test(found)
+    name, found = _find(config)
+    train, test = _train_and_test(classify(found, use_labels=config.use_labels))
     if train is None:
         raise _no_images(config.source)
     if config.holdout == "validation":
@@ -94,38 +97,46 @@ def _split_off(listing: Listing, fraction: float) -> tuple[Listing, Listing]:
     return listing.take(keep.tolist()), listing.take(out.tolist())
 
 
-def _from_path(config: DataConfig) -> tuple[str, dict[str, Listing]]:
-    path = Path(config.source).expanduser()
-    if not path.exists():
-        hint = nearest(config.source, ["digits"]) if os.sep not in config.source else "check the path"
-        raise UserError(f"data source {config.source!r} must be 'digits' or an existing path: {hint}")
+def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
+    """Short name and images of the source, by split."""
+    source = config.source
+    if source == "digits":
+        return source, find_digits(config.size)
+    path = Path(source).expanduser()
     if path.is_dir():
-        files = sorted(path.rglob("*.parquet"))
-        found = list_parquet(files, path, config) if files else list_folder(path)
-        return path.resolve().name, found
-    if path.suffix != ".parquet":
-        raise UserError(f"a data file must be parquet, got {path.name}: give its folder to read images")
-    return path.resolve().stem, list_parquet([path], path.parent, config)
+        return path.resolve().name, _find_in_folder(path, config)
+    if path.exists():
+        return path.resolve().stem, _find_in_file(path, config)
+    if hub := re.fullmatch(r"(?:hf:)?([\w.-]+/[\w.-]+(:[\w.-]+)?)|hf:([\w.-]+)", source):
+        name = hub[1] or hub[3]
+        return name.partition("/")[2] or name, find_on_hub(name, config)
+    hint = "check the path" if "/" in source else nearest(source, ["digits"])
+    raise UserError(f"data source {source!r} must be 'digits' or an existing path, or owner/name on the hub: {hint}")
+
+
+def _find_in_folder(path: Path, config: DataConfig) -> dict[str, Found]:
+    files = sorted(walk(path))
+    if tables := [file for file in files if file.suffix == ".parquet"]:
+        return find_in_parquet(tables, path, config)
+    if shards := [file for file in files if file.suffix == ".tar"]:
+        return find_in_shards(shards, path, config)
+    return find_in_folder(path)
+
+
+def _find_in_file(path: Path, config: DataConfig) -> dict[str, Found]:
+    match path.suffix.lower():
+        case ".parquet":
+            return find_in_parquet([path], path.parent, config)
+        case ".tar":
+            return find_in_shards([path], path.parent, config)
+        case ".csv" | ".tsv":
+            return find_in_csv(path, config)
+    raise UserError(
+        f"a data file must be parquet, tar, csv or tsv, got {path.name}: give an image's folder, unpack an archive"
+    )
 
 
 def _no_images(source: str) -> UserError:
     return UserError(
-        f"no readable images found in {source}: expected parquet, or files ending in {' '.join(IMAGE_SUFFIXES)}"
+        f"no readable images found in {source}: expected parquet, tar, or files ending in {' '.join(IMAGE_SUFFIXES)}"
     )
-
-
-def _digits(size: int) -> dict[str, Listing]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    grey = torch.from_numpy(np.asarray(bunch.images, dtype=np.float32))[:, None] * (255.0 / 16.0)  # (n, 1, 8, 8)
-    images = torch.nn.functional.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
-    pixels = images.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
-    return {
-        "train": Listing(
-            names=[f"digits row {row}" for row in range(len(pixels))],
-            cells=KeptCells(pixels),
-            labels=bunch.target.tolist(),
-            class_names=tuple(str(name) for name in bunch.target_names),
-        )
-    }
