@@ -24,6 +24,7 @@ ALLOWED = {
     "evaluation": {"mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.run"},
     "attention": {"mrkd.data", "mrkd.model", "mrkd.run"},
     "reporting": {"mrkd.run"},
+    "surveying": {"mrkd.data", "mrkd.model", "mrkd.run"},
     "signals": set(),
     "checkpoint": {"mrkd.run"},
     "finite": {"mrkd.run"},

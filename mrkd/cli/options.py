@@ -24,7 +24,14 @@ class Shorthand:
 
 
 SHORTHANDS = (
-    Shorthand(option="--data", key="data.source", help="digits, a parquet file or folder, or a folder of images"),
+    Shorthand(
+        option="--data",
+        key="data.source",
+        help="digits, a folder, a parquet, tar or CSV file, or owner/name on the hub",
+    ),
+    Shorthand(option="--size", key="data.size", help="side of the images in pixels, such as 96 or 224"),
+    Shorthand(option="--patch", key="model.patch", help="side of a patch in pixels; with --model, what its name says"),
+    Shorthand(option="--model", key="model.name", help="a timm ViT such as vit_small_patch16_224; null for own sizes"),
     Shorthand(
         option="--method",
         key="objective.method",

@@ -3,6 +3,7 @@
 import io
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -41,6 +42,30 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
             opened.draft(None, (2 * size, 2 * size))
             return _fit(to_rgb(ImageOps.exif_transpose(opened)), size)
     except Exception:  # decoders raise whatever they stumble over in a hostile file: struct.error, IndexError, ...
+        return None
+
+
+class Header(NamedTuple):
+    """What a file says of itself."""
+
+    width: int
+    height: int
+    format: str
+    """Such as PNG; `pixels` for an embedded set."""
+    mode: str
+    """Pillow's name of the kind of pixels, such as RGB or I;16."""
+
+
+def read_header(cell: Cell) -> Header | None:
+    """The declared size and kind of an image, whether or not the rest of it can be read; None without even that."""
+    if isinstance(cell, np.ndarray):
+        return Header(cell.shape[1], cell.shape[0], "pixels", "RGB")
+    if cell is None or (isinstance(cell, Path) and not cell.is_file()):
+        return None
+    try:
+        with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
+            return Header(opened.width, opened.height, opened.format or "?", opened.mode)
+    except Exception:  # as above
         return None
 
 

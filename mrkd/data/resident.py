@@ -1,30 +1,18 @@
 """Images decoded once into memory: a resident uint8 tensor per split."""
 
 import dataclasses
-import os
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mrkd.config import DataConfig
 from mrkd.data.cache import DecodedCache
 from mrkd.data.decode import read_image
-from mrkd.data.listing import Cell, Cells, Listing
+from mrkd.data.listing import Listing
+from mrkd.data.parallel import each_image
 from mrkd.errors import UserError
-from mrkd.progress import Bar
-
-CHUNK = 128
-"""Rows read from a source at a time: photographs of a few megabytes must not fill the memory."""
-SHARE = 8
-"""Images that a thread takes at a time."""
-QUIET_SECONDS = 3.0
-"""Shorter work shows no progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,36 +81,11 @@ def _decode(listing: Listing, config: DataConfig, cache: DecodedCache) -> tuple[
     images = torch.empty(len(listing), 3, config.size, config.size, dtype=torch.uint8)
     pixels = images.numpy()
     kept: list[int] = []
-    for row, image in enumerate(decoded(listing.cells, config.size, config.max_pixels)):
+    read = partial(read_image, size=config.size, max_pixels=config.max_pixels)
+    for row, image in enumerate(each_image(listing.cells, read, "decoding")):
         if image is not None:
             pixels[len(kept)] = image.transpose(2, 0, 1)
             kept.append(row)
     rows = torch.tensor(kept, dtype=torch.int64)
     cache.write(images[: len(kept)], rows)
     return images[: len(kept)], rows
-
-
-def decoded(cells: Cells, size: int, max_pixels: int) -> Iterator[np.ndarray | None]:
-    """`read_image` of every cell, in order, by one thread per core; progress is shown when it takes long.
-
-    Threads, because Pillow decodes and resizes outside Python's lock: photographs gain one core's worth per thread.
-    Thumbnails gain nothing, and processes would cost seconds before the first image.
-    """
-
-    def several(part: list[Cell]) -> list[np.ndarray | None]:
-        return [read_image(cell, size, max_pixels) for cell in part]
-
-    started, bar = time.monotonic(), None
-    with ThreadPoolExecutor(_cores()) as pool, ExitStack() as stack:
-        for start in range(0, len(cells), CHUNK):
-            part = cells.many(range(start, min(start + CHUNK, len(cells))))
-            for images in pool.map(several, [part[first : first + SHARE] for first in range(0, len(part), SHARE)]):
-                yield from images
-            if bar is None and time.monotonic() - started > QUIET_SECONDS:
-                bar = stack.enter_context(Bar("decoding images", len(cells), start))
-            if bar is not None:
-                bar.advance(f"{size} px", len(part))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,7 +28,7 @@ def decodings(monkeypatch):
     """The number of images that were decoded."""
     count = []
     original = resident.read_image
-    monkeypatch.setattr(resident, "read_image", lambda *rest: (count.append(1), original(*rest))[1])
+    monkeypatch.setattr(resident, "read_image", lambda *rest, **named: (count.append(1), original(*rest, **named))[1])
     return count
 
 
