@@ -92,13 +92,21 @@ class ViewsConfig:
     """Strength of the hue jitter, as a fraction of the colour circle."""
     grey: float = 0.2
     """Probability of losing all colour."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur; meant for 96 pixels and more."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Its standard deviation is drawn between these, in pixels of a 224-pixel view; smaller views get less."""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "jitter", "grey"):
+        for name in ("flip", "jitter", "grey", "blur"):
             _check_fraction(f"views.{name}", getattr(self, name))
         for name in ("crop_scale", "local_scale"):
             low, high = getattr(self, name)
             _require(0 < low <= high <= 1, f"views.{name} must satisfy 0 < low <= high <= 1, got ({low}, {high})")
+        _require(
+            0 < self.blur_sigma[0] <= self.blur_sigma[1],
+            f"views.blur_sigma must satisfy 0 < low <= high, got {self.blur_sigma}",
+        )
         _require(self.local_views >= 0, f"views.local_views must be 0 or more, got {self.local_views}")
 
 
@@ -124,7 +132,10 @@ class ModelConfig:
     """The Vision Transformer, by timm name or by its sizes."""
 
     name: str | None = None
-    """A timm ViT such as `vit_small_patch8`; null builds one from the sizes below."""
+    """A timm ViT such as `vit_small_patch16_224`; null builds one from the sizes below."""
+    weights: str | None = None
+    """Start from these instead of random weights: a file of a timm ViT (safetensors, pth), a run, or an export of one.
+    Position embeddings are resampled to `data.size`."""
     patch: int = 8
     """Side of a patch in pixels, for a ViT built from sizes."""
     width: int = 192

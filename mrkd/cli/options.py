@@ -31,6 +31,7 @@ SHORTHANDS = (
     ),
     Shorthand(option="--size", key="data.size", help="side of the images in pixels, such as 96 or 224"),
     Shorthand(option="--patch", key="model.patch", help="side of a patch in pixels; with --model, what its name says"),
+    Shorthand(option="--weights", key="model.weights", help="start from a timm file, a run, or an export of one"),
     Shorthand(option="--model", key="model.name", help="a timm ViT such as vit_small_patch16_224; null for own sizes"),
     Shorthand(
         option="--method",
