@@ -49,6 +49,7 @@ MAY_CHANGE = (
     "train.nodes",
     "train.strategy",
     "data.max_resident_gib",
+    "data.cache",
     "evaluation.",
     "attention.",
 )

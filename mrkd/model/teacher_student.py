@@ -15,6 +15,7 @@ from mrkd.errors import UserError
 from mrkd.gathering import total_over_devices
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, create_vit, patch_grid
 from mrkd.model.head import Head, HeadOutput
+from mrkd.model.weights import load_weights
 from mrkd.sharding import own_share, shard, whole
 from mrkd.tokens import Needs, Step, ViewTokens
 
@@ -65,6 +66,8 @@ class TeacherStudent:
     def __init__(self, config: Config, needs: Needs) -> None:
         self.needs = needs
         self.network = Network(config, needs, config.model.drop_path)
+        if config.model.weights is not None:
+            load_weights(self.network.backbone.vit, config.model.weights)
         self.student: nn.Module = self.network
         self.teacher = Network(config, needs, 0.0).requires_grad_(False)
         self.teacher.load_state_dict(self.network.state_dict())
