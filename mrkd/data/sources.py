@@ -32,6 +32,8 @@ class ImageSet:
     """(n,) int64 class indices; None when the images carry no labels."""
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
+    names: tuple[str, ...] = ()
+    """(n) where each image comes from: its path inside the source, or its row; empty for images from elsewhere."""
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -39,7 +41,8 @@ class ImageSet:
     def take(self, index: Tensor) -> "ImageSet":
         """The images at `index` (int64), in that order."""
         labels = None if self.labels is None else self.labels[index]
-        return dataclasses.replace(self, images=self.images[index], labels=labels)
+        names = tuple(self.names[row] for row in index.tolist()) if self.names else ()
+        return dataclasses.replace(self, images=self.images[index], labels=labels, names=names)
 
     def require_labels(self, what_for: str) -> Tensor:
         """The labels, or a UserError that says what needed them."""
@@ -117,8 +120,12 @@ def _digits(size: int) -> Splits:
     grey = torch.from_numpy(np.asarray(bunch.images, dtype=np.float32))[:, None] * (255.0 / 16.0)  # (n, 1, 8, 8)
     images = torch.nn.functional.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
     images = images.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    names = tuple(str(name) for name in bunch.target_names)
-    everything = ImageSet(images=images, labels=torch.from_numpy(bunch.target).long(), class_names=names)
+    everything = ImageSet(
+        images=images,
+        labels=torch.from_numpy(bunch.target).long(),
+        class_names=tuple(str(name) for name in bunch.target_names),
+        names=tuple(f"digits row {row}" for row in range(len(images))),
+    )
     train, test = stratified_split(everything, 0.2)
     return Splits(train=train, test=test, name="digits")
 
@@ -287,4 +294,5 @@ def _decode(
         )
     images = torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2).contiguous()
     chosen = None if labels is None else torch.tensor([labels[row] for row in kept], dtype=torch.int64)
-    return ImageSet(images=images, labels=chosen, class_names=class_names)
+    kept_names = tuple(names[row] for row in kept)
+    return ImageSet(images=images, labels=chosen, class_names=class_names, names=kept_names)
