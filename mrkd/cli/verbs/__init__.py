@@ -1,7 +1,7 @@
 """The table of verbs, in the order in which help shows them."""
 
 from mrkd.cli.verb import Verb
-from mrkd.cli.verbs import attend, compare, completion, evaluate, export, methods, pretrain, report, settings
+from mrkd.cli.verbs import attend, compare, completion, embed, evaluate, export, methods, pretrain, report, settings
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -11,6 +11,7 @@ VERBS: dict[str, Verb] = {
         attend.VERB,
         report.VERB,
         compare.VERB,
+        embed.VERB,
         export.VERB,
         methods.VERB,
         settings.VERB,
