@@ -16,7 +16,7 @@ _VERBS = {
     "report": "mrkd.reporting",
     "compare": "mrkd.comparison",
     "embed": "mrkd.embedding",
-    "export": "mrkd.model.export",
+    "export": "mrkd.exporting",
     "load_config": "mrkd.cli",
 }
 

@@ -11,11 +11,12 @@ run.lock             held by the process that writes
 evaluation.json, attention.png, attention.npz   added by the other verbs
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,24 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         error.filename = str(path)  # not the temporary one, which tells nobody anything
         raise
+
+
+@contextlib.contextmanager
+def placed_when_good(out: Path) -> Iterator[Path]:
+    """A path of the same name, for a file or folder, that takes its place as `out` if nothing in the block raises.
+
+    Whoever checks what was written sees it under its own name and ending, and nobody ever finds a file that failed.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{TEMPORARY}{out.name}.") as folder:
+        temporary = Path(folder) / out.name
+        yield temporary
+        files = [path for path in temporary.rglob("*") if path.is_file()] if temporary.is_dir() else [temporary]
+        for path in files:
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
+        temporary.rename(out)
+    _sync_folder(out.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -23,6 +23,7 @@ ALLOWED = {
     "model": {"mrkd.checkpoint", "mrkd.gathering", "mrkd.run"},
     "evaluation": {"mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.run"},
     "embedding": {"mrkd.data", "mrkd.evaluation", "mrkd.model", "mrkd.progress", "mrkd.run"},
+    "exporting": {"mrkd.data", "mrkd.losses", "mrkd.model", "mrkd.run"},
     "attention": {"mrkd.data", "mrkd.model", "mrkd.run"},
     "reporting": {"mrkd.run"},
     "signals": set(),

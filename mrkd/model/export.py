@@ -122,33 +122,3 @@ def _load_strictly(module: torch.nn.Module, state: dict[str, Tensor], path: Path
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} does not fit the run's settings: {reason}") from None
-
-
-def export(run_path: str | Path, out: str | Path, format: str = "safetensors") -> Path:
-    """Write a run's teacher backbone to `out`.
-
-    Raises:
-        UserError: an unknown format, no finished run, or `out` exists.
-    """
-    if format != "safetensors":
-        raise UserError(f"--format must be safetensors, got {format!r}")
-    run, out = Run.open(run_path), Path(out)
-    if out.exists():
-        raise UserError(f"{out} exists: choose another --out")
-    vit = load_backbone(run)
-    config = run.config()
-    size, patch = config.data.size, vit.patch_embed.patch_size[0]
-    with torch.no_grad():
-        save_backbone(
-            vit,
-            out,
-            {
-                "img_size": str(size),
-                "patch_size": str(patch),
-                "embed_dim": str(vit.embed_dim),
-                "depth": str(len(vit.blocks)),
-                "num_heads": str(vit.blocks[0].attn.num_heads),
-                "method": config.objective.method,
-            },
-        )
-    return out
