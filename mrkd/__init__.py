@@ -1,7 +1,8 @@
 """Masked relational knowledge distillation for self-supervised vision.
 
 The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `compare`, `embed`,
-`export`. They are loaded at their first use, so that `import mrkd` is instant and losses can be used without the rest.
+`finetune`, `export`. They are loaded at their first use, so that `import mrkd` is instant and losses can be used
+without the rest.
 """
 
 from importlib import import_module
@@ -17,6 +18,7 @@ _VERBS = {
     "compare": "mrkd.comparison",
     "embed": "mrkd.embedding",
     "export": "mrkd.exporting",
+    "finetune": "mrkd.finetuning",
     "load_config": "mrkd.cli",
 }
 

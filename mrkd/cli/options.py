@@ -146,6 +146,14 @@ def run_config_on(path: str, data: str | None, extra: Sequence[str]) -> Config:
     return build({**flatten(to_dict(config), "config"), **parse_overrides(extra)})
 
 
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,2` as numbers, or a UserError."""
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds must be whole numbers such as 0,1,2, got {text!r}") from None
+
+
 def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
     """`--checkpoint`, for verbs that use a run's weights."""
     parser.add_argument(

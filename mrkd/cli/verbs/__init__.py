@@ -1,7 +1,19 @@
 """The table of verbs, in the order in which help shows them."""
 
 from mrkd.cli.verb import Verb
-from mrkd.cli.verbs import attend, compare, completion, embed, evaluate, export, methods, pretrain, report, settings
+from mrkd.cli.verbs import (
+    attend,
+    compare,
+    completion,
+    embed,
+    evaluate,
+    export,
+    finetune,
+    methods,
+    pretrain,
+    report,
+    settings,
+)
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -13,6 +25,7 @@ VERBS: dict[str, Verb] = {
         compare.VERB,
         embed.VERB,
         export.VERB,
+        finetune.VERB,
         methods.VERB,
         settings.VERB,
         completion.VERB,
