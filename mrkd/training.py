@@ -27,6 +27,7 @@ from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
 from mrkd.gathering import devices, leave_together, max_over_devices
 from mrkd.learner import Learner, Taken, make_fabric
+from mrkd.loggers import MetricsLoggers
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
 from mrkd.model.export import save_backbone
@@ -60,6 +61,8 @@ def pretrain(config: Config, out: str | Path) -> Path:
     writes = fabric.is_global_zero
     run = Run.start(out, config) if writes else Run(out)
     try:
+        if writes:
+            run.report_to(MetricsLoggers(config, run.path))
         with StopRequest() as request, contextlib.ExitStack() as silence, _blaming_the_process_that_ended():
             if not writes:
                 silence.enter_context(contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w"))))
@@ -75,6 +78,10 @@ def pretrain(config: Config, out: str | Path) -> Path:
             leave_together()
             if request.received:
                 raise Interrupted.by(request.received, f"{run.path} has just finished training")
+    except Exception as error:
+        if writes:
+            run.note_failure(error)
+        raise
     finally:
         run.close()
     return run.path

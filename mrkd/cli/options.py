@@ -32,6 +32,7 @@ SHORTHANDS = (
         one_run=True,
     ),
     Shorthand(option="--seed", key="train.seed", help="seed of weights, order, views and masks", one_run=True),
+    Shorthand(option="--logger", key="train.logger", help="also send metrics to wandb or mlflow (by extras)"),
     Shorthand(
         option="--on-nonfinite",
         key="train.on_nonfinite",

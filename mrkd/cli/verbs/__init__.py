@@ -5,6 +5,7 @@ from mrkd.cli.verbs import (
     attend,
     compare,
     completion,
+    doctor,
     embed,
     evaluate,
     export,
@@ -12,6 +13,7 @@ from mrkd.cli.verbs import (
     methods,
     pretrain,
     report,
+    runs,
     settings,
 )
 
@@ -26,8 +28,10 @@ VERBS: dict[str, Verb] = {
         embed.VERB,
         export.VERB,
         finetune.VERB,
+        runs.VERB,
         methods.VERB,
         settings.VERB,
+        doctor.VERB,
         completion.VERB,
     )
 }
