@@ -7,6 +7,7 @@ themselves, by WANDB_MODE or MLFLOW_TRACKING_URI.
 import hashlib
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class MetricsLoggers:
     def log(self, row: dict[str, Any]) -> None:
         """One row as `mrkd.run` writes it: the numbers of its terms get names such as `terms/koleo`; words stay out."""
         if self._loggers is None:
-            self._loggers = [_tensorboard(self.path, row["step"]), *self._asked]
+            self._loggers = [_EventFile(self.path / TENSORBOARD, row["step"]), *self._asked]
             for logger in self._asked:
                 logger.log_hyperparams(flatten(to_dict(self.config), "config"))
         numbers = scalars(row)
@@ -59,11 +60,42 @@ def scalars(row: dict[str, Any], prefix: str = "") -> dict[str, float]:
     return found
 
 
-def _tensorboard(path: Path, first_step: int) -> Any:
-    from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+class _EventFile:
+    """TensorBoard's file format, written where the numbers are logged.
 
-    # After a resume, what an interrupted process wrote beyond the checkpoint is not shown.
-    return TensorBoardLogger(path, name=TENSORBOARD, version="", purge_step=first_step or None)
+    The usual writers hand every number to a thread. On a full disk that thread dies, and training waits for it for ever
+    or its traceback comes in between; here the error is raised where it can be told in one line.
+    """
+
+    FLUSH_SECONDS = 30.0
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # Its own names count seconds: a run that goes on at once would overwrite the file before.
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        self._event = Event
+        self._flushed = time.monotonic()
+        if first_step > 0:
+            # After a resume, what an interrupted process wrote beyond the checkpoint is not shown.
+            start = SessionLog(status=SessionLog.START)
+            self._writer.write_event(Event(wall_time=time.time(), step=first_step, session_log=start))
+
+    def log_metrics(self, numbers: dict[str, float], step: int) -> None:
+        """All numbers of one step as one record."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()])
+        self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
+        if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+            self._flushed = time.monotonic()
+            self._writer.flush()
+
+    def finalize(self, status: str) -> None:
+        """Have everything on the disk."""
+        self._writer.close()
 
 
 def _asked_for(config: Config, path: Path) -> list[Any]:
