@@ -30,7 +30,16 @@ ALLOWED = {
     "finite": {"mrkd.run"},
     "monitor": {"mrkd.data", "mrkd.evaluation", "mrkd.model"},
     "learner": {"mrkd.checkpoint", "mrkd.data", "mrkd.gathering", "mrkd.losses", "mrkd.model", "mrkd.optim"},
+    "budget": {
+        "mrkd.checkpoint",
+        "mrkd.data",
+        "mrkd.learner",
+        "mrkd.monitor",
+        "mrkd.optim",
+        "mrkd.run",
+    },
     "training": {
+        "mrkd.budget",
         "mrkd.checkpoint",
         "mrkd.data",
         "mrkd.evaluation",
