@@ -51,6 +51,8 @@ def compare(
         raise UserError("compare needs at least one method and one seed")
     if jobs < 1:
         raise UserError(f"jobs must be at least 1, got {jobs}")
+    if config.train.auto_batch or config.train.minutes is not None:
+        raise UserError("compare needs the same batch and length for all: give --batch-size and --epochs as numbers")
     planned = [_variant(config, method, seed) for method in dict.fromkeys(methods) for seed in dict.fromkeys(seeds)]
     for variant in planned:
         resolve_terms(variant.objective)

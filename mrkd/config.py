@@ -306,8 +306,14 @@ class TrainConfig:
 
     epochs: int = 100
     """Passes over the training images."""
+    steps: int | None = None
+    """Length of the run in steps; takes the place of `epochs` when given."""
+    minutes: float | None = None
+    """Time for the whole training; steps are timed at its start, and `steps` is set to the number that fits."""
     batch: int = 256
-    """Images per step; each gives all its views."""
+    """Images per step; each gives all its views. `auto` stands for `auto_batch`."""
+    auto_batch: bool = False
+    """Choose `batch` at the start: as many as the device's memory holds, or on a CPU by the number of images."""
     seed: int = 0
     """Seeds weights, data order, views and masks."""
     accelerator: str = "auto"
@@ -344,6 +350,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "log_steps", "devices", "nodes", "checkpoint_steps", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
+        _require(self.steps is None or self.steps >= 1, f"train.steps must be at least 1, got {self.steps}")
+        _require(self.minutes is None or self.minutes > 0, f"train.minutes must be positive, got {self.minutes}")
         _require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
         _require(
             self.batch % self.processes == 0,

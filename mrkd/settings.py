@@ -97,7 +97,7 @@ def build(flat: Mapping[str, Any]) -> Config:
     # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
     from jsonargparse import ArgumentParser
 
-    sections = {}
+    flat, sections = _spelled_out(flat), {}
     for section in dataclasses.fields(Config):
         kind: Any = section.default_factory
         prefix = f"{section.name}."
@@ -115,6 +115,13 @@ def build(flat: Mapping[str, Any]) -> Config:
             raise UserError(refusal or _wrong_type(parser, section.name, kind, values, error)) from None
         sections[section.name] = parsed["section"]
     return Config(**sections)
+
+
+def _spelled_out(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`train.batch: auto` in the two fields that it stands for; a batch that is a number stays a number."""
+    if flat.get("train.batch") != "auto":
+        return dict(flat)
+    return {**{key: value for key, value in flat.items() if key != "train.batch"}, "train.auto_batch": True}
 
 
 def _typed(key: str, value: str) -> Any:

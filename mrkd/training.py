@@ -18,6 +18,7 @@ from lightning.fabric import Fabric
 from torch.distributed import DistError
 
 import mrkd
+from mrkd.budget import recall, resolve, run_length, start_of
 from mrkd.checkpoint import Checkpoints
 from mrkd.config import Config
 from mrkd.data.loader import batches_from, fingerprint, steps_per_epoch
@@ -48,15 +49,18 @@ def pretrain(config: Config, out: str | Path) -> Path:
         UserError: bad settings, data or directory; a loss that is not finite.
         Interrupted: SIGTERM or SIGINT came; a checkpoint has been written.
     """
+    started = time.monotonic()
+    config = recall(config, out)
     Run(out).check(config)
     terms = resolve_terms(config.objective)
     if Run(out).finished:
         print(f"{out} is finished: nothing is left to train")
         return Path(out)
     splits = load(config.data)
-    steps_each = steps_per_epoch(len(splits.train), config.train.batch)
     fabric = make_fabric(config)
-    learner = Learner(config, terms, fabric, steps_each * config.train.epochs if terms else 0)
+    config = resolve(config, terms, splits.train, fabric, started)
+    length = run_length(config, len(splits.train)) if terms else 0
+    learner = Learner(start_of(config, out), terms, fabric, length)
     # One process writes; the others compute the same numbers and keep quiet.
     writes = fabric.is_global_zero
     run = Run.start(out, config) if writes else Run(out)

@@ -51,7 +51,16 @@ ALLOWED = {
         "mrkd.optim",
         "mrkd.sharding",
     },
+    "budget": {
+        "mrkd.checkpoint",
+        "mrkd.data",
+        "mrkd.learner",
+        "mrkd.monitor",
+        "mrkd.optim",
+        "mrkd.run",
+    },
     "training": {
+        "mrkd.budget",
         "mrkd.checkpoint",
         "mrkd.data",
         "mrkd.evaluation",

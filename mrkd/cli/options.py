@@ -41,6 +41,11 @@ SHORTHANDS = (
     ),
     Shorthand(option="--seed", key="train.seed", help="seed of weights, order, views and masks", one_run=True),
     Shorthand(option="--logger", key="train.logger", help="also send metrics to wandb or mlflow (by extras)"),
+    Shorthand(option="--batch-size", key="train.batch", help="images per step, or auto"),
+    Shorthand(option="--epochs", key="train.epochs", help="passes over the images"),
+    Shorthand(option="--minutes", key="train.minutes", help="time for the training; the schedule is made to fit"),
+    Shorthand(option="--devices", key="train.devices", help="number of devices, or of processes on a CPU"),
+    Shorthand(option="--precision", key="train.precision", help="auto (default), 32-true, bf16-mixed, 16-mixed"),
     Shorthand(
         option="--on-nonfinite",
         key="train.on_nonfinite",
@@ -68,6 +73,8 @@ def _layers(recipe: str | None, file: str | Path | None, overrides: dict[str, An
         flat.update(flatten(read_yaml(Path(file)), str(file)))
     for key in overrides:
         check_key(key)
+    if "train.batch" in overrides and "train.auto_batch" not in overrides:
+        overrides = {**overrides, "train.auto_batch": False}  # a number typed here is meant, whatever the file says
     return {**flat, **overrides}
 
 

@@ -32,7 +32,7 @@ def batches_from(step: int, steps: int, images: int, batch: int, *, seed: int) -
     each = steps_per_epoch(images, batch)
     while step < steps:
         epoch, done = divmod(step, each)
-        for index in list(epoch_batches(images, batch, seed=seed, epoch=epoch))[done:]:
+        for index in list(epoch_batches(images, batch, seed=seed, epoch=epoch))[done : done + steps - step]:
             yield step, index
             step += 1
 

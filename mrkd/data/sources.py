@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from mrkd.data.resident import ImageSet, decode_listing
 from mrkd.data.shards import find_in_shards
 from mrkd.data.splitting import SPLIT_SEED, stratified, subset
 from mrkd.data.tables import find_in_parquet, find_on_hub
-from mrkd.errors import UserError, nearest
+from mrkd.errors import UserError
 
 __all__ = ["ImageSet", "Splits", "list_splits", "load", "stratified_split"]
 
@@ -110,7 +111,7 @@ def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
     if hub := re.fullmatch(r"(?:hf:)?([\w.-]+/[\w.-]+(:[\w.-]+)?)|hf:([\w.-]+)", source):
         name = hub[1] or hub[3]
         return name.partition("/")[2] or name, find_on_hub(name, config)
-    hint = "check the path" if "/" in source else nearest(source, ["digits"])
+    hint = "did you mean 'digits'?" if get_close_matches(source, ["digits"]) else "check the path"
     raise UserError(f"data source {source!r} must be 'digits' or an existing path, or owner/name on the hub: {hint}")
 
 

@@ -52,8 +52,9 @@ def find_in_parquet(files: list[Path], root: Path, config: DataConfig) -> dict[s
         UserError: a file is no parquet, or lacks a column.
     """
     from datasets import load_dataset
+    from datasets.utils.logging import disable_progress_bar
 
-    _no_progress_bars()
+    disable_progress_bar()
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(split_of(*file.relative_to(root).with_suffix("").parts), []).append(file)
@@ -87,7 +88,6 @@ def find_on_hub(name: str, config: DataConfig) -> dict[str, Found]:
     """
     import datasets
 
-    _no_progress_bars()
     repository, _, configuration = name.partition(":")
     try:
         tables = datasets.load_dataset(repository, configuration or None)
@@ -103,12 +103,6 @@ def find_on_hub(name: str, config: DataConfig) -> dict[str, Found]:
         names = [f"{split} row {row}" for row in range(len(table))]
         found.setdefault(split_of(split), _found(table, f"{name}, {split}", names, inside, config))
     return found
-
-
-def _no_progress_bars() -> None:
-    from datasets.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
 
 
 def _found(table: Any, source: str, names: list[str], inside: Path, config: DataConfig) -> Found:

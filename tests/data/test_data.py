@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from mrkd.config import DataConfig, MaskConfig, ViewsConfig
-from mrkd.data.loader import epoch_batches
+from mrkd.data.loader import batches_from, epoch_batches
 from mrkd.data.masking import draw_masks
 from mrkd.data.sources import load
 from mrkd.data.views import ViewMaker
@@ -128,6 +128,13 @@ def test_an_epoch_shows_each_image_once_in_an_order_set_by_seed_and_epoch():
     assert torch.equal(first.sort().values, torch.arange(100))
     assert torch.equal(first, torch.cat(list(epoch_batches(100, 10, seed=1, epoch=0))))
     assert not torch.equal(first, torch.cat(list(epoch_batches(100, 10, seed=1, epoch=1))))
+
+
+def test_a_run_may_end_and_begin_in_the_middle_of_an_epoch():
+    whole = list(batches_from(0, 25, 100, 10, seed=1))
+    assert [step for step, _ in whole] == list(range(25))
+    rest = list(batches_from(13, 25, 100, 10, seed=1))
+    assert all(torch.equal(one, two) for (_, one), (_, two) in zip(whole[13:], rest, strict=True))
 
 
 def test_a_batch_larger_than_the_set_is_refused():
