@@ -112,6 +112,7 @@ def test_the_readme_and_the_page_show_the_same_four_commands():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_path, monkeypatch):
     """The four commands of the README as they stand, the recipe included."""
     import timm
@@ -123,7 +124,9 @@ def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_p
     run_block(block, {})
     assert (tmp_path / "runs" / "photos" / "attention.png").stat().st_size > 10_000
     rows = mrkd.run.Run("runs/photos").metrics()
-    assert rows[-1]["rankme"] > 1.5 * rows[0]["rankme"]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < 0.7 * losses[0]
+    assert rows[-1]["verdict"] in ("healthy", "converged")
     found = mrkd.embed("runs/photos")
     assert len(found) > 500
     assert (tmp_path / "embeddings.parquet").is_file()
