@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint install clean
+.PHONY: demo test test-all lint docs dist install clean
 
 demo: install
 	$(BIN)/mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d,rkd-a,structural,ibot+rkd-d --seeds 0 --jobs 2 --out runs/demo
@@ -17,6 +17,12 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: install
+	$(BIN)/mkdocs build --strict
+
+dist: install
+	$(BIN)/python -m build
+
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -25,4 +31,4 @@ install: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs build dist

@@ -1,12 +1,26 @@
+import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from docs_blocks import Block, blocks, run_block, shrink_recipes
+from photographs import make_photographs
 
+import mrkd.doctor
+import mrkd.finetuning
+import mrkd.run
+import mrkd.settings
 from mrkd.losses.divergences import DIVERGENCES
 from mrkd.losses.methods import METHODS
 from mrkd.losses.relation_potentials import POTENTIALS
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+COMMANDS = re.compile(r"^```(?:bash)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
 @pytest.mark.parametrize("name", [*METHODS, *POTENTIALS, *DIVERGENCES])
@@ -17,3 +31,115 @@ def test_the_page_of_methods_names_every_method_potential_and_divergence(name):
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
 def test_the_page_of_methods_shows_the_equation_in_the_code(name):
     assert METHODS[name].equation in (DOCS / "methods.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Somebody who types what the pages say, with recipes that take seconds and some photographs."""
+    shrink_recipes(tmp_path / "recipes")
+    monkeypatch.setattr(mrkd.settings, "RECIPES", tmp_path / "recipes")
+    monkeypatch.setattr(mrkd.finetuning, "LEAST_STEPS", 2)
+    monkeypatch.setattr(mrkd.doctor, "SECONDS", 0.01)
+    monkeypatch.setattr(mrkd.doctor, "ROWS", 16)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    make_photographs(Path("photos"), step=96)
+
+
+def read(page: Path, slow: bool) -> None:
+    namespace: dict[str, object] = {}
+    for block in blocks(page):
+        if slow or not block.slow:
+            run_block(block, namespace)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_every_marked_block_of_a_page_runs(page, reader):
+    read(page, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.slow for b in blocks(page))], ids=lambda page: page.name
+)
+def test_every_marked_block_of_a_page_runs_also_the_slow_ones(page, reader):
+    read(page, slow=True)
+
+
+def test_a_block_that_fails_is_noticed(tmp_path):
+    (tmp_path / "page.md").write_text("text\n<!-- test -->\n```bash\nmrkd evaluate /nope\n```\n")
+    [block] = blocks(tmp_path / "page.md")
+    with pytest.raises(AssertionError, match="mrkd evaluate /nope"):
+        run_block(block, {})
+    assert blocks(tmp_path / "page.md") == [Block(language="bash", code="mrkd evaluate /nope\n", slow=False)]
+
+
+def test_the_cells_of_the_notebook_run(reader):
+    notebook = json.loads((DOCS / "tutorial.ipynb").read_text(encoding="utf-8"))
+    namespace: dict[str, object] = {"display": print}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec("".join(cell["source"]), namespace)
+
+
+def test_commands_shown_in_pages_name_verbs_and_options_that_exist():
+    import shlex
+
+    from mrkd.cli.options import parse_overrides
+    from mrkd.cli.parser import make_parser
+    from mrkd.cli.verbs import VERBS
+
+    parser = make_parser(VERBS)
+    for page in PAGES:
+        for code in re.findall(
+            r"^```(?:bash)?\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            for line in code.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True) if line.startswith("mrkd ") else []
+                if "|" in words:
+                    words = words[: words.index("|")]
+                if words:
+                    options, extra = parser.parse_known_args(words[1:])
+                    assert not extra or VERBS[options.verb].takes_settings, line
+                    parse_overrides(extra)
+
+
+def test_the_readme_and_the_page_show_the_same_four_commands():
+    [shown] = [block.code for block in blocks(ROOT / "README.md") if block.slow]
+    assert shown == blocks(DOCS / "own-images.md")[0].code
+    assert shown.count("\n") == 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_path, monkeypatch):
+    """The four commands of the README as they stand, the recipe included."""
+    import timm
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    assert make_photographs(Path("photos")) > 500
+    [block] = [block for block in blocks(ROOT / "README.md") if block.slow]
+    run_block(block, {})
+    assert (tmp_path / "runs" / "photos" / "attention.png").stat().st_size > 10_000
+    rows = mrkd.run.Run("runs/photos").metrics()
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < 0.7 * losses[0]
+    assert rows[-1]["verdict"] in ("healthy", "converged")
+    found = mrkd.embed("runs/photos")
+    assert len(found) > 500
+    assert (tmp_path / "embeddings.parquet").is_file()
+    said = mrkd.export("runs/photos", "again.safetensors")
+    model = eval(said.load, {"timm": timm})
+    assert model(torch.zeros(1, 3, 48, 48)).shape == (1, found.vectors.shape[1])
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "rkd_angle" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
