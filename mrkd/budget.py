@@ -103,7 +103,7 @@ def _with(config: Config, **changes: object) -> Config:
 
 
 def _choose_batch(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fabric) -> tuple[int, str]:
-    devices, on_cpu = config.train.devices, fabric.device.type == "cpu"
+    devices, on_cpu = config.train.processes, fabric.device.type == "cpu"
     most = LARGEST_ON_CPU if on_cpu else LARGEST
     limit = batch_limit(len(images), most)
     rule = f"a power of two, at most {most}, for {STEPS_PER_EPOCH} steps or more in a pass over {len(images):,} images"
