@@ -3,10 +3,10 @@
     python benchmarks/step.py --ibot PATH --solo PATH --json docs/results/step.json
 
 Two views of 32 pixels, patch 8, 8,192 prototypes, batch 64, float32 and bfloat16; AdamW, clipping and EMA included,
-views and masks ready beforehand. PATH is a checkout of bytedance/ibot and of vturrisi/solo-learn; lightly comes with the
-extra `benchmarks`. DINO has no patch term, so it is set against our own step without it. A round times every contestant once;
-the ratio is the median over rounds of theirs over ours, so a slow moment of the machine strikes both. With --threads 1
-the clock counts this process's own time, and what else runs on the machine hardly matters.
+views and masks ready beforehand. PATH is a checkout of bytedance/ibot and of vturrisi/solo-learn; lightly comes with
+the extra `benchmarks`. DINO has no patch term, so it is set against our own step without it. A round times every
+contestant once; the ratio is the median over rounds of theirs over ours, so a slow moment of the machine strikes both.
+With --threads 1 the clock counts this process's own time, and what else runs on the machine hardly matters.
 """
 
 import argparse

@@ -16,6 +16,7 @@ _VERBS = {
     "report": "mrkd.reporting",
     "compare": "mrkd.comparison",
     "export": "mrkd.model.export",
+    "survey": "mrkd.surveying",
     "load_config": "mrkd.cli",
 }
 

@@ -22,7 +22,8 @@ class DataConfig:
     """Which images, how many, at which size."""
 
     source: str = "digits"
-    """`digits` (embedded), or a path to a parquet file, a folder of parquet files or a folder of images."""
+    """`digits` (embedded); a folder of images, of parquet files or of WebDataset shards (.tar); one such file; a CSV or
+    TSV of paths; or `owner/name` on the Hugging Face hub (`hf:owner/name:configuration` in full)."""
     size: int = 32
     """Side of the square images the network sees, in pixels."""
     train_images: int | None = None
@@ -32,9 +33,18 @@ class DataConfig:
     holdout: Literal["test", "validation"] = "test"
     """What evaluations score: the test split, or a fifth set aside from the training images (for every choice)."""
     image_column: str | None = None
-    """Column of the images in parquet; `img` or `image` is found when null."""
+    """Column of the images, or of their paths; usual names such as `image` or `path` are found when null."""
     label_column: str | None = None
-    """Column of the labels in parquet; `label`, `labels` or `fine_label` is found when null."""
+    """Column of the labels, numbers or names; usual names such as `label` or `class` are found when null."""
+    use_labels: bool = True
+    """Whether to look for labels at all; folders by date, for example, are no classes."""
+    outside_paths: bool = False
+    """Whether a CSV may name files outside its own folder."""
+    cache: str | None = "auto"
+    """Folder for decoded images, so that the next run starts at once; null keeps none.
+    `auto` is $MRKD_CACHE, or mrkd in the user's cache folder."""
+    cache_gib: float = 20.0
+    """The least recently used decoded images are removed from the cache above this many GiB."""
     max_broken_fraction: float = 0.05
     """Broken images are skipped and counted; above this fraction the data is refused."""
     max_resident_gib: float = 8.0
@@ -45,6 +55,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(self.size >= 8, f"data.size must be at least 8 pixels, got {self.size}")
         _require(self.max_pixels >= 1, f"data.max_pixels must be at least 1, got {self.max_pixels}")
+        _require(self.cache_gib > 0, f"data.cache_gib must be positive, got {self.cache_gib}")
         _check_fraction("data.max_broken_fraction", self.max_broken_fraction)
         for name in ("train_images", "test_images"):
             value = getattr(self, name)
@@ -81,13 +92,21 @@ class ViewsConfig:
     """Strength of the hue jitter, as a fraction of the colour circle."""
     grey: float = 0.2
     """Probability of losing all colour."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur; meant for 96 pixels and more."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Its standard deviation is drawn between these, in pixels of a 224-pixel view; smaller views get less."""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "jitter", "grey"):
+        for name in ("flip", "jitter", "grey", "blur"):
             _check_fraction(f"views.{name}", getattr(self, name))
         for name in ("crop_scale", "local_scale"):
             low, high = getattr(self, name)
             _require(0 < low <= high <= 1, f"views.{name} must satisfy 0 < low <= high <= 1, got ({low}, {high})")
+        _require(
+            0 < self.blur_sigma[0] <= self.blur_sigma[1],
+            f"views.blur_sigma must satisfy 0 < low <= high, got {self.blur_sigma}",
+        )
         _require(self.local_views >= 0, f"views.local_views must be 0 or more, got {self.local_views}")
 
 
@@ -113,7 +132,10 @@ class ModelConfig:
     """The Vision Transformer, by timm name or by its sizes."""
 
     name: str | None = None
-    """A timm ViT such as `vit_small_patch8`; null builds one from the sizes below."""
+    """A timm ViT such as `vit_small_patch16_224`; null builds one from the sizes below."""
+    weights: str | None = None
+    """Start from these instead of random weights: a file of a timm ViT (safetensors, pth), a run, or an export of one.
+    Position embeddings are resampled to `data.size`."""
     patch: int = 8
     """Side of a patch in pixels, for a ViT built from sizes."""
     width: int = 192
@@ -291,7 +313,11 @@ class TrainConfig:
     accelerator: str = "auto"
     """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
     devices: int = 1
-    """Number of devices, one process each, or of processes with `--train.accelerator cpu`; the batch is shared out."""
+    """Devices on each node, one process each, or processes with `--train.accelerator cpu`; the batch is shared out."""
+    nodes: int = 1
+    """Number of machines, each with `devices` devices; more than one is started by torchrun."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
     precision: str = "auto"
     """Lightning Fabric's precision; auto is bf16-mixed on CUDA and 32-true elsewhere."""
     log_steps: int = 10
@@ -314,12 +340,12 @@ class TrainConfig:
     """Number of checkpoints kept, besides the one with the best k-NN; the second serves when the first is damaged."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "log_steps", "devices", "checkpoint_steps", "keep_checkpoints"):
+        for name in ("epochs", "batch", "log_steps", "devices", "nodes", "checkpoint_steps", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         _require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
         _require(
-            self.batch % self.devices == 0,
-            f"train.batch must be a multiple of train.devices = {self.devices}, got {self.batch}",
+            self.batch % self.processes == 0,
+            f"train.batch must be a multiple of train.devices * train.nodes = {self.processes}, got {self.batch}",
         )
         _require(
             self.checkpoint_seconds > 0, f"train.checkpoint_seconds must be positive, got {self.checkpoint_seconds}"
@@ -327,6 +353,11 @@ class TrainConfig:
         _require(
             self.max_skipped_steps >= 0, f"train.max_skipped_steps must be 0 or more, got {self.max_skipped_steps}"
         )
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that train together."""
+        return self.devices * self.nodes
 
 
 @dataclass(frozen=True, kw_only=True)

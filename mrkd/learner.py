@@ -23,6 +23,7 @@ from mrkd.losses.terms import needs_of
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.optim import cosine, linear_ramp, make_optimizer, scaled_learning_rate, set_schedule, warmup_cosine
 from mrkd.profiling import Clock
+from mrkd.sharding import cut_like, cut_optimizer_like, whole
 from mrkd.tokens import Step
 
 
@@ -45,8 +46,8 @@ class Taken:
         return terms if self.norm_may_overflow else {**terms, "the gradient's norm": self.gradient_norm}
 
 
-class _Replicated(DDPStrategy):
-    """A process per device, each with the whole network; gradients are averaged by `average_gradients`.
+class _AsItIs(DDPStrategy):
+    """A process per device, the module left as it is; gradients are averaged by `average_gradients`, or by FSDP.
 
     DistributedDataParallel itself expects one forward pass per backward pass that uses every parameter. Here there are
     two, of global and of local views, and the second leaves some parameters out.
@@ -62,17 +63,21 @@ def make_fabric(config: Config) -> Fabric:
     precision = config.train.precision
     if precision == "auto":
         precision = "bf16-mixed" if torch.cuda.is_available() and config.train.accelerator != "cpu" else "32-true"
-    devices = config.train.devices
-    started = int(os.environ.get("WORLD_SIZE", devices))
-    if started != devices:
-        raise UserError(f"train.devices must be the number of processes that were started, {started}, got {devices}")
+    train = config.train
+    started = int(os.environ.get("WORLD_SIZE", train.devices))
+    if started != train.processes:
+        raise UserError(
+            f"train.devices * train.nodes must be the number of processes that were started, {started}, "
+            f"got {train.devices} * {train.nodes}"
+        )
     # Left to itself, Fabric would take a SLURM job of one task for a mistake.
     environment = None if "TORCHELASTIC_RUN_ID" in os.environ else LightningEnvironment()
     try:
         fabric = Fabric(
-            accelerator=config.train.accelerator,
-            devices=devices,
-            strategy=_Replicated(cluster_environment=environment) if devices > 1 else "auto",
+            accelerator=train.accelerator,
+            devices=train.devices,
+            num_nodes=train.nodes,
+            strategy=_AsItIs(cluster_environment=environment) if train.processes > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]
         )
     except (ValueError, TypeError, RuntimeError) as error:
@@ -98,6 +103,9 @@ class Learner:
         self.objective = Objective(config, terms)
         self.pair = TeacherStudent(config, needs_of(terms))
         self.objective.to(fabric.device)
+        self.sharded = config.train.strategy == "fsdp" and config.train.processes > 1
+        if self.sharded:
+            self.pair.shard(fabric.device.type)
         self.plain_optimizer = make_optimizer(self.pair.network, config.optim)
         self.pair.student, self.optimizer = fabric.setup(self.pair.network, self.plain_optimizer)
         self.pair.teacher.to(fabric.device)
@@ -162,7 +170,8 @@ class Learner:
         """Gradients, averaged over devices and clipped; their norm before clipping."""
         with self.clock.part("backward"):
             self.fabric.backward(total)
-        average_gradients(self.pair.network.parameters())
+        if not self.sharded:  # shares of the gradient arrive averaged
+            average_gradients(self.pair.network.parameters())
         head = self.pair.network.head
         if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
             head.prototypes.grad = None
@@ -172,7 +181,7 @@ class Learner:
                 self.pair.student, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
             )
         assert norm is not None
-        return norm
+        return whole(norm)
 
     def _schedule(self, step: int) -> tuple[float, float]:
         """Set learning rate and weight decay; return the learning rate and the teacher's temperature."""
@@ -209,12 +218,12 @@ class Learner:
         return random_state(self.mask_generator)
 
     def state(self) -> dict[str, Any]:
-        """Everything the next step depends on, in tensors and plain values."""
+        """Everything the next step depends on, in whole tensors and plain values; all processes must call it."""
         return {
-            "student": self.pair.network.state_dict(),
-            "teacher": self.pair.teacher.state_dict(),
+            "student": whole(self.pair.network.state_dict()),
+            "teacher": whole(self.pair.teacher.state_dict()),
             "objective": self.objective.state_dict(),
-            "optimizer": self.plain_optimizer.state_dict(),
+            "optimizer": whole(self.plain_optimizer.state_dict()),
             "random": self.draws(),
         }
 
@@ -225,10 +234,11 @@ class Learner:
             UserError: it is not the state of such a network, objective and optimizer.
         """
         try:
-            self.pair.network.load_state_dict(state["student"])
-            self.pair.teacher.load_state_dict(state["teacher"])
+            for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
+                network.load_state_dict(cut_like(state[name], network))
             self.objective.load_state_dict(state["objective"])
-            self.plain_optimizer.load_state_dict(state["optimizer"])
+            parameters = [one for group in self.plain_optimizer.param_groups for one in group["params"]]
+            self.plain_optimizer.load_state_dict(cut_optimizer_like(state["optimizer"], parameters))
             set_random_state(state["random"], self.mask_generator)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"the checkpoint does not fit this config: {' '.join(str(error).split())[:300]}") from None

@@ -22,7 +22,7 @@ class FeatureMonitor:
     @torch.no_grad()
     def measure(self, pair: TeacherStudent) -> dict[str, float]:
         """RankMe and std of the teacher's features, and k-NN from bank to held-out training images when labelled."""
-        vit = pair.teacher.backbone.vit
+        vit = pair.teacher_vit().to(self.bank.images.device)
         bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
         result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
         if self.bank.labels is not None and self.queries.labels is not None:

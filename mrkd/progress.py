@@ -40,11 +40,11 @@ class Bar:
         if self.live is not None:
             self.live.stop()
 
-    def advance(self, status: str) -> None:
-        """One step done; `status` holds the few numbers that tell whether it is going well."""
-        self.step += 1
+    def advance(self, status: str, steps: int = 1) -> None:
+        """So many steps done; `status` holds the few numbers that tell whether it is going well."""
+        self.step += steps
         if self.live is not None:
-            self.live.update(self.task, advance=1, status=status)
+            self.live.update(self.task, advance=steps, status=status)
             return
         now = time.monotonic()
         if now - self.last_line >= LINE_SECONDS or self.step == self.steps:

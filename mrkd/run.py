@@ -46,7 +46,10 @@ MAY_CHANGE = (
     "train.checkpoint_seconds",
     "train.keep_checkpoints",
     "train.devices",
+    "train.nodes",
+    "train.strategy",
     "data.max_resident_gib",
+    "data.cache",
     "evaluation.",
     "attention.",
 )

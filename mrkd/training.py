@@ -67,8 +67,7 @@ def pretrain(config: Config, out: str | Path) -> Path:
             training.begin()
             try:
                 training.train()
-                if writes:
-                    training.finish()
+                training.finish()
             except Interrupted:  # all processes leave after the same step
                 leave_together()
                 raise
@@ -256,23 +255,26 @@ class Training:
     def _save(self, best: bool) -> None:
         self.checkpoint_time = time.monotonic()
         self.progress.seconds = self.checkpoint_time - self.started
-        if not self.writes:
-            return
-        self.run.sync_metrics()
         state = {
             **self.learner.state(),
             "step": self.progress.step,
             "progress": asdict(self.progress),
             "images": self.images,
         }
+        if not self.writes:
+            return
+        self.run.sync_metrics()
         self.checkpoint = self.checkpoints.save(state, best=best)
 
     def finish(self) -> None:
         """Write what is read by others; the summary comes last, because it says that the training is done."""
         progress, pair = self.progress, self.learner.pair
-        if self.checkpoint is None:
+        if progress.step == 0:
             self._save(best=False)  # a method without terms takes no step
-        save_backbone(pair.teacher.backbone.vit, self.run.path / BACKBONE, {"method": self.config.objective.method})
+        vit = pair.teacher_vit()
+        if not self.writes:
+            return
+        save_backbone(vit, self.run.path / BACKBONE, {"method": self.config.objective.method})
         write_json(
             self.run.path / SUMMARY,
             {

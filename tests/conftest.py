@@ -16,6 +16,14 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or fills the user's cache of decoded images."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MRKD_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def tiny_config() -> Config:
     """A network and a run that take seconds."""

@@ -3,7 +3,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mrkd.config import Config, HeadConfig, ObjectiveConfig
-from mrkd.gathering import gather_step, sum_over_devices
+from mrkd.gathering import gather_step, leave_together, sum_over_devices
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.objective import Objective
 from mrkd.tokens import Step, ViewTokens
@@ -66,7 +66,7 @@ def worker(rank: int, devices: int, folder: str) -> None:
         dist.all_reduce(gradient)
         results[method] = (total, gradient / devices)  # what data-parallel training does with it
     torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    leave_together()
 
 
 def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,9 +37,10 @@ SETTINGS = {
     "optim.freeze_prototypes": 0,
 }
 ONE = [sys.executable, "-m", "mrkd"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 LAUNCHERS = {
     "own": ONE,
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mrkd"],
+    "torchrun": [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "-m", "mrkd"],
 }
 
 
@@ -83,10 +85,41 @@ def one(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("launcher", [pytest.param("own", marks=pytest.mark.slow), "torchrun"])
-def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(one, tmp_path, launcher):
-    finish(start(LAUNCHERS[launcher], tmp_path / "run", train__devices=2))
+@pytest.mark.parametrize(
+    ("launcher", "strategy"),
+    [pytest.param("own", "ddp", marks=pytest.mark.slow), ("torchrun", "ddp"), ("own", "fsdp")],
+)
+def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(one, tmp_path, launcher, strategy):
+    finish(start(LAUNCHERS[launcher], tmp_path / "run", train__devices=2, train__strategy=strategy))
     assert_close(tmp_path / "run", one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_nodes_train_to_the_weights_of_one_process(one, tmp_path, strategy):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    launchers = [[*TORCHRUN, *place, "--node-rank", str(rank), "-m", "mrkd"] for rank in range(2)]
+    nodes = [start(one, tmp_path / "run", train__nodes=2, train__strategy=strategy) for one in launchers]
+    for node in nodes:
+        finish(node)
+    assert_close(tmp_path / "run", one)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_goes_on_from_the_checkpoint_of_one_process_and_the_other_way_round(tmp_path):
+    finish(start(ONE, tmp_path / "whole", train__epochs=20))
+    shards = {"train__devices": 2, "train__strategy": "fsdp", "train__epochs": 20}
+    for changes in ({"train__epochs": 20}, shards, {"train__epochs": 20}):
+        rows = len(Run(tmp_path / "run").metrics())
+        process = start(LAUNCHERS["own"], tmp_path / "run", **changes)
+        wait_for_rows(process, tmp_path / "run", rows + 5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+    finish(start(LAUNCHERS["own"], tmp_path / "run", **shards))
+    assert_close(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -121,7 +154,7 @@ def test_when_one_process_is_killed_the_other_ends_with_one_line_and_the_run_goe
 
 def test_a_number_of_processes_other_than_the_settings_say_is_refused(tiny_config, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"train\.devices must be the number of processes that were started, 2, got 1"):
+    with pytest.raises(UserError, match=r"must be the number of processes that were started, 2, got 1 \* 1"):
         make_fabric(tiny_config)
-    with pytest.raises(UserError, match=r"train\.batch must be a multiple of train\.devices = 3, got 50"):
+    with pytest.raises(UserError, match=r"must be a multiple of train\.devices \* train\.nodes = 3, got 50"):
         dataclasses.replace(tiny_config.train, devices=3)

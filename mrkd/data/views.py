@@ -1,5 +1,7 @@
 """Random views on the device, every image with its own parameters. Axes: V views, B images, S pixels."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -61,4 +63,8 @@ def _pipeline(config: ViewsConfig, size: int, scale: tuple[float, float]) -> nn.
         )
     if config.grey:
         steps.append(augment.RandomGrayscale(p=config.grey))
+    if config.blur:
+        low, high = (sigma * size / 224 for sigma in config.blur_sigma)
+        kernel = 2 * math.ceil(2 * high) + 1  # two standard deviations to each side
+        steps.append(augment.RandomGaussianBlur((kernel, kernel), (low, high), p=config.blur))
     return augment.AugmentationSequential(*steps, data_keys=["input"])

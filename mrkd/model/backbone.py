@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+from timm.layers import Attention, PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -44,22 +45,41 @@ def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> Vision
         _check_patches(size, config.patch)
     else:
         name = _timm_name(config.name)
-    # Dynamic sizes serve local crops and enlarged images for attention maps.
-    model = timm.create_model(
-        name,
-        pretrained=False,
-        num_classes=0,
-        img_size=size,
-        dynamic_img_size=True,
-        drop_path_rate=drop_path,
-        class_token=True,
-        global_pool="token",
-        **sizes,
-    )
-    if not isinstance(model, VisionTransformer):
-        raise UserError(f"model.name must be a plain timm VisionTransformer, got {type(model).__name__} for {name}")
+    try:
+        # Dynamic sizes serve local crops and enlarged images for attention maps.
+        model = timm.create_model(
+            name,
+            pretrained=False,
+            num_classes=0,
+            img_size=size,
+            dynamic_img_size=True,
+            drop_path_rate=drop_path,
+            class_token=True,
+            global_pool="token",
+            **sizes,
+        )
+    except TypeError:  # networks of other kinds do not know these arguments
+        raise _not_plain(name) from None
+    if not _is_plain(model):
+        raise _not_plain(name)
     _check_patches(size, model.patch_embed.patch_size[0])
     return model
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """Whether masks and attention maps mean what they say: square patches, then blocks of ordinary attention."""
+    return (
+        isinstance(model, VisionTransformer)
+        and type(model.patch_embed) is PatchEmbed
+        and all(type(getattr(block, "attn", None)) is Attention for block in model.blocks)
+    )
+
+
+def _not_plain(name: str) -> UserError:
+    return UserError(
+        f"model.name must be a ViT of square patches and ordinary attention, which timm's {name} is not: "
+        "vit_small_patch16_224 and its like are"
+    )
 
 
 def _check_patches(size: int, patch: int) -> None:

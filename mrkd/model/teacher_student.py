@@ -3,9 +3,11 @@
 Axes: V views, B images, N patches, M patch tokens through the head, D width, E bottleneck, K prototypes.
 """
 
+import copy
 from typing import NamedTuple
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mrkd.config import Config
@@ -13,6 +15,8 @@ from mrkd.errors import UserError
 from mrkd.gathering import total_over_devices
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, create_vit, patch_grid
 from mrkd.model.head import Head, HeadOutput
+from mrkd.model.weights import load_weights
+from mrkd.sharding import own_share, shard, whole
 from mrkd.tokens import Needs, Step, ViewTokens
 
 
@@ -62,14 +66,31 @@ class TeacherStudent:
     def __init__(self, config: Config, needs: Needs) -> None:
         self.needs = needs
         self.network = Network(config, needs, config.model.drop_path)
+        if config.model.weights is not None:
+            load_weights(self.network.backbone.vit, config.model.weights)
         self.student: nn.Module = self.network
         self.teacher = Network(config, needs, 0.0).requires_grad_(False)
         self.teacher.load_state_dict(self.network.state_dict())
         # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
-        self._teacher_parameters: list[Tensor] = list(self.teacher.parameters())
-        self._student_parameters: list[Tensor] = list(self.network.parameters())
+        self._plain_vit: VisionTransformer | None = None
+
+    def shard(self, device_type: str) -> None:
+        """Cut both networks into shares, one per device."""
+        self._plain_vit = copy.deepcopy(self.teacher.backbone.vit)
+        for network in (self.network, self.teacher):
+            shard(network, network.backbone.vit, device_type)
+
+    def teacher_vit(self) -> VisionTransformer:
+        """The teacher's backbone with whole weights, to measure or keep; all processes must call it.
+
+        A copy when the teacher is sharded: outside its own forward pass a sharded network cannot compute.
+        """
+        if self._plain_vit is None:
+            return self.teacher.backbone.vit
+        self._plain_vit.load_state_dict(whole(self.teacher.backbone.vit.state_dict()))
+        return self._plain_vit
 
     def __call__(self, views: Tensor, local: Tensor | None, patch_mask: Tensor) -> Step:
         """One forward of both networks.
@@ -105,7 +126,8 @@ class TeacherStudent:
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """teacher = momentum * teacher + (1 - momentum) * student."""
-        torch._foreach_lerp_(self._teacher_parameters, self._student_parameters, 1.0 - momentum)
+        teacher, student = ([own_share(p) for p in net.parameters()] for net in (self.teacher, self.network))
+        torch._foreach_lerp_(teacher, student, 1.0 - momentum)
         for target, source in zip(self.teacher.buffers(), self.network.buffers(), strict=True):
             target.copy_(source)
 

@@ -106,6 +106,23 @@ def test_each_image_and_view_has_a_crop_of_its_own():
     assert torch.cdist(flat, flat).add(torch.eye(8) * 1e9).min() > 1.0
 
 
+@pytest.mark.parametrize("size", [96, 224])
+def test_blur_takes_away_detail_in_proportion_to_the_size(size):
+    torch.manual_seed(0)
+    noise = torch.randint(0, 256, (4, 3, size // 8, size // 8), dtype=torch.uint8)
+    images = noise.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)  # detail of the same relative size
+    plain = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
+    sharp, _ = ViewMaker(ViewsConfig(**plain), size)(images)
+    soft, _ = ViewMaker(ViewsConfig(**plain, blur=1.0, blur_sigma=(2.0, 2.0)), size)(images)
+
+    def detail(views):
+        return views.diff(dim=-1).abs().max().item()
+
+    assert soft.shape == sharp.shape
+    assert soft.mean().item() == pytest.approx(sharp.mean().item(), abs=0.05)
+    assert 0.1 < detail(soft) / detail(sharp) < 0.6
+
+
 def test_an_epoch_shows_each_image_once_in_an_order_set_by_seed_and_epoch():
     first = torch.cat(list(epoch_batches(100, 10, seed=1, epoch=0)))
     assert torch.equal(first.sort().values, torch.arange(100))

@@ -1,0 +1,20 @@
+"""The table of verbs, in the order in which help shows them."""
+
+from mrkd.cli.verb import Verb
+from mrkd.cli.verbs import attend, compare, completion, data, evaluate, export, methods, pretrain, report, settings
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        data.VERB,
+        pretrain.VERB,
+        evaluate.VERB,
+        attend.VERB,
+        report.VERB,
+        compare.VERB,
+        export.VERB,
+        methods.VERB,
+        settings.VERB,
+        completion.VERB,
+    )
+}

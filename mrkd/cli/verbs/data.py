@@ -1,0 +1,38 @@
+"""`mrkd data`."""
+
+import argparse
+from pathlib import Path
+
+from mrkd.cli.options import add_settings_options, config_from
+from mrkd.cli.verb import Verb
+from mrkd.errors import UserError
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", nargs="?", help="as for --data: a folder, a file, a name on the hub")
+    add_settings_options(parser)
+    parser.add_argument("--out", help="folder for data.json, images.png and views.png (default runs/data-NAME)")
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.source is not None:
+        if getattr(options, "data.source") is not None:
+            raise UserError("name the images once: mrkd data PATH")
+        setattr(options, "data.source", options.source)
+    config = config_from(options)
+    from mrkd.surveying import survey
+    from mrkd.surveying.facts import describe
+
+    out = Path(options.out or Path("runs") / f"data-{Path(config.data.source).name}")
+    print("\n".join(describe(survey(config, out))))
+    print(f"pictures    {out / 'images.png'}, {out / 'views.png'}; all of this: {out / 'data.json'}")
+
+
+VERB = Verb(
+    name="data",
+    summary="show what a source of images holds, and the views that training would see",
+    example="mrkd data PATH/photographs --size 96",
+    run=_run,
+    options=_options,
+    takes_settings=True,
+)

@@ -1,0 +1,97 @@
+"""Where the images of a source are, before any of them is decoded."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+Cell = bytes | Path | np.ndarray | None
+"""One image as it lies in its source: a file's content, its path, RGB pixels (H, W, 3) uint8, or nothing."""
+
+
+class Cells(Protocol):
+    """Cells by row. Reading one may touch the disk, so each is read when it is asked for; it can be pickled."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Cell: ...
+
+    def many(self, rows: Sequence[int]) -> list[Cell]:
+        """The cells of several rows, which a table reads faster than one after another."""
+
+    def take(self, rows: Sequence[int]) -> "Cells":
+        """The cells of these rows, in this order, still unread."""
+
+    def stamp(self) -> str | None:
+        """Changes when the images may have changed, without reading them; None when there is nothing to tell by."""
+
+
+class KeptCells(list[Cell]):
+    """Cells that are small enough to be kept: paths, or the pixels of an embedded set."""
+
+    def many(self, rows: Sequence[int]) -> list[Cell]:
+        """The cells of these rows."""
+        return [self[row] for row in rows]
+
+    def take(self, rows: Sequence[int]) -> "KeptCells":
+        """The cells of these rows, in this order."""
+        return KeptCells(self.many(rows))
+
+    def stamp(self) -> str | None:
+        """Of the paths, sizes and times of the files; None when these cells are no files."""
+        return stamp_of(self) if all(isinstance(cell, Path) for cell in self) else None
+
+
+def stamp_of(paths: Iterable[Cell], extra: bytes = b"") -> str:
+    """A digest of each file's resolved path, size in bytes and time of its last change in nanoseconds."""
+    digest = hashlib.sha256(extra)
+    for path in paths:
+        assert isinstance(path, Path)
+        try:
+            state = path.stat()
+            digest.update(f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        except OSError:  # a dead link, which counts as broken when it is read
+            digest.update(f"{path.absolute()}\0missing\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The images of one split: named, found, not decoded. Everything here has one entry per row."""
+
+    names: list[str]
+    """What a person is told when an image is broken: its path inside the source, or its row."""
+    cells: Cells
+    """Where the images are."""
+    labels: list[int] | None
+    """Class indices; None when the images carry no labels."""
+    class_names: tuple[str, ...]
+    """Names in the order of the indices; empty without labels."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, rows: Iterable[int]) -> "Listing":
+        """The images at `rows`, in that order."""
+        chosen = list(rows)
+        return dataclasses.replace(
+            self,
+            names=[self.names[row] for row in chosen],
+            cells=self.cells.take(chosen),
+            labels=None if self.labels is None else [self.labels[row] for row in chosen],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listings:
+    """The images to train on and those that evaluations score."""
+
+    train: Listing
+    test: Listing | None
+    """None when the source is unlabelled and has no split of its own."""
+    name: str
+    """Short name for tables, such as `digits`."""

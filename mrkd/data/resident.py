@@ -1,0 +1,91 @@
+"""Images decoded once into memory: a resident uint8 tensor per split."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mrkd.config import DataConfig
+from mrkd.data.cache import DecodedCache
+from mrkd.data.decode import read_image
+from mrkd.data.listing import Listing
+from mrkd.data.parallel import each_image
+from mrkd.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Decoded images of one split."""
+
+    images: Tensor
+    """(n, 3, S, S) uint8."""
+    labels: Tensor | None
+    """(n,) int64 class indices; None when the images carry no labels."""
+    class_names: tuple[str, ...]
+    """Names in the order of the indices; empty without labels."""
+    names: tuple[str, ...] = ()
+    """(n) where each image comes from: its path inside the source, or its row; empty for images from elsewhere."""
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def take(self, index: Tensor) -> "ImageSet":
+        """The images at `index` (int64), in that order."""
+        labels = None if self.labels is None else self.labels[index]
+        names = tuple(self.names[row] for row in index.tolist()) if self.names else ()
+        return dataclasses.replace(self, images=self.images[index], labels=labels, names=names)
+
+    def require_labels(self, what_for: str) -> Tensor:
+        """The labels, or a UserError that says what needed them."""
+        if self.labels is None:
+            raise UserError(f"{what_for} needs labels, but these images have none: use class folders or a label column")
+        return self.labels
+
+    def to(self, device: torch.device) -> "ImageSet":
+        """The same set resident on another device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return dataclasses.replace(self, images=self.images.to(device), labels=labels)
+
+
+def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tuple[str, ...]]:
+    """The images of a listing in memory, and the names of those that could not be read.
+
+    Raises:
+        UserError: they would not fit `data.max_resident_gib`, or too many are broken.
+    """
+    gib = len(listing) * 3 * config.size**2 / 2**30
+    if gib > config.max_resident_gib:
+        raise UserError(
+            f"{len(listing)} images of {config.size} px need {gib:.1f} GiB, more than "
+            f"data.max_resident_gib = {config.max_resident_gib}: raise it or set data.train_images"
+        )
+    cache = DecodedCache(listing, config)
+    images, rows = cache.read() or _decode(listing, config, cache)
+    kept = rows.tolist()
+    sound = set(kept)
+    broken = tuple(name for row, name in enumerate(listing.names) if row not in sound)
+    if len(broken) > config.max_broken_fraction * len(listing):
+        raise UserError(
+            f"{len(broken)} of {len(listing)} images cannot be read (first: {broken[0]}), more than "
+            f"data.max_broken_fraction = {config.max_broken_fraction} allows"
+        )
+    labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in kept], dtype=torch.int64)
+    names = tuple(listing.names[row] for row in kept)
+    return ImageSet(images=images, labels=labels, class_names=listing.class_names, names=names), broken
+
+
+def _decode(listing: Listing, config: DataConfig, cache: DecodedCache) -> tuple[Tensor, Tensor]:
+    """Pixels (n, 3, S, S) of the rows (n,) that can be read, and those rows."""
+    images = torch.empty(len(listing), 3, config.size, config.size, dtype=torch.uint8)
+    pixels = images.numpy()
+    kept: list[int] = []
+    read = partial(read_image, size=config.size, max_pixels=config.max_pixels)
+    for row, image in enumerate(each_image(listing.cells, read, "decoding")):
+        if image is not None:
+            pixels[len(kept)] = image.transpose(2, 0, 1)
+            kept.append(row)
+    rows = torch.tensor(kept, dtype=torch.int64)
+    cache.write(images[: len(kept)], rows)
+    return images[: len(kept)], rows

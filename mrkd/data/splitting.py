@@ -1,0 +1,39 @@
+"""Which images are trained on and which are scored: by the names a source gives, or by a fixed draw."""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SPLIT_SEED = 0
+"""Splits and subsets never depend on the run's seed, so that all runs are scored on the same images."""
+VALIDATION = ("val", "valid", "validation", "eval")
+"""What a validation split is called; it is scored where there is no test split."""
+
+
+def split_of(*names: str) -> str:
+    """`train`, `test` or `validation`: what the words of a file's, folder's or split's name say; train otherwise."""
+    words = {word for name in names for word in re.split(r"[^a-z]+", name.lower())}
+    if words & {"test", "testing"}:
+        return "test"
+    return "validation" if words & set(VALIDATION) else "train"
+
+
+def stratified(labels: Sequence[int] | Tensor, fraction: float, seed: int = SPLIT_SEED) -> tuple[Tensor, Tensor]:
+    """Two ascending int64 index tensors: what stays, and `fraction` of every class; fixed by `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.as_tensor(labels, dtype=torch.int64).cpu()
+    keep, out = [], []
+    for label in classes.unique():
+        members = (classes == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        count = round(fraction * len(members))
+        out.append(members[:count])
+        keep.append(members[count:])
+    return torch.cat(keep).sort().values, torch.cat(out).sort().values
+
+
+def subset(images: int, count: int) -> Tensor:
+    """A fixed random choice of `count` of so many images (count,) int64."""
+    return torch.randperm(images, generator=torch.Generator().manual_seed(SPLIT_SEED))[:count]

@@ -1,0 +1,81 @@
+"""`mrkd data`: what is found in a folder of odd images, and what is drawn of it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrkd.cli import main
+from mrkd.errors import UserError
+from mrkd.settings import build
+from mrkd.surveying import survey
+from mrkd.surveying.facts import describe
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Two classes of noise, with a copy, a white image, a broken one and a grey one among them."""
+    root = tmp_path / "photographs"
+    rng = np.random.default_rng(0)
+    for name, count in (("cats", 12), ("dogs", 9)):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (20, 16 + number, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    (root / "cats" / "copy.png").write_bytes((root / "cats" / "0.png").read_bytes())
+    (root / "cats" / "broken.jpg").write_bytes(b"nothing")
+    Image.new("L", (50, 40), 255).save(root / "dogs" / "white.gif")
+    return root
+
+
+def settings(source, **more):
+    return build({"data.source": str(source), "data.size": 16, "model.patch": 4, "views.local_size": 8, **more})
+
+
+def test_everything_worth_knowing_is_found(photographs, tmp_path):
+    facts = survey(settings(photographs, **{"data.use_labels": False}), tmp_path / "out")
+    assert facts == json.loads((tmp_path / "out" / "data.json").read_text())
+    assert facts["images"] == {"train": 24}
+    assert facts["broken"] == ["cats/broken.jpg"]
+    assert facts["duplicates"] == [["cats/copy.png", "cats/0.png"]]
+    assert facts["near_empty"] == ["dogs/white.gif"]
+    assert facts["formats"] == {"PNG": 22, "GIF": 1}
+    assert facts["width"] == {"min": 16, "median": 21, "max": 50}
+    assert 0.4 < facts["channel_mean"][0] < 0.6
+    text = "\n".join(describe(facts))
+    assert "broken      1: cats/broken.jpg" in text
+    assert "classes     none found" in text
+    for name in ("images.png", "views.png"):
+        assert np.asarray(Image.open(tmp_path / "out" / name)).std() > 10
+
+
+def test_classes_are_counted_and_test_images_seen_in_training_are_told(photographs, tmp_path):
+    facts = survey(settings(photographs), tmp_path / "out")
+    counts = {name: facts["classes"]["train"][name] + facts["classes"]["test"][name] for name in ("cats", "dogs")}
+    assert counts == {"cats": 14, "dogs": 10}
+    for name in ("train", "test"):
+        (tmp_path / "split" / name).mkdir(parents=True)
+        (tmp_path / "split" / name / f"{name}.png").write_bytes((photographs / "cats" / "0.png").read_bytes())
+    leaking = survey(settings(tmp_path / "split"), tmp_path / "out")
+    assert leaking["test_images_in_train"] == [["test.png", "train.png"]]
+    assert "leaks       1: test test.png = train train.png" in describe(leaking)
+
+
+def test_the_verb_prints_the_facts_and_where_the_pictures_are(photographs, tmp_path, capsys):
+    out = tmp_path / "out"
+    line = ["data", str(photographs), "--size", "16", "--patch", "4", "--views.local_views", "1", "--out", str(out)]
+    assert main([*line, "--views.local_size", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert "images      train 19 · test 5" in printed
+    assert str(out / "views.png") in printed
+    assert main([*line, "--data", "digits"]) == 2
+    assert "name the images once" in capsys.readouterr().err
+    assert main([*line[:3], "17", *line[4:]]) == 2
+    assert "data.size must be a multiple of the patch size 4, got 17" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_readable_image_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"can be read .first: a.png"):
+        survey(settings(tmp_path), tmp_path / "out")
