@@ -100,9 +100,12 @@ class Learner:
 
     def __init__(self, config: Config, terms: tuple[Term, ...], fabric: Fabric, steps: int) -> None:
         self.config, self.fabric, self.steps = config, fabric, steps
+        self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
         self.pair = TeacherStudent(config, needs_of(terms))
         self.objective.to(fabric.device)
+        if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
+            self.pair.use_plain_attention()
         self.sharded = config.train.strategy == "fsdp" and config.train.processes > 1
         if self.sharded:
             self.pair.shard(fabric.device.type)
@@ -122,6 +125,11 @@ class Learner:
             if network.head is not None:
                 self.clock.watch(network.head, "head")
         return self.clock
+
+    @property
+    def matrix_dtype(self) -> torch.dtype:
+        """In which the networks multiply matrices."""
+        return {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision.partition("-")[0], torch.float32)
 
     def take(self, images: Tensor, step: int) -> Taken:
         """Step number `step`, counted from 0, on the uint8 images (B, 3, S, S) of all devices."""

@@ -4,12 +4,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+Result = TypeVar("Result")
 _IDLE = contextlib.nullcontext()
 
 
@@ -105,26 +106,65 @@ def _products(query: Any, key: Any, count: int) -> int:
     return count * 2 * batch * heads * rows * key[2] * width
 
 
-def summary(clock: Clock, *, steps: int, images: int, operations: int, rate: float, memory: str) -> str:
-    """The table that `mrkd pretrain --profile` prints.
+class Profile:
+    """A run's steps taken apart; the first ones only warm up, and in one of them operations are counted.
 
     Args:
-        clock: stopped.
-        steps: how many it timed.
-        images: per step.
-        operations: per step, by `count_operations`.
-        rate: from `matrix_rate`.
-        memory: in words.
+        clock: that the learner's parts are timed with.
+        images: per step, of all devices.
+        dtype: in which matrices are multiplied.
     """
-    total = sum(clock.seconds.values())
-    lines = [f"where the time went, mean of {steps} steps of {images} images"]
-    for name, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1]):
-        lines.append(f"  {name:12s}{1000 * seconds / steps:10.2f} ms{100 * seconds / total:7.1f} %")
-    used = operations * steps / total
-    lines += [
-        f"  {'together':12s}{1000 * total / steps:10.2f} ms   {steps * images / total:.0f} images/s",
-        f"  model FLOP utilisation {100 * used / rate:.0f} %: {used / 1e9:.0f} of the {rate / 1e9:.0f} GFLOP/s that a "
-        f"large matrix product reaches here, {operations / images / 1e9:.2f} GFLOP an image",
-        f"  memory {memory}",
-    ]
-    return "\n".join(lines)
+
+    WARM_UP = 3
+
+    def __init__(self, clock: Clock, images: int, dtype: torch.dtype) -> None:
+        self.clock, self.images, self.dtype = clock, images, dtype
+        self.steps = 0
+        self.operations = 0
+
+    def take(self, step: Callable[[], Result]) -> Result:
+        """Take one step."""
+        self.steps += 1
+        if self.steps == self.WARM_UP:
+            taken: list[Result] = []
+            self.operations = count_operations(lambda: taken.append(step()))
+            self.clock.seconds.clear()  # counting is slow, and so were the first steps
+            return taken[0]
+        return step()
+
+    def report(self) -> dict[str, Any]:
+        """Milliseconds a step by part, images a second, utilisation and memory; empty before enough steps were taken."""
+        timed, total = self.steps - self.WARM_UP, sum(self.clock.seconds.values())
+        device = self.clock.device
+        if timed < 1 or device is None:
+            return {}
+        rate = matrix_rate(device, self.dtype)
+        return {
+            "steps": timed,
+            "milliseconds": {name: 1000 * seconds / timed for name, seconds in self.clock.seconds.items()},
+            "images_per_second": timed * self.images / total,
+            "gflop_per_image": self.operations / self.images / 1e9,
+            "gflops": self.operations * timed / total / 1e9,
+            "matrix_gflops": rate / 1e9,
+            "utilisation": self.operations * timed / total / rate,
+        }
+
+
+def table(report: dict[str, Any], memory: str) -> str:
+    """What `mrkd pretrain --profile` prints of a report."""
+    if not report:
+        return f"nothing to report: a profile needs more than {Profile.WARM_UP} steps"
+    together = sum(report["milliseconds"].values())
+    lines = [f"where the time went, mean of {report['steps']} steps"]
+    for name, spent in sorted(report["milliseconds"].items(), key=lambda item: -item[1]):
+        lines.append(f"  {name:12s}{spent:10.2f} ms{100 * spent / together:7.1f} %")
+    return "\n".join(
+        [
+            *lines,
+            f"  {'together':12s}{together:10.2f} ms   {report['images_per_second']:.0f} images/s",
+            f"  model FLOP utilisation {100 * report['utilisation']:.0f} %: {report['gflops']:.0f} of the "
+            f"{report['matrix_gflops']:.0f} GFLOP/s that a large matrix product reaches here, "
+            f"{report['gflop_per_image']:.3g} GFLOP an image",
+            f"  memory {memory}",
+        ]
+    )
