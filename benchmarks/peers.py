@@ -7,7 +7,7 @@ Axes: V views, B images, R rows and C columns of patches.
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,10 +118,10 @@ def _authors_main(path: Path) -> Any:
     sys.modules["tensorboardX"].SummaryWriter = None  # type: ignore[attr-defined]
     sys.modules["evaluation.unsupervised.unsup_cls"].eval_pred = lambda *_, **__: (0, 0, 0, 0)  # type: ignore[attr-defined]
     if not torch.cuda.is_available():  # their loop moves everything to a GPU
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
-        torch.cuda.synchronize = lambda *_: None  # type: ignore[assignment]
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+        torch.cuda.synchronize = lambda *_: None
     if not dist.is_initialized():
-        store = dist.HashStore()
+        store = dist.HashStore()  # type: ignore[attr-defined]
         dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     sys.path.insert(0, str(path))
     try:
@@ -224,7 +224,7 @@ def _timm(work: Workload) -> Any:
     return VisionTransformer(**sizes, depth=work.depth, num_heads=work.heads, num_classes=0)
 
 
-def _update(loss: Tensor, optimizer: torch.optim.Optimizer, trained: list[Tensor]) -> None:
+def _update(loss: Tensor, optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> None:
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trained, CLIP)

@@ -133,7 +133,7 @@ class Profile:
         return step()
 
     def report(self) -> dict[str, Any]:
-        """Milliseconds a step by part, images a second, utilisation and memory; empty before enough steps were taken."""
+        """Milliseconds a step by part, images a second, utilisation; empty before enough steps were taken."""
         timed, total = self.steps - self.WARM_UP, sum(self.clock.seconds.values())
         device = self.clock.device
         if timed < 1 or device is None:

@@ -318,7 +318,6 @@ class Training:
             },
         )
 
-
     def _report_profile(self, profile: Profile) -> None:
         report, machine = profile.report(), _machine(self.learner.fabric)
         print(table(report, f"{machine['peak_memory_mib']:.0f} MiB ({machine['memory_kind']}, at most)"), flush=True)
