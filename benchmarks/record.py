@@ -3,6 +3,8 @@
 import json
 import platform
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0]}, {len(names)} cores" if names else platform.machine()
+
+
+def stopwatch() -> Callable[[], float]:
+    """Seconds: of this process with one thread on a CPU, where other work then hardly matters; of the wall otherwise."""
+    alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
+    return time.process_time if alone else time.perf_counter
 
 
 def write_record(path: Path, name: str, rows: list[dict[str, Any]]) -> None:

@@ -12,13 +12,12 @@ With --threads 1 the clock counts this process's own time, and what else runs on
 import argparse
 import dataclasses
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from peers import MissingError, Step, Workload, peers
-from record import write_record
+from record import stopwatch, write_record
 from torch import Tensor
 
 import mrkd
@@ -74,7 +73,7 @@ def our_step(config: Config, views: Tensor | None) -> Step:
 def compare(steps: dict[str, Step], rounds: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each contestant in each round, after one that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    clock = stopwatch()
     for number in range(rounds + 1):
         for name, step in steps.items():
             started = clock()

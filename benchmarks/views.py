@@ -9,14 +9,13 @@ that ours may use, which is more than it would reach.
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision.transforms as transforms
 from PIL import Image
-from record import write_record
+from record import stopwatch, write_record
 from torch import Tensor
 
 from mrkd.config import ViewsConfig
@@ -38,7 +37,7 @@ def pil_pipeline(config: ViewsConfig, size: int) -> transforms.Compose:
 
 
 def measure(images: Tensor, rounds: int) -> dict[str, Any]:
-    config, size, clock = ViewsConfig(), images.shape[-1], time.perf_counter
+    config, size, clock = ViewsConfig(), images.shape[-1], stopwatch()
     maker, pipeline = ViewMaker(config, size), pil_pipeline(config, size)
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     cuda = torch.cuda.is_available()
@@ -68,8 +67,11 @@ def measure(images: Tensor, rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, help="of the CPU; all of them when left out")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     rows = []
     for size, count in ((32, 64), (32, 512), (96, 64), (224, 32)):
         images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
