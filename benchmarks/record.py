@@ -42,7 +42,7 @@ def _processor() -> str:
 
 
 def stopwatch() -> Callable[[], float]:
-    """Seconds: of this process with one thread on a CPU, where other work then hardly matters; of the wall otherwise."""
+    """Seconds: this process's own with one thread on a CPU, so that other work hardly matters; else the wall's."""
     alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return time.process_time if alone else time.perf_counter
 

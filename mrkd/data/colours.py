@@ -46,11 +46,9 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     )
     hue = hue + 6.0 * turns[:, None, None]
     # HSV back to RGB in one formula: value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + hue) mod 6.
-    channels = []
-    for offset in (5.0, 3.0, 1.0):
-        k = (hue + offset).remainder_(6.0)
-        channels.append(value - chroma * torch.minimum(k, 4.0 - k).clamp_(0, 1))
-    return torch.stack(channels, dim=1)
+    offsets = hue.new_tensor([5.0, 3.0, 1.0]).view(3, 1, 1)
+    k = (hue[:, None] + offsets).remainder_(6.0)  # (R, 3, S, S)
+    return torch.addcmul(value[:, None], chroma[:, None], torch.minimum(k, 4.0 - k).clamp_(0, 1), value=-1.0)
 
 
 def drop_colour(images: Tensor, chosen: Tensor) -> Tensor:

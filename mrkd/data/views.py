@@ -1,6 +1,7 @@
 """Random views on the device, every image with its own parameters. Axes: V views, B images, S pixels."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -50,34 +51,48 @@ class ViewMaker:
             rotate_degrees=config.rotate_degrees,
             device=scaled.device,
         )
+        changes = _draw_changes(shape[0] * shape[1], config, size, scaled.device)
         cropped = warp(scaled, placement, size, rotated=config.rotate_degrees > 0).flatten(0, 1)
-        return normalize(_recolour(cropped, config, size)).unflatten(0, shape)
+        # On the CPU a few views at a time stay in the cache from one change to the next.
+        rows = max(1, _CACHED_PIXELS // size**2) if scaled.device.type == "cpu" else len(cropped)
+        parts = zip(cropped.split(rows), *(strengths.split(rows) for _, strengths in changes), strict=True)
+        changed = [_change(part, changes, own) for part, *own in parts]
+        return torch.cat(changed).unflatten(0, shape)
 
 
-def _recolour(images: Tensor, config: ViewsConfig, size: int) -> Tensor:
-    """Jitter, grey and blur, each view with its own strength: one that does nothing where a view is not chosen."""
-    drawn = torch.rand(8, len(images), device=images.device)
+_CACHED_PIXELS = 2**16
+Change = tuple[Callable[[Tensor, Tensor], Tensor], Tensor]
+"""A function of views (R, 3, S, S) and strengths (R,), and the strengths of all views."""
+
+
+def _change(views: Tensor, changes: list[Change], own: list[Tensor]) -> Tensor:
+    for (change, _), strengths in zip(changes, own, strict=True):
+        views = change(views, strengths)
+    return normalize(views)
+
+
+def _draw_changes(count: int, config: ViewsConfig, size: int, device: torch.device) -> list[Change]:
+    """Jitter, grey and blur in their order; where a view is not chosen, its strength is one that does nothing."""
+    drawn = torch.rand(8, count, device=device)
     jittered = drawn[0] < config.jitter
 
-    def strength(row: int, spread: float, middle: float) -> Tensor:
-        value = torch.full_like(drawn[row], middle)
-        return torch.where(jittered, value + spread * (2 * drawn[row] - 1), value)
+    def strengths(row: int, spread: float, middle: float) -> Tensor:
+        return torch.where(jittered, middle + spread * (2 * drawn[row] - 1), middle)
 
-    jitters = [
-        (config.brightness, lambda x: colours.brighten(x, strength(1, config.brightness, 1.0))),
-        (config.contrast, lambda x: colours.contrast(x, strength(2, config.contrast, 1.0))),
-        (config.saturation, lambda x: colours.saturate(x, strength(3, config.saturation, 1.0))),
-        (config.hue, lambda x: colours.shift_hue(x, strength(4, config.hue, 0.0))),
+    jitters: list[tuple[float, Change]] = [
+        (config.brightness, (colours.brighten, strengths(1, config.brightness, 1.0))),
+        (config.contrast, (colours.contrast, strengths(2, config.contrast, 1.0))),
+        (config.saturation, (colours.saturate, strengths(3, config.saturation, 1.0))),
+        (config.hue, (colours.shift_hue, strengths(4, config.hue, 0.0))),
     ]
-    if config.jitter:
-        for number in torch.randperm(len(jitters)).tolist():  # one order for the batch
-            spread, change = jitters[number]
-            if spread:
-                images = change(images)
+    # One order for the batch.
+    changes = [jitters[number][1] for number in torch.randperm(len(jitters)).tolist() if jitters[number][0] > 0]
+    changes = changes if config.jitter else []
     if config.grey:
-        images = colours.drop_colour(images, drawn[5] < config.grey)
+        changes.append((colours.drop_colour, drawn[5] < config.grey))
     if config.blur:
         low, high = (sigma * size / 224 for sigma in config.blur_sigma)
-        sigma = torch.where(drawn[6] < config.blur, low + (high - low) * drawn[7], torch.zeros_like(drawn[7]))
-        images = colours.blur(images, sigma, math.ceil(2 * high))  # two standard deviations to each side
-    return images
+        sigma = torch.where(drawn[6] < config.blur, low + (high - low) * drawn[7], 0.0)
+        radius = math.ceil(2 * high)  # two standard deviations to each side
+        changes.append((lambda views, own: colours.blur(views, own, radius), sigma))
+    return changes
