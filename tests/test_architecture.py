@@ -15,6 +15,7 @@ ALLOWED = {
     "errors": set(),
     "tokens": set(),
     "progress": set(),
+    "profiling": set(),
     "losses": set(),
     "optim": set(),
     "gathering": set(),
@@ -37,6 +38,7 @@ ALLOWED = {
         "mrkd.losses",
         "mrkd.model",
         "mrkd.optim",
+        "mrkd.profiling",
         "mrkd.sharding",
     },
     "training": {
@@ -49,6 +51,7 @@ ALLOWED = {
         "mrkd.losses",
         "mrkd.model",
         "mrkd.monitor",
+        "mrkd.profiling",
         "mrkd.progress",
         "mrkd.run",
         "mrkd.signals",

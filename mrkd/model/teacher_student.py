@@ -15,6 +15,7 @@ from mrkd.errors import UserError
 from mrkd.gathering import total_over_devices
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, create_vit, patch_grid
 from mrkd.model.head import Head, HeadOutput
+from mrkd.model.parts import in_parts
 from mrkd.model.weights import load_weights
 from mrkd.sharding import own_share, shard, whole
 from mrkd.tokens import Needs, Step, ViewTokens
@@ -42,13 +43,14 @@ class Network(nn.Module):
         for number in needs.blocks:
             if number >= len(vit.blocks):
                 raise UserError(f"a term asks for block {number}; the network has blocks 0 to {len(vit.blocks) - 1}")
-        self.backbone = MaskedBackbone(vit, needs.blocks, needs.attention)
+        self.backbone = MaskedBackbone(vit, needs.blocks, needs.attention, config.train.checkpoint_activations)
+        self.micro_batch = config.train.micro_batch
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
         self.predictor = nn.Linear(vit.embed_dim, vit.embed_dim) if needs.predictor else None
 
     def forward(self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None) -> NetworkOutput:
         """Tokens of images (B, 3, S, S); the head sees the class tokens and the patches at flat `patch_index` (M,)."""
-        backbone = self.backbone(images, patch_mask)
+        backbone = in_parts(self.backbone, images, patch_mask, self.micro_batch)
         prediction = None if self.predictor is None else self.predictor(backbone.tokens)
         if self.head is None:
             return NetworkOutput(backbone, None, None, prediction)
