@@ -95,7 +95,7 @@ def test_parts_and_forgotten_activations_keep_little_in_memory():
     whole = saved_bytes(config_of("rkd-d"))
     views = 2 * 32 * 3 * 32 * 32 * 4  # the parts' inputs, which are there anyway
     assert saved_bytes(config_of("rkd-d", micro_batch=8)) < 0.1 * whole + views
-    assert saved_bytes(config_of("rkd-d", checkpoint_activations=True)) < 0.3 * whole
+    assert saved_bytes(config_of("rkd-d", checkpoint_activations=True)) < 0.3 * whole + views
 
 
 def test_training_in_parts_takes_the_steps_of_training_in_one_piece(tiny_config, tmp_path):
