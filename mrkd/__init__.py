@@ -1,7 +1,8 @@
 """Masked relational knowledge distillation for self-supervised vision.
 
-The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `compare`, `export`.
-They are loaded at their first use, so that `import mrkd` is instant and losses can be used without the rest.
+The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `compare`, `embed`,
+`finetune`, `export`. They are loaded at their first use, so that `import mrkd` is instant and losses can be used
+without the rest.
 """
 
 from importlib import import_module
@@ -15,8 +16,10 @@ _VERBS = {
     "attend": "mrkd.attention",
     "report": "mrkd.reporting",
     "compare": "mrkd.comparison",
-    "export": "mrkd.model.export",
     "survey": "mrkd.surveying",
+    "embed": "mrkd.embedding",
+    "export": "mrkd.exporting",
+    "finetune": "mrkd.finetuning",
     "load_config": "mrkd.cli",
 }
 

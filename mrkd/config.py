@@ -327,6 +327,8 @@ class TrainConfig:
     """Compute each block again in the backward pass instead of keeping what is inside it: less memory, more time."""
     log_steps: int = 10
     """Metrics are written every so many steps."""
+    logger: Literal["none", "wandb", "mlflow"] = "none"
+    """Where metrics go as well, besides `metrics.jsonl` and TensorBoard files; each needs its extra, `mrkd[wandb]`."""
     monitor_times: int = 8
     """How often, evenly over the run, features are measured on the training images (k-NN, RankMe)."""
     monitor_images: int = 4000

@@ -1,5 +1,7 @@
 """What training looks at now and then: features of training images, and the health they tell of."""
 
+from collections.abc import Sequence
+
 import torch
 
 from mrkd.config import Config
@@ -7,6 +9,7 @@ from mrkd.data.sources import ImageSet, stratified_split
 from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
 from mrkd.evaluation.features import extract
 from mrkd.evaluation.knn import accuracy, knn_class_scores
+from mrkd.evaluation.trend import read_trend
 from mrkd.model.teacher_student import TeacherStudent
 
 
@@ -39,15 +42,19 @@ class FeatureMonitor:
         return result
 
 
-def judge(features: dict[str, float], health: dict[str, float], pair: TeacherStudent, config: Config) -> Verdict:
-    """The verdict on the last measured features and this step's outputs."""
-    return diagnose(
+def judge(
+    measurements: Sequence[dict[str, float]], health: dict[str, float], pair: TeacherStudent, config: Config
+) -> Verdict:
+    """The verdict on all measured features, the untrained network's first, and on this step's outputs."""
+    features, width = measurements[-1], pair.network.backbone.vit.embed_dim
+    verdict = diagnose(
         feature_std=features["feature_std"],
         rank=features["rankme"],
-        width=pair.network.backbone.vit.embed_dim,
+        width=width,
         teacher_entropy=health.get("teacher_entropy"),
         prototypes=config.head.prototypes,
     )
+    return verdict if verdict.collapsed else read_trend(measurements, width)
 
 
 def status(loss: float, features: dict[str, float], verdict: Verdict) -> str:

@@ -2,22 +2,25 @@
 
 config.yaml          the resolved settings
 metrics.jsonl        one JSON object per logged step
+tensorboard/         the same numbers as event files
 summary.json         seconds, memory, versions, last health verdict; its presence means the training finished
 backbone.safetensors the teacher's backbone, in timm's own names
 checkpoints/         everything that training goes on from (see `mrkd.checkpoint`)
+failure.json         why the training ended before its end, when it was an error
 broken.json          names of images that could not be read
 nonfinite-step-*.npz the batch at which a number was NaN or infinite
 run.lock             held by the process that writes
 evaluation.json, attention.png, attention.npz   added by the other verbs
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -30,6 +33,7 @@ METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 BACKBONE = "backbone.safetensors"
 EVALUATION = "evaluation.json"
+FAILURE = "failure.json"
 CHECKPOINTS = "checkpoints"
 LOCK = "run.lock"
 TEMPORARY = ".mrkd-"
@@ -37,6 +41,7 @@ TEMPORARY = ".mrkd-"
 
 MAY_CHANGE = (
     "train.log_steps",
+    "train.logger",
     "train.monitor_times",
     "train.monitor_images",
     "train.on_collapse",
@@ -77,6 +82,24 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
+@contextlib.contextmanager
+def placed_when_good(out: Path) -> Iterator[Path]:
+    """A path of the same name, for a file or folder, that takes its place as `out` if nothing in the block raises.
+
+    Whoever checks what was written sees it under its own name and ending, and nobody ever finds a file that failed.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{TEMPORARY}{out.name}.") as folder:
+        temporary = Path(folder) / out.name
+        yield temporary
+        files = [path for path in temporary.rglob("*") if path.is_file()] if temporary.is_dir() else [temporary]
+        for path in files:
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
+        temporary.rename(out)
+    _sync_folder(out.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     # The rename itself must survive a power cut, or pruning could outlive the file it made room for.
     handle = os.open(folder, os.O_RDONLY)
@@ -115,12 +138,23 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
+class MetricsObserver(Protocol):
+    """Is told every row of metrics."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """After it has been written to `metrics.jsonl`."""
+
+    def close(self) -> None:
+        """When the run's directory is let go of."""
+
+
 class Run:
     """A directory that holds one training run."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._lock: Any = None
+        self._observers: list[MetricsObserver] = []
 
     @classmethod
     def start(cls, path: str | Path, config: Config) -> "Run":
@@ -138,6 +172,7 @@ class Run:
             if run.finished:
                 raise UserError(f"{run.path} has just been finished by another process")
             run._remove_temporary_files()
+            (run.path / FAILURE).unlink(missing_ok=True)
             # The config comes first: a directory killed before it is still taken for an empty one.
             write_text(run.path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
             (run.path / CHECKPOINTS).mkdir(exist_ok=True)
@@ -191,6 +226,28 @@ class Run:
         """Whether the training came to its end."""
         return (self.path / SUMMARY).is_file()
 
+    @property
+    def being_written(self) -> bool:
+        """Whether a process holds the directory just now."""
+        try:
+            with (self.path / LOCK).open() as lock:
+                # Shared, and let go of at once: nobody who wants to write has to wait for one who looks.
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
+
+    def note_failure(self, error: Exception) -> None:
+        """Leave the reason for `mrkd runs`; it goes when the run goes on."""
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        # On a full disk there is no room for a reason, and the error itself is on its way to the user.
+        if not self.path.is_dir():
+            return  # a vanished directory must not come back with nothing in it
+        with contextlib.suppress(OSError):
+            write_json(self.path / FAILURE, {"reason": " ".join(reason.split())[:500]})
+
     def _acquire(self) -> None:
         # The kernel drops the lock with the process, so a crash never leaves a stale one.
         path = self.path / LOCK
@@ -213,14 +270,22 @@ class Run:
 
     def close(self) -> None:
         """Release the directory."""
-        if self._lock is not None:
-            (self.path / LOCK).unlink(missing_ok=True)
-            self._lock.close()
-            self._lock = None
+        try:
+            while self._observers:
+                self._observers.pop().close()
+        finally:
+            if self._lock is not None:
+                (self.path / LOCK).unlink(missing_ok=True)
+                self._lock.close()
+                self._lock = None
 
     def config(self) -> Config:
         """The resolved config of the run."""
         return build(flatten(read_yaml(self.path / CONFIG), str(self.path / CONFIG)))
+
+    def report_to(self, observer: MetricsObserver) -> None:
+        """Have `observer` told every row from now on."""
+        self._observers.append(observer)
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one line of metrics."""
@@ -231,6 +296,8 @@ class Run:
         except OSError as error:
             error.filename = str(path)  # writing, unlike opening, does not say what was written
             raise
+        for observer in self._observers:
+            observer.log(row)
 
     def sync_metrics(self) -> None:
         """Have the lines on the disk before a checkpoint relies on them."""

@@ -150,6 +150,20 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
 
 
+def with_other_data(config: Config, source: str) -> Config:
+    """The same settings for other images: all of them, at the size the network knows, with columns found anew."""
+    data = dataclasses.replace(
+        config.data,
+        source=source,
+        train_images=None,
+        test_images=None,
+        holdout="test",
+        image_column=None,
+        label_column=None,
+    )
+    return dataclasses.replace(config, data=data)
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain nested values, as YAML and JSON can hold them."""
 

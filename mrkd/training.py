@@ -28,6 +28,7 @@ from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
 from mrkd.gathering import devices, leave_together, max_over_devices
 from mrkd.learner import Learner, Taken, make_fabric
+from mrkd.loggers import MetricsLoggers
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
 from mrkd.model.export import save_backbone
@@ -66,6 +67,8 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     writes = fabric.is_global_zero
     run = Run.start(out, config) if writes else Run(out)
     try:
+        if writes:
+            run.report_to(MetricsLoggers(config, run.path))
         with StopRequest() as request, contextlib.ExitStack() as silence, _blaming_the_process_that_ended():
             if not writes:
                 silence.enter_context(contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w"))))
@@ -80,6 +83,10 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
             leave_together()
             if request.received:
                 raise Interrupted.by(request.received, f"{run.path} has just finished training")
+    except Exception as error:
+        if writes:
+            run.note_failure(error)
+        raise
     finally:
         run.close()
     return run.path
@@ -105,6 +112,8 @@ class Progress:
     """Spent on them, over all the processes that took part one after another."""
     features: dict[str, float] = field(default_factory=dict)
     """As last measured."""
+    measurements: list[dict[str, float]] = field(default_factory=list)
+    """All that were measured, the untrained network's first."""
     best_knn: float = -1.0
     """Highest percent so far; -1 without labels."""
     verdict: dict[str, str] = field(default_factory=lambda: {"kind": "healthy", "sentence": "healthy: not trained"})
@@ -155,12 +164,16 @@ class Training:
             self.checkpoint = checkpoint.path
             print(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}", flush=True)
         else:
-            self.progress.features = self.monitor.measure(self.learner.pair)
+            self._measure()
         if self.writes:
             self.run.keep_metrics(self.progress.step if checkpoint else -1)
         if checkpoint is None:
             self._log({"step": 0, "epoch": 0.0, **self.progress.features})
         self.started = time.monotonic() - self.progress.seconds
+
+    def _measure(self) -> None:
+        self.progress.features = self.monitor.measure(self.learner.pair)
+        self.progress.measurements.append(self.progress.features)
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.writes:
@@ -177,6 +190,8 @@ class Training:
             self.progress = Progress(**state["progress"])
         except (KeyError, TypeError):
             raise UserError("the checkpoint was written by another version of mrkd: choose another --out") from None
+        if not self.progress.measurements:  # of a checkpoint from before they were kept
+            self.progress.measurements = [self.progress.features]
         self.finite.skipped = self.progress.skipped_steps
 
     def train(self) -> None:
@@ -217,11 +232,11 @@ class Training:
         last = progress.step == self.learner.steps
         measured = progress.step % self.monitor_every == 0 or last
         if measured:
-            progress.features = self.monitor.measure(self.learner.pair)
+            self._measure()
         if not measured and progress.step % config.train.log_steps:
             return "", False
         health = step_health(taken.outputs, config.distillation, taken.teacher_temperature)
-        verdict = judge(progress.features, health, self.learner.pair, config)
+        verdict = judge(progress.measurements, health, self.learner.pair, config)
         progress.verdict = asdict(verdict)
         progress.seconds = time.monotonic() - self.started
         self._log(
@@ -246,12 +261,13 @@ class Training:
         return status(taken.losses.total.item(), progress.features, verdict), best
 
     def _warn(self, verdict: Verdict, bar: Bar) -> None:
-        if verdict.kind == "healthy":
+        if not verdict.worrying:
             return
         if verdict.kind not in self.progress.warned:
             self.progress.warned.append(verdict.kind)
             bar.say(f"warning at step {self.progress.step}: {verdict.sentence}")
-        if self.config.train.on_collapse == "stop" and self.progress.step - 1 > 0.5 * self.learner.steps:
+        stops = verdict.collapsed and self.config.train.on_collapse == "stop"
+        if stops and self.progress.step - 1 > 0.5 * self.learner.steps:
             raise UserError(f"stopped at step {self.progress.step}: {verdict.sentence}")
 
     def _save_when_due(self, best: bool) -> None:

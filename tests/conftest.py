@@ -1,11 +1,13 @@
 """Shared parts of the tests."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
+import mrkd
 from mrkd.config import Config
 from mrkd.settings import build, load_recipe
 
@@ -27,6 +29,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture
 def tiny_config() -> Config:
     """A network and a run that take seconds."""
+    return make_tiny_config()
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory) -> Path:
+    """A finished run of a method with a head, with checkpoints of steps 2 and 4, shared by tests that only read it."""
+    config = make_tiny_config()
+    train = dataclasses.replace(config.train, checkpoint_steps=2, keep_checkpoints=5)
+    objective = dataclasses.replace(config.objective, method="ibot+rkd-d")
+    return mrkd.pretrain(
+        dataclasses.replace(config, train=train, objective=objective), tmp_path_factory.mktemp("trained") / "run"
+    )
+
+
+def make_tiny_config() -> Config:
     return build(
         {
             **load_recipe("quick"),

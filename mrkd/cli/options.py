@@ -8,7 +8,7 @@ from typing import Any
 
 from mrkd.config import Config
 from mrkd.errors import UserError
-from mrkd.settings import build, check_key, flatten, load_recipe, read_yaml, recipe_names
+from mrkd.settings import build, check_key, flatten, load_recipe, read_yaml, recipe_names, to_dict, with_other_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ SHORTHANDS = (
         one_run=True,
     ),
     Shorthand(option="--seed", key="train.seed", help="seed of weights, order, views and masks", one_run=True),
+    Shorthand(option="--logger", key="train.logger", help="also send metrics to wandb or mlflow (by extras)"),
     Shorthand(
         option="--on-nonfinite",
         key="train.on_nonfinite",
@@ -136,6 +137,40 @@ def run_config(path: str, extra: Sequence[str]) -> Config:
 
     Run.open(path)
     return _saved_config(path, parse_overrides(extra))
+
+
+def run_config_on(path: str, data: str | None, extra: Sequence[str]) -> Config:
+    """The config of a run, finished or not, moved to other images when `data` names some, under settings beside it.
+
+    Raises:
+        UserError: no run, or a setting is wrong.
+    """
+    from mrkd.run import Run
+
+    if not Run(path).started:
+        raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
+    config = _saved_config(path, {})
+    if data is not None:
+        config = with_other_data(config, data)
+    return build({**flatten(to_dict(config), "config"), **parse_overrides(extra)})
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,2` as numbers, or a UserError."""
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds must be whole numbers such as 0,1,2, got {text!r}") from None
+
+
+def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    """`--checkpoint`, for verbs that use a run's weights."""
+    parser.add_argument(
+        "--checkpoint",
+        default="backbone",
+        metavar="WHICH",
+        help="backbone, the training's result (default); best, last or a step number for one of its checkpoints",
+    )
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

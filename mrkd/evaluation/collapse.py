@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Kind = Literal["healthy", "constant", "uniform", "rank"]
+Kind = Literal["healthy", "converged", "not-learning", "falling", "constant", "uniform", "rank"]
+"""Three that are well or wait, one that worries, and three collapses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,16 @@ class Verdict:
 
     kind: Kind
     sentence: str
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether there is nothing left to learn from."""
+        return self.kind in ("constant", "uniform", "rank")
+
+    @property
+    def worrying(self) -> bool:
+        """Whether a person should be told at once."""
+        return self.collapsed or self.kind == "falling"
 
 
 def rankme(features: Tensor) -> float:

@@ -1,17 +1,27 @@
 """Frozen features of a backbone. Axes: n images, D width."""
 
+from typing import Literal
+
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.data.views import normalize
 
+Tokens = Literal["cls", "patch-mean"]
+"""What stands for an image: its class token, or the mean of its patch tokens."""
+
 
 @torch.no_grad()
-def extract(vit: VisionTransformer, images: Tensor, batch: int = 512) -> Tensor:
-    """Class tokens after the last norm, float32 (n, D), of uint8 images (n, 3, S, S) on the network's device."""
+def extract(vit: VisionTransformer, images: Tensor, batch: int = 512, tokens: Tokens = "cls") -> Tensor:
+    """Features after the last norm, float32 (n, D), of uint8 images (n, 3, S, S) on the network's device."""
     was_training = vit.training
     vit.eval()
-    tokens = [vit.forward_features(normalize(part))[:, 0].float() for part in images.split(batch)]
+    features = [_pool(vit, vit.forward_features(normalize(part)), tokens).float() for part in images.split(batch)]
     vit.train(was_training)
-    return torch.cat(tokens)
+    return torch.cat(features)
+
+
+def _pool(vit: VisionTransformer, output: Tensor, tokens: Tokens) -> Tensor:
+    """(B, prefix + N, D) -> (B, D)."""
+    return output[:, 0] if tokens == "cls" else output[:, vit.num_prefix_tokens :].mean(dim=1)

@@ -1,16 +1,18 @@
 """Fine-tune every weight from the class token. Axes: B images, C classes."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from mrkd.config import OptimConfig, ViewsConfig
+from mrkd.config import EvaluationConfig, OptimConfig, ViewsConfig
 from mrkd.data.loader import epoch_batches
-from mrkd.data.sources import ImageSet
+from mrkd.data.sources import ImageSet, stratified_split
 from mrkd.data.views import ViewMaker, normalize
+from mrkd.evaluation.knn import accuracy
 from mrkd.optim import make_optimizer, set_schedule, warmup_cosine
 
 
@@ -24,7 +26,7 @@ def finetune(
     batch: int,
     views: ViewsConfig,
     seed: int,
-) -> nn.Module:
+) -> nn.Sequential:
     """A copy of the backbone with a linear classifier, trained on labels with the run's own random crops.
 
     AdamW, weight decay 0.05, 10 % warm-up, cosine to zero; `learning_rate` is used as it is, not scaled.
@@ -50,7 +52,51 @@ def finetune(
             loss.backward()
             optimizer.step()
             step += 1
-    return model.eval()
+    model.eval()
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A classifier, and how its learning rate was found."""
+
+    model: nn.Sequential
+    """Backbone, then classifier."""
+    learning_rate: float
+    chosen_on: str
+    """In words, for the protocol."""
+
+
+def fit(
+    vit: VisionTransformer, train: ImageSet, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int
+) -> Fitted:
+    """Fine-tune on all of `train` with the rate that did best on a part held out from it.
+
+    With one candidate, or fewer labels than can be split, the first candidate is taken as it is.
+    """
+
+    def train_on(images: ImageSet, rate: float) -> nn.Sequential:
+        return finetune(
+            vit,
+            images,
+            classes=len(train.class_names),
+            learning_rate=rate,
+            epochs=epochs,
+            batch=settings.finetune_batch,
+            views=views,
+            seed=seed,
+        )
+
+    rates = settings.finetune_learning_rates
+    if len(rates) == 1:
+        return Fitted(model=train_on(train, rates[0]), learning_rate=rates[0], chosen_on="fixed")
+    rest, held_out = stratified_split(train, settings.heldout_fraction)
+    if len(held_out) == 0:
+        return Fitted(model=train_on(train, rates[0]), learning_rate=rates[0], chosen_on="fixed: too few labels")
+    labels = held_out.require_labels("fine-tuning")
+    rate = max(rates, key=lambda candidate: accuracy(predict(train_on(rest, candidate), held_out.images), labels))
+    chosen_on = f"{len(held_out)} held-out training images"
+    return Fitted(model=train_on(train, rate), learning_rate=rate, chosen_on=chosen_on)
 
 
 @torch.no_grad()

@@ -191,35 +191,16 @@ def _cluster_head(
 
 def _finetune(vit: VisionTransformer, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
-    rates = settings.finetune_learning_rates
-    common: dict[str, Any] = {
-        "classes": _classes(train),
-        "epochs": settings.finetune_epochs,
-        "batch": settings.finetune_batch,
-        "views": config.views,
-        "seed": settings.seed,
-    }
-    rate, chosen_on = rates[0], "fixed"
-    if len(rates) > 1:
-        fit_index, choose_index = _choice_split(train, settings)
-        chosen_on = f"{len(choose_index)} held-out training images"
-        held_out = train.take(choose_index)
-
-        def held_out_accuracy(candidate: float) -> float:
-            model = finetune.finetune(vit, train.take(fit_index), learning_rate=candidate, **common)
-            return accuracy(finetune.predict(model, held_out.images), held_out.require_labels("fine-tuning"))
-
-        rate = max(rates, key=held_out_accuracy)
-    model = finetune.finetune(vit, train, learning_rate=rate, **common)
-    scores, truth = finetune.predict(model, test.images), test.require_labels("fine-tuning")
+    fitted = finetune.fit(vit, train, settings, config.views, epochs=settings.finetune_epochs, seed=settings.seed)
+    scores, truth = finetune.predict(fitted.model, test.images), test.require_labels("fine-tuning")
     return {
         "acc1": accuracy(scores, truth),
         "acc5": accuracy(scores, truth, 5),
         "protocol": {
             "epochs": settings.finetune_epochs,
-            "learning_rate": rate,
-            "chosen_on": chosen_on,
-            "candidates": list(rates),
+            "learning_rate": fitted.learning_rate,
+            "chosen_on": fitted.chosen_on,
+            "candidates": list(settings.finetune_learning_rates),
             "batch": settings.finetune_batch,
             "optimizer": "AdamW",
             "seed": settings.seed,

@@ -29,36 +29,42 @@ def _timm_name(name: str) -> str:
     raise UserError(f"unknown timm ViT {name!r}: try {', '.join(close) or 'vit_small_patch8'}, or set model.width")
 
 
+def timm_arguments(config: ModelConfig, size: int) -> tuple[str, dict[str, Any]]:
+    """What `timm.create_model` is given to make this ViT without a classifier: its name and keyword arguments.
+
+    Raises:
+        UserError: no such timm ViT.
+    """
+    arguments: dict[str, Any] = {"img_size": size}
+    name = "vit_tiny_patch16_224" if config.name is None else _timm_name(config.name)
+    if config.name is None:
+        arguments |= {
+            "patch_size": config.patch,
+            "embed_dim": config.width,
+            "depth": config.depth,
+            "num_heads": config.heads,
+        }
+    # Dynamic sizes serve local crops and enlarged images for attention maps.
+    return name, {
+        **arguments,
+        "num_classes": 0,
+        "global_pool": "token",
+        "class_token": True,
+        "dynamic_img_size": True,
+    }
+
+
 def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> VisionTransformer:
     """A timm ViT without a classifier, for images of `size` pixels or, by interpolation, any multiple of the patch.
 
     Raises:
         UserError: no such timm ViT, or the image is not a whole number of patches.
     """
-    name, sizes = "vit_tiny_patch16_224", {}
     if config.name is None:
-        sizes = {
-            "patch_size": config.patch,
-            "embed_dim": config.width,
-            "depth": config.depth,
-            "num_heads": config.heads,
-        }
         _check_patches(size, config.patch)
-    else:
-        name = _timm_name(config.name)
+    name, arguments = timm_arguments(config, size)
     try:
-        # Dynamic sizes serve local crops and enlarged images for attention maps.
-        model = timm.create_model(
-            name,
-            pretrained=False,
-            num_classes=0,
-            img_size=size,
-            dynamic_img_size=True,
-            drop_path_rate=drop_path,
-            class_token=True,
-            global_pool="token",
-            **sizes,
-        )
+        model = timm.create_model(name, pretrained=False, drop_path_rate=drop_path, **arguments)
     except TypeError:  # networks of other kinds do not know these arguments
         raise _not_plain(name) from None
     if not _is_plain(model):

@@ -1,7 +1,22 @@
 """The table of verbs, in the order in which help shows them."""
 
 from mrkd.cli.verb import Verb
-from mrkd.cli.verbs import attend, compare, completion, data, evaluate, export, methods, pretrain, report, settings
+from mrkd.cli.verbs import (
+    attend,
+    compare,
+    completion,
+    data,
+    doctor,
+    embed,
+    evaluate,
+    export,
+    finetune,
+    methods,
+    pretrain,
+    report,
+    runs,
+    settings,
+)
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -12,9 +27,13 @@ VERBS: dict[str, Verb] = {
         attend.VERB,
         report.VERB,
         compare.VERB,
+        embed.VERB,
         export.VERB,
+        finetune.VERB,
+        runs.VERB,
         methods.VERB,
         settings.VERB,
+        doctor.VERB,
         completion.VERB,
     )
 }

@@ -4,9 +4,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from mrkd.cli.options import add_settings_options, config_from
+from mrkd.cli.options import add_settings_options, config_from, parse_seeds
 from mrkd.cli.verb import Verb
-from mrkd.errors import UserError
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +14,6 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the CPU's threads")
     parser.add_argument("--out", required=True, help="a directory for runs, table and report")
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`0,1,2` as numbers, or a UserError."""
-    try:
-        return [int(seed) for seed in text.split(",")]
-    except ValueError:
-        raise UserError(f"--seeds must be whole numbers such as 0,1,2, got {text!r}") from None
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -2,25 +2,39 @@
 
 import argparse
 
+from mrkd.cli.options import add_checkpoint_option
 from mrkd.cli.verb import Verb
+
+FORMATS = ("timm", "safetensors", "torch", "onnx", "hf")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
-    parser.add_argument("--format", default="safetensors", help="safetensors")
-    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_argument(
+        "--format",
+        default="timm",
+        choices=FORMATS,
+        help="timm (default): for create_model(checkpoint_path=...); safetensors; torch: tensors and plain values; "
+        "onnx; hf: a folder with model card, config and weights",
+    )
+    parser.add_argument("--out", required=True, help=".safetensors, .pt, .onnx, or for hf a new folder")
+    parser.add_argument("--head", action="store_true", help="also write the projection head, as safetensors")
+    add_checkpoint_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mrkd.model.export import export
+    from mrkd.exporting import export
 
-    print(f"exported: {export(options.run, options.out, options.format)}")
+    done = export(options.run, options.out, options.format, head=options.head, checkpoint=options.checkpoint)
+    print(f"exported: {done.path}" + (f" and {done.head}" if done.head else ""))
+    print(f"read back: features differ by at most {done.difference:.1e} (allowed {done.tolerance:.0e})")
+    print(f"load with: {done.load}")
 
 
 VERB = Verb(
     name="export",
-    summary="write a run's backbone for other tools",
-    example="mrkd export runs/a --format safetensors --out backbone.safetensors",
+    summary="write a run's backbone for timm, torch, ONNX or the Hugging Face hub, checked",
+    example="mrkd export runs/a --format timm --out backbone.safetensors",
     run=_run,
     options=_options,
 )

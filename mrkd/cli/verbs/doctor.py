@@ -1,0 +1,34 @@
+"""`mrkd doctor`."""
+
+import argparse
+from pathlib import Path
+
+from mrkd.cli.verb import Verb
+from mrkd.errors import UserError
+
+MARKS = {"ok": "ok", "absent": "–", "wrong": "WRONG"}
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default=".", help="where runs would be written; here by default")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from mrkd.doctor import examine
+
+    wrong = []
+    for finding in examine(Path(options.folder)):
+        print(f"{MARKS[finding.state]:6s}{finding.topic:18s}{finding.text}", flush=True)
+        if finding.state == "wrong":
+            wrong.append(finding.topic)
+    if wrong:
+        raise UserError(f"not in order: {', '.join(wrong)}")
+
+
+VERB = Verb(
+    name="doctor",
+    summary="say what is installed, what this machine can do, and how fast the angle kernels are",
+    example="mrkd doctor",
+    run=_run,
+    options=_options,
+)

@@ -1,0 +1,33 @@
+"""`mrkd embed`."""
+
+import argparse
+
+from mrkd.cli.options import add_checkpoint_option, run_config_on
+from mrkd.cli.verb import Verb
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a run directory")
+    parser.add_argument("--data", help="the images, as for pretrain; the run's own by default")
+    parser.add_argument("--out", required=True, help="a .parquet, .npz or .npy file (the last holds vectors alone)")
+    parser.add_argument("--tokens", choices=("cls", "patch-mean"), default="cls", help="class token or mean patch")
+    add_checkpoint_option(parser)
+
+
+def _run(options: argparse.Namespace) -> None:
+    config = run_config_on(options.run, options.data, options.extra)
+    from mrkd.embedding import embed
+
+    found = embed(options.run, out=options.out, tokens=options.tokens, checkpoint=options.checkpoint, config=config)
+    labels = f", {len(found.class_names)} classes" if found.labels is not None else ", no labels"
+    print(f"embeddings: {options.out} ({len(found)} images, {found.vectors.shape[1]} numbers each{labels})")
+
+
+VERB = Verb(
+    name="embed",
+    summary="write a vector for every image, with its path and label",
+    example="mrkd embed runs/a --data digits --out embeddings.parquet",
+    run=_run,
+    options=_options,
+    takes_settings=True,
+)

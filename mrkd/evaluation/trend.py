@@ -1,0 +1,97 @@
+"""What the measurements of a run say together: is it learning, done, or losing what it had?
+
+Every rule compares a few numbers with thresholds below; none looks at the loss, which falls in a collapse too.
+"""
+
+from collections.abc import Sequence
+
+from mrkd.evaluation.collapse import Verdict
+
+GAIN = 2.0
+"""k-NN, in percent, that counts as having learnt something; less is within the noise of a few hundred images."""
+STILL = 3
+"""Measurements in a row that must agree before a run is called converged."""
+KNN_STILL = 1.0
+"""k-NN, in percent, within which they agree."""
+SHAPE_STILL = 0.05
+"""Relative difference of rank and spread within which they agree, or have not changed since the start."""
+RANK_LOST = 0.3
+"""Part of the highest rank that must be gone, in two falls in a row, to call it falling."""
+
+
+def read_trend(measurements: Sequence[dict[str, float]], width: int) -> Verdict:
+    """The verdict on a run that has not collapsed.
+
+    Args:
+        measurements: `rankme` and `feature_std`, and `knn` in percent when there are labels; the untrained network's
+            first.
+        width: D, the number of directions there could be.
+    """
+    for rule in (_falling, _not_learning, _converged):
+        verdict = rule(measurements, width)
+        if verdict is not None:
+            return verdict
+    return Verdict(kind="healthy", sentence=f"healthy: {_directions(measurements, width)}")
+
+
+def _directions(measurements: Sequence[dict[str, float]], width: int) -> str:
+    return f"features use about {measurements[-1]['rankme']:.0f} of {width} directions"
+
+
+def _falling(measurements: Sequence[dict[str, float]], width: int) -> Verdict | None:
+    ranks = [measured["rankme"] for measured in measurements]
+    if len(ranks) < 3 or not ranks[-3] > ranks[-2] > ranks[-1] or ranks[-1] > (1 - RANK_LOST) * max(ranks):
+        return None
+    knn = _knn(measurements)
+    # Features that gather into clusters lose rank and gain k-NN: that is learning.
+    if knn and knn[-1] >= max(knn) - KNN_STILL:
+        return None
+    lost = f", and k-NN {max(knn) - knn[-1]:.0f} points" if knn else ""
+    return Verdict(
+        kind="falling",
+        sentence=f"rank falling: features used {max(ranks):.0f} of {width} directions and use {ranks[-1]:.0f} now"
+        f"{lost}; a collapse may follow: lower the learning rate, or choose an earlier checkpoint",
+    )
+
+
+def _not_learning(measurements: Sequence[dict[str, float]], width: int) -> Verdict | None:
+    if len(measurements) < 2:
+        return None
+    knn, first, last = _knn(measurements), measurements[0], measurements[-1]
+    if knn:
+        if knn[-1] >= knn[0] + GAIN:
+            return None
+        told = f"k-NN is {knn[-1]:.0f} %, and was {knn[0]:.0f} % with random weights"
+    else:
+        if not _same_shape([first, last]):
+            return None
+        told = "rank and spread of the features are still those of random weights"
+    return Verdict(kind="not-learning", sentence=f"not yet learning: {told}; {_directions(measurements, width)}")
+
+
+def _converged(measurements: Sequence[dict[str, float]], width: int) -> Verdict | None:
+    recent = measurements[-STILL:]
+    if len(measurements) <= STILL or not _same_shape(recent):
+        return None
+    knn = _knn(recent)
+    if knn and max(knn) - min(knn) > KNN_STILL:
+        return None
+    held = f"k-NN {knn[-1]:.0f} % and " if knn else ""
+    return Verdict(
+        kind="converged",
+        sentence=f"converged: {held}{measurements[-1]['rankme']:.0f} of {width} directions have held over the last "
+        f"{STILL} measurements",
+    )
+
+
+def _knn(measurements: Sequence[dict[str, float]]) -> list[float]:
+    return [measured["knn"] for measured in measurements if "knn" in measured]
+
+
+def _same_shape(measurements: Sequence[dict[str, float]]) -> bool:
+    """Whether rank and spread agree."""
+    for key in ("rankme", "feature_std"):
+        values = [measured[key] for measured in measurements]
+        if max(values) > (1 + SHAPE_STILL) * min(values):
+            return False
+    return True

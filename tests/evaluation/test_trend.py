@@ -1,0 +1,56 @@
+import pytest
+
+from mrkd.evaluation.trend import read_trend
+
+
+def measured(ranks, knn=None, spreads=None):
+    spreads = spreads or [0.05] * len(ranks)
+    rows = [{"rankme": rank, "feature_std": spread} for rank, spread in zip(ranks, spreads, strict=True)]
+    for row, value in zip(rows, knn or [], strict=False):
+        row["knn"] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        (measured([12], [45]), "healthy"),
+        (measured([12, 30, 40], [45, 70, 80]), "healthy"),
+        # k-NN as with random weights, however the rank grows
+        (measured([12, 30], [45, 46]), "not-learning"),
+        (measured([12, 30, 31, 31], [45, 40, 40, 40]), "not-learning"),
+        # without labels, features like those of random weights
+        (measured([12, 12.2], spreads=[0.050, 0.051]), "not-learning"),
+        (measured([12, 12.2], spreads=[0.050, 0.070]), "healthy"),
+        (measured([12, 20, 40, 40, 41], [45, 70, 90, 90.5, 90.8]), "converged"),
+        (measured([12, 20, 40, 40, 41], [45, 70, 88, 90, 92]), "healthy"),
+        (measured([12, 20, 40, 45, 50], [45, 90, 90, 90, 90]), "healthy"),
+        (measured([12, 40, 40, 41]), "converged"),
+        (measured([40, 40, 41], spreads=[0.01, 0.05, 0.05]), "healthy"),
+        # rank falls and takes k-NN with it; with k-NN rising it is clusters that form
+        (measured([12, 40, 30, 20], [45, 80, 75, 70]), "falling"),
+        (measured([12, 40, 30, 20], [45, 80, 85, 90]), "healthy"),
+        (measured([12, 40, 30, 20]), "falling"),
+        (measured([12, 40, 30, 29]), "healthy"),
+        (measured([12, 40, 20, 25]), "healthy"),
+    ],
+)
+def test_curves_are_named(rows, kind):
+    assert read_trend(rows, 64).kind == kind
+
+
+def test_sentences_hold_the_numbers_they_are_about():
+    falling = read_trend(measured([12, 40, 30, 20], [45, 80, 75, 70]), 64)
+    assert "used 40 of 64 directions and use 20 now, and k-NN 10 points" in falling.sentence
+    assert falling.worrying
+    assert not falling.collapsed
+    stuck = read_trend(measured([12, 30], [45, 46]), 64)
+    assert "k-NN is 46 %, and was 45 % with random weights" in stuck.sentence
+    assert not stuck.worrying
+    done = read_trend(measured([12, 40, 40, 41], [45, 90, 90, 90]), 64)
+    assert done.sentence == "converged: k-NN 90 % and 41 of 64 directions have held over the last 3 measurements"
+
+
+def test_each_sentence_is_one_line():
+    for rows in (measured([12, 40, 30, 20]), measured([12, 12]), measured([12, 40, 40, 41]), measured([12])):
+        assert "\n" not in read_trend(rows, 64).sentence
