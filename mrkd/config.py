@@ -326,6 +326,11 @@ class TrainConfig:
     """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
     precision: str = "auto"
     """Lightning Fabric's precision; auto is bf16-mixed on CUDA and 32-true elsewhere."""
+    micro_batch: int | None = None
+    """Views that go through a device's backbone at a time; null takes all at once. Losses still see the whole batch, so
+    that it may be larger than the memory allows; costs one more forward pass."""
+    checkpoint_activations: bool = False
+    """Compute each block again in the backward pass instead of keeping what is inside it: less memory, more time."""
     log_steps: int = 10
     """Metrics are written every so many steps."""
     logger: Literal["none", "wandb", "mlflow"] = "none"
@@ -352,6 +357,10 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         _require(self.steps is None or self.steps >= 1, f"train.steps must be at least 1, got {self.steps}")
         _require(self.minutes is None or self.minutes > 0, f"train.minutes must be positive, got {self.minutes}")
+        _require(
+            self.micro_batch is None or self.micro_batch >= 1,
+            f"train.micro_batch must be at least 1, got {self.micro_batch}",
+        )
         _require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
         _require(
             self.batch % self.processes == 0,

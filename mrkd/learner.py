@@ -22,6 +22,7 @@ from mrkd.losses.objective import Losses, Objective
 from mrkd.losses.terms import needs_of
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.optim import cosine, linear_ramp, make_optimizer, scaled_learning_rate, set_schedule, warmup_cosine
+from mrkd.profiling import Clock
 from mrkd.sharding import cut_like, cut_optimizer_like, whole
 from mrkd.tokens import Step
 
@@ -99,9 +100,12 @@ class Learner:
 
     def __init__(self, config: Config, terms: tuple[Term, ...], fabric: Fabric, steps: int) -> None:
         self.config, self.fabric, self.steps = config, fabric, steps
+        self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
         self.pair = TeacherStudent(config, needs_of(terms))
         self.objective.to(fabric.device)
+        if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
+            self.pair.use_plain_attention()
         self.sharded = config.train.strategy == "fsdp" and config.train.processes > 1
         if self.sharded:
             self.pair.shard(fabric.device.type)
@@ -111,18 +115,34 @@ class Learner:
         self.view_maker = ViewMaker(config.views, config.data.size)
         self.mask_generator = torch.Generator().manual_seed(config.train.seed)
         self.peak_rate = scaled_learning_rate(config.optim, config.train.batch)
+        self.clock = Clock()
+
+    def profile(self) -> Clock:
+        """Take the next steps apart."""
+        self.clock = Clock(self.fabric.device)
+        for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
+            self.clock.watch(network.backbone, name)
+            if network.head is not None:
+                self.clock.watch(network.head, "head")
+        return self.clock
+
+    @property
+    def matrix_dtype(self) -> torch.dtype:
+        """In which the networks multiply matrices."""
+        return {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision.partition("-")[0], torch.float32)
 
     def take(self, images: Tensor, step: int) -> Taken:
         """Step number `step`, counted from 0, on the uint8 images (B, 3, S, S) of all devices."""
         rate, temperature = self._schedule(step)
         kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
         outputs = gather_step(self._forward(images))
-        losses = self.objective(
-            outputs,
-            teacher_temperature=temperature,
-            progress=step / self.steps,
-            sum_over_devices=sum_over_devices,
-        )
+        with self.clock.part("losses"):
+            losses = self.objective(
+                outputs,
+                teacher_temperature=temperature,
+                progress=step / self.steps,
+                sum_over_devices=sum_over_devices,
+            )
         norm = self._backward(losses.total, step)
         taken = Taken(
             outputs=outputs,
@@ -135,15 +155,18 @@ class Learner:
         finite = torch.stack([value.float() for value in taken.numbers().values()]).isfinite().all()
         # AdamW leaves weights and momenta alone where this is 1, on the device: nobody waits for the answer.
         self.plain_optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        with self.clock.part("optimizer"):
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         if kept is not None:
             self._take_back_unless(finite, kept)
-        self.pair.update_teacher(cosine(step, self.steps, self.config.optim.ema, self.config.optim.final_ema))
+        with self.clock.part("EMA"):
+            self.pair.update_teacher(cosine(step, self.steps, self.config.optim.ema, self.config.optim.final_ema))
         return taken
 
     def _forward(self, images: Tensor) -> Step:
-        views, local = self.view_maker(images)
+        with self.clock.part("augment"):
+            views, local = self.view_maker(images)
         patch_mask = draw_masks((views.shape[0], len(images)), self.pair.grid, self.config.mask, self.mask_generator)
         # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
         views, patch_mask = own_images(views), own_images(patch_mask)
@@ -153,16 +176,18 @@ class Learner:
 
     def _backward(self, total: Tensor, step: int) -> Tensor:
         """Gradients, averaged over devices and clipped; their norm before clipping."""
-        self.fabric.backward(total)
+        with self.clock.part("backward"):
+            self.fabric.backward(total)
         if not self.sharded:  # shares of the gradient arrive averaged
             average_gradients(self.pair.network.parameters())
         head = self.pair.network.head
         if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
             head.prototypes.grad = None
         # An infinite limit clips nothing and still measures.
-        norm = self.fabric.clip_gradients(
-            self.pair.student, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
-        )
+        with self.clock.part("optimizer"):
+            norm = self.fabric.clip_gradients(
+                self.pair.student, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
+            )
         assert norm is not None
         return whole(norm)
 

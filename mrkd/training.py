@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor
 from torch.distributed import DistError
 
 import mrkd
@@ -33,16 +34,21 @@ from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
 from mrkd.model.export import save_backbone
 from mrkd.monitor import FeatureMonitor, judge, status
+from mrkd.profiling import Profile, table
 from mrkd.progress import Bar
 from mrkd.run import BACKBONE, CHECKPOINTS, SUMMARY, Run, write_json
 from mrkd.signals import StopRequest
 
 
-def pretrain(config: Config, out: str | Path) -> Path:
+def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     """Train one method on one data set and write everything into the run directory `out`.
 
     An unfinished run of the same config goes on after its last checkpoint; a finished one is left as it is.
 
+    Args:
+        config: decides everything.
+        out: the directory.
+        profile: print where the time of the steps went, and write it to `profile.json`; this slows them a little.
     Returns:
         The directory.
     Raises:
@@ -70,7 +76,7 @@ def pretrain(config: Config, out: str | Path) -> Path:
         with StopRequest() as request, contextlib.ExitStack() as silence, _blaming_the_process_that_ended():
             if not writes:
                 silence.enter_context(contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w"))))
-            training = Training(run, config, learner, splits, request)
+            training = Training(run, config, learner, splits, request, profile=profile)
             training.begin()
             try:
                 training.train()
@@ -124,7 +130,16 @@ class Progress:
 class Training:
     """One run from its first step, or from its last checkpoint, to its last step."""
 
-    def __init__(self, run: Run, config: Config, learner: Learner, splits: Splits, request: StopRequest) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        learner: Learner,
+        splits: Splits,
+        request: StopRequest,
+        *,
+        profile: bool = False,
+    ) -> None:
         self.run, self.config, self.learner, self.request = run, config, learner, request
         self.writes = learner.fabric.is_global_zero
         self.broken = splits.broken
@@ -138,6 +153,7 @@ class Training:
         self.progress = Progress()
         self.checkpoint: Path | None = None
         self.started = self.checkpoint_time = time.monotonic()
+        self.profile = Profile(learner.profile(), config.train.batch, learner.matrix_dtype) if profile else None
 
     def begin(self) -> None:
         """Go back to the last checkpoint; without one, measure the untrained network."""
@@ -192,14 +208,23 @@ class Training:
         with Bar(title, learner.steps, progress.step) as bar:
             for step, index in rest:
                 draws = learner.draws()
-                taken = learner.take(self.train_set.images[index.to(learner.fabric.device)], step)
+                with learner.clock.part("data"):
+                    images = self.train_set.images[index.to(learner.fabric.device)]
+                taken = self._take(images, step)
                 progress.step = step + 1
                 self.finite.note(progress.step, index, draws, taken.numbers())
                 if progress.step % self.finite.every == 0 or progress.step == learner.steps:
                     self._look_for_nonfinite()
-                message, best = self._watch(taken, bar)
-                self._save_when_due(best)
+                with learner.clock.part("watching"):
+                    message, best = self._watch(taken, bar)
+                with learner.clock.part("checkpoint"):
+                    self._save_when_due(best)
                 bar.advance(message)
+
+    def _take(self, images: Tensor, step: int) -> Taken:
+        if self.profile is None:
+            return self.learner.take(images, step)
+        return self.profile.take(lambda: self.learner.take(images, step))
 
     def _look_for_nonfinite(self) -> None:
         self.finite.look(self.checkpoint)
@@ -294,6 +319,8 @@ class Training:
         vit = pair.teacher_vit()
         if not self.writes:
             return
+        if self.profile is not None:
+            self._report_profile(self.profile)
         save_backbone(vit, self.run.path / BACKBONE, {"method": self.config.objective.method})
         write_json(
             self.run.path / SUMMARY,
@@ -310,6 +337,11 @@ class Training:
                 "versions": {"mrkd": mrkd.__version__, "torch": torch.__version__, "python": platform.python_version()},
             },
         )
+
+    def _report_profile(self, profile: Profile) -> None:
+        report, machine = profile.report(), _machine(self.learner.fabric)
+        print(table(report, f"{machine['peak_memory_mib']:.0f} MiB ({machine['memory_kind']}, at most)"), flush=True)
+        write_json(self.run.path / "profile.json", {**report, **machine})
 
 
 def _machine(fabric: Fabric) -> dict[str, Any]:

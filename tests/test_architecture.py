@@ -15,6 +15,7 @@ ALLOWED = {
     "errors": set(),
     "tokens": set(),
     "progress": set(),
+    "profiling": set(),
     "losses": set(),
     "optim": set(),
     "gathering": set(),
@@ -49,6 +50,7 @@ ALLOWED = {
         "mrkd.losses",
         "mrkd.model",
         "mrkd.optim",
+        "mrkd.profiling",
         "mrkd.sharding",
     },
     "budget": {
@@ -71,6 +73,7 @@ ALLOWED = {
         "mrkd.losses",
         "mrkd.model",
         "mrkd.monitor",
+        "mrkd.profiling",
         "mrkd.progress",
         "mrkd.run",
         "mrkd.signals",

@@ -1,11 +1,14 @@
 """Random views on the device, every image with its own parameters. Axes: V views, B images, S pixels."""
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mrkd.config import ViewsConfig
+from mrkd.data import colours
+from mrkd.data.warping import draw_placement, warp
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -21,12 +24,10 @@ def normalize(images: Tensor) -> Tensor:
 
 
 class ViewMaker:
-    """Draws global views, and local crops when there are any, with kornia."""
+    """Draws global views, and local crops when there are any."""
 
     def __init__(self, config: ViewsConfig, size: int) -> None:
-        self.config = config
-        self.global_pipeline = _pipeline(config, size, config.crop_scale)
-        self.local_pipeline = _pipeline(config, config.local_size, config.local_scale) if config.local_views else None
+        self.config, self.size = config, size
 
     @torch.no_grad()
     def __call__(self, images: Tensor, views: int = 2) -> tuple[Tensor, Tensor | None]:
@@ -34,37 +35,64 @@ class ViewMaker:
 
         Random numbers come from torch's global generator.
         """
-        scaled = images.float() / 255.0
+        config, scaled = self.config, images.float() / 255.0
         local = None
-        if self.local_pipeline is not None:
-            local = _draw(self.local_pipeline, scaled, self.config.local_views)
-        return _draw(self.global_pipeline, scaled, views), local
+        if config.local_views:
+            local = self._draw(scaled, config.local_views, config.local_size, config.local_scale)
+        return self._draw(scaled, views, self.size, config.crop_scale), local
 
-
-def _draw(pipeline: nn.Module, scaled: Tensor, views: int) -> Tensor:
-    repeated = scaled.repeat(views, 1, 1, 1)  # (V * B, 3, S, S)
-    return normalize(pipeline(repeated)).unflatten(0, (views, scaled.shape[0]))
-
-
-def _pipeline(config: ViewsConfig, size: int, scale: tuple[float, float]) -> nn.Module:
-    import kornia.augmentation as augment
-
-    steps: list[nn.Module] = [
-        # 'resample' crops the whole batch in one interpolation; slicing would loop over images.
-        augment.RandomResizedCrop((size, size), scale=scale, ratio=config.crop_ratio, cropping_mode="resample")
-    ]
-    if config.rotate_degrees:
-        steps.append(augment.RandomRotation(config.rotate_degrees, p=1.0))
-    if config.flip:
-        steps.append(augment.RandomHorizontalFlip(p=config.flip))
-    if config.jitter and any((config.brightness, config.contrast, config.saturation, config.hue)):
-        steps.append(
-            augment.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue, p=config.jitter)
+    def _draw(self, scaled: Tensor, views: int, size: int, scale: tuple[float, float]) -> Tensor:
+        config, shape = self.config, (views, len(scaled))
+        placement = draw_placement(
+            shape,
+            scale=scale,
+            ratio=config.crop_ratio,
+            flip=config.flip,
+            rotate_degrees=config.rotate_degrees,
+            device=scaled.device,
         )
+        changes = _draw_changes(shape[0] * shape[1], config, size, scaled.device)
+        cropped = warp(scaled, placement, size, rotated=config.rotate_degrees > 0).flatten(0, 1)
+        # On the CPU a few views at a time stay in the cache from one change to the next.
+        rows = max(1, _CACHED_PIXELS // size**2) if scaled.device.type == "cpu" else len(cropped)
+        parts = zip(cropped.split(rows), *(strengths.split(rows) for _, strengths in changes), strict=True)
+        changed = [_change(part, changes, own) for part, *own in parts]
+        return torch.cat(changed).unflatten(0, shape)
+
+
+_CACHED_PIXELS = 2**16
+Change = tuple[Callable[[Tensor, Tensor], Tensor], Tensor]
+"""A function of views (R, 3, S, S) and strengths (R,), and the strengths of all views."""
+
+
+def _change(views: Tensor, changes: list[Change], own: list[Tensor]) -> Tensor:
+    for (change, _), strengths in zip(changes, own, strict=True):
+        views = change(views, strengths)
+    return normalize(views)
+
+
+def _draw_changes(count: int, config: ViewsConfig, size: int, device: torch.device) -> list[Change]:
+    """Jitter, grey and blur in their order; where a view is not chosen, its strength is one that does nothing."""
+    drawn = torch.rand(8, count, device=device)
+    jittered = drawn[0] < config.jitter
+
+    def strengths(row: int, spread: float, middle: float) -> Tensor:
+        return torch.where(jittered, middle + spread * (2 * drawn[row] - 1), middle)
+
+    jitters: list[tuple[float, Change]] = [
+        (config.brightness, (colours.brighten, strengths(1, config.brightness, 1.0))),
+        (config.contrast, (colours.contrast, strengths(2, config.contrast, 1.0))),
+        (config.saturation, (colours.saturate, strengths(3, config.saturation, 1.0))),
+        (config.hue, (colours.shift_hue, strengths(4, config.hue, 0.0))),
+    ]
+    # One order for the batch.
+    changes = [jitters[number][1] for number in torch.randperm(len(jitters)).tolist() if jitters[number][0] > 0]
+    changes = changes if config.jitter else []
     if config.grey:
-        steps.append(augment.RandomGrayscale(p=config.grey))
+        changes.append((colours.drop_colour, drawn[5] < config.grey))
     if config.blur:
         low, high = (sigma * size / 224 for sigma in config.blur_sigma)
-        kernel = 2 * math.ceil(2 * high) + 1  # two standard deviations to each side
-        steps.append(augment.RandomGaussianBlur((kernel, kernel), (low, high), p=config.blur))
-    return augment.AugmentationSequential(*steps, data_keys=["input"])
+        sigma = torch.where(drawn[6] < config.blur, low + (high - low) * drawn[7], 0.0)
+        radius = math.ceil(2 * high)  # two standard deviations to each side
+        changes.append((lambda views, own: colours.blur(views, own, radius), sigma))
+    return changes

@@ -11,6 +11,7 @@ import torch
 from timm.layers import Attention, PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mrkd.config import ModelConfig
 from mrkd.errors import UserError
@@ -128,10 +129,24 @@ class BackboneOutput(NamedTuple):
 
 
 class MaskedBackbone(nn.Module):
-    """The ViT plus the learnt mask token, which is not part of what is exported."""
+    """The ViT plus the learnt mask token, which is not part of what is exported.
 
-    def __init__(self, vit: VisionTransformer, keep_blocks: tuple[int, ...] = (), keep_attention: bool = False) -> None:
+    Args:
+        vit: the network.
+        keep_blocks: numbers of the blocks whose outputs are kept.
+        keep_attention: whether the class token's attention in the last block is kept.
+        forget: keep only the blocks' inputs for the backward pass, which then computes the rest again.
+    """
+
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        keep_blocks: tuple[int, ...] = (),
+        keep_attention: bool = False,
+        forget: bool = False,
+    ) -> None:
         super().__init__()
+        self.forget = forget
         self.vit = vit
         self.keep_blocks = keep_blocks
         self.keep_attention = keep_attention
@@ -155,7 +170,8 @@ class MaskedBackbone(nn.Module):
         for number, block in enumerate(vit.blocks):
             if self.keep_attention and number == len(vit.blocks) - 1:
                 attention = class_attention(block, tokens, vit.num_prefix_tokens)
-            tokens = block(tokens)
+            # The random state is kept too, so that stochastic depth drops the same paths again.
+            tokens = checkpoint(block, tokens, use_reentrant=False) if self.forget else block(tokens)
             if number in self.keep_blocks:
                 kept[number] = self._without_registers(tokens)
         return BackboneOutput(

@@ -15,6 +15,7 @@ from mrkd.errors import UserError
 from mrkd.gathering import total_over_devices
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, create_vit, patch_grid
 from mrkd.model.head import Head, HeadOutput
+from mrkd.model.parts import in_parts
 from mrkd.model.weights import load_weights
 from mrkd.sharding import own_share, shard, whole
 from mrkd.tokens import Needs, Step, ViewTokens
@@ -42,13 +43,14 @@ class Network(nn.Module):
         for number in needs.blocks:
             if number >= len(vit.blocks):
                 raise UserError(f"a term asks for block {number}; the network has blocks 0 to {len(vit.blocks) - 1}")
-        self.backbone = MaskedBackbone(vit, needs.blocks, needs.attention)
+        self.backbone = MaskedBackbone(vit, needs.blocks, needs.attention, config.train.checkpoint_activations)
+        self.micro_batch = config.train.micro_batch
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
         self.predictor = nn.Linear(vit.embed_dim, vit.embed_dim) if needs.predictor else None
 
     def forward(self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None) -> NetworkOutput:
         """Tokens of images (B, 3, S, S); the head sees the class tokens and the patches at flat `patch_index` (M,)."""
-        backbone = self.backbone(images, patch_mask)
+        backbone = in_parts(self.backbone, images, patch_mask, self.micro_batch)
         prediction = None if self.predictor is None else self.predictor(backbone.tokens)
         if self.head is None:
             return NetworkOutput(backbone, None, None, prediction)
@@ -75,6 +77,15 @@ class TeacherStudent:
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
         self._plain_vit: VisionTransformer | None = None
+
+    def use_plain_attention(self) -> None:
+        """Attention as two matrix products instead of torch's fused kernel, in both networks.
+
+        On the CPU the fused kernel's backward pass in bfloat16 takes 3 to 8 times as long as the plain one.
+        """
+        for network in (self.network, self.teacher):
+            for block in network.backbone.vit.blocks:
+                block.attn.fused_attn = False
 
     def shard(self, device_type: str) -> None:
         """Cut both networks into shares, one per device."""

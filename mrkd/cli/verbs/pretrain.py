@@ -18,6 +18,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--out", help="a new directory for the run, or one with an unfinished run of the same settings")
     place.add_argument("--resume", metavar="RUN", help="go on with an unfinished run under its own settings")
+    parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
     parser.add_argument("--then", default="", help="also do, in this order: evaluate,attend,report")
 
 
@@ -29,7 +30,7 @@ def _run(options: argparse.Namespace) -> None:
     config = config_from(options) if options.resume is None else resumed_config(options, options.resume)
     from mrkd.training import pretrain
 
-    path = pretrain(config, options.out or options.resume)
+    path = pretrain(config, options.out or options.resume, profile=options.profile)
     if not is_first_process():
         return
     print(f"run: {path}")
