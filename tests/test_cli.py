@@ -1,8 +1,14 @@
+import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from mrkd.cli import main
+from mrkd.cli.verbs import VERBS
+from mrkd.settings import known_keys
 
 FAST = [
     "--recipe",
@@ -64,7 +70,9 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
         (["report", "/nope"], "no finished run at"),
         (["methods", "--bogus", "1"], "unexpected argument"),
         (["compare", "--methods", "random", "--seeds", "a", "--out", "x"], "whole numbers"),
-        (["bogus"], "invalid choice"),
+        (["evaluat", "x"], "unknown verb 'evaluat': did you mean 'evaluate'"),
+        (["--help", "expot"], "did you mean 'export'"),
+        (["evaluate", "x", "--help", "al"], "did you mean 'all'"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two(arguments, message, capsys):
@@ -106,6 +114,87 @@ def test_a_full_disk_is_one_line_and_status_two(monkeypatch, capsys):
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mrkd.cli._methods", full)
+    monkeypatch.setitem(VERBS, "methods", dataclasses.replace(VERBS["methods"], run=full))
     assert main(["methods"]) == 2
     assert "the disk is full" in capsys.readouterr().err
+
+
+def test_the_name_alone_shows_every_verb_with_an_example(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    for verb in VERBS.values():
+        assert verb.summary in shown
+        assert verb.example in shown
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_of_a_verb_fits_a_screen_and_ends_with_an_example(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert VERBS[name].example in shown
+    assert shown.count("\n") < 55
+
+
+def test_help_all_has_every_option_and_every_setting_with_its_text(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help", "all"])
+    shown = capsys.readouterr().out
+    for key in known_keys():
+        assert f"--{key} " in shown
+    assert "--on-collapse" in shown
+    assert "--train.epochs int (default 100)\n      Passes over the training images." in shown
+
+
+def test_examples_of_all_verbs_are_lines_that_the_parser_takes():
+    import shlex
+
+    from mrkd.cli.parser import make_parser
+
+    parser = make_parser(VERBS)
+    for verb in VERBS.values():
+        if verb.name != "completion":
+            options, extra = parser.parse_known_args(shlex.split(verb.example)[1:])
+            assert options.verb == verb.name
+            assert not extra or verb.takes_settings
+
+
+def test_help_and_mistakes_are_answered_without_torch():
+    code = (
+        "import sys; from mrkd.cli import main; "
+        "[main(words) for words in ([], ['pretrain', '--train.epoch', '3', '--out', 'x'], ['evaluate', '/nope'])]; "
+        "heavy = {'torch', 'timm', 'numpy', 'jsonargparse'} & set(sys.modules); print('heavy:', heavy)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "heavy: set()" in done.stdout
+
+
+def complete(line: str) -> list[str]:
+    """What a shell would be offered at the end of `line`."""
+    environment = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+    }
+    code = "import os; from mrkd.cli import main; import argcomplete; os.dup2(1, 8); main()"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.split("\n")
+
+
+def test_the_shell_completes_verbs_options_recipes_and_settings():
+    assert "pretrain" in complete("mrkd pre")
+    assert "--recipe" in complete("mrkd pretrain --rec")
+    assert "quick" in complete("mrkd pretrain --recipe q")
+    assert "--train.epochs" in complete("mrkd pretrain --train.ep")
+    assert "--train.epochs" not in complete("mrkd report --train.ep")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed_for_each_shell(shell, capsys):
+    assert main(["completion", shell]) == 0
+    assert "mrkd" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Trainings that are put down, killed or disturbed, and taken up again."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ from test_cli import FAST
 
 import mrkd
 from mrkd.cli import main
+from mrkd.cli.verbs import VERBS
 from mrkd.config import Config
 from mrkd.errors import Interrupted, UserError
 from mrkd.learner import Learner
@@ -109,7 +111,8 @@ def test_a_second_signal_leaves_at_once(tmp_path):
 
 
 def test_sigterm_where_nothing_is_trained_is_one_line_and_status_143(monkeypatch, capsys):
-    monkeypatch.setattr("mrkd.cli._methods", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    killed = dataclasses.replace(VERBS["methods"], run=lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setitem(VERBS, "methods", killed)
     assert main(["methods"]) == 143
     assert capsys.readouterr().err == "mrkd: SIGTERM: stopped\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -1,0 +1,26 @@
+"""What the shell's Tab key gets to see."""
+
+import argparse
+
+import argcomplete
+
+from mrkd.cli.verbs import VERBS
+from mrkd.settings import known_keys, recipe_names
+
+
+def answer(parser: argparse.ArgumentParser) -> None:
+    """Print the words that may come next, and end the process, as argcomplete asks for."""
+    for name, sub in _subparsers(parser).items():
+        if VERBS[name].takes_settings:
+            for key in known_keys():
+                sub.add_argument(f"--{key}", help=argparse.SUPPRESS)
+        for action in sub._actions:
+            if action.dest == "recipe":
+                action.choices = recipe_names()
+    argcomplete.autocomplete(parser, print_suppressed=True)
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    [choices] = [action.choices for action in parser._actions if action.dest == "verb"]
+    assert isinstance(choices, dict)
+    return choices

@@ -1,0 +1,142 @@
+"""Options that stand for settings, and how a line of options becomes a config."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrkd.config import Config
+from mrkd.errors import UserError
+from mrkd.settings import build, check_key, flatten, load_recipe, read_yaml, recipe_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shorthand:
+    """A short option for one setting."""
+
+    option: str
+    key: str
+    """The dotted setting."""
+    help: str
+    one_run: bool = False
+    """Only for verbs about a single run; `compare` chooses these itself."""
+
+
+SHORTHANDS = (
+    Shorthand(option="--data", key="data.source", help="digits, a parquet file or folder, or a folder of images"),
+    Shorthand(
+        option="--method",
+        key="objective.method",
+        help="a name from 'mrkd methods', or several joined by +",
+        one_run=True,
+    ),
+    Shorthand(option="--seed", key="train.seed", help="seed of weights, order, views and masks", one_run=True),
+    Shorthand(
+        option="--on-nonfinite",
+        key="train.on_nonfinite",
+        help="stop (default) or skip steps in which a number is NaN or infinite",
+    ),
+    Shorthand(option="--on-collapse", key="train.on_collapse", help="warn (default) or stop when features collapse"),
+)
+
+
+def load_config(recipe: str | None = None, file: str | Path | None = None, **overrides: Any) -> Config:
+    """A config from a recipe, a YAML file and overrides, later ones on top.
+
+    Overrides use two underscores for the dot: `load_config("quick", train__epochs=3)`.
+
+    Raises:
+        UserError: an unknown recipe or setting, or a value of the wrong type.
+    """
+    dotted = {name.replace("__", ".", 1): value for name, value in overrides.items()}
+    return build(_layers(recipe, file, dotted))
+
+
+def _layers(recipe: str | None, file: str | Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    flat = {} if recipe is None else load_recipe(recipe)
+    if file is not None:
+        flat.update(flatten(read_yaml(Path(file)), str(file)))
+    for key in overrides:
+        check_key(key)
+    return {**flat, **overrides}
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, str]:
+    """`--train.epochs 20 --train.batch=64` as `{"train.epochs": "20", "train.batch": "64"}`.
+
+    Raises:
+        UserError: an unknown setting, a setting without a value, or a word that is no option.
+    """
+    overrides: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--"):
+            raise UserError(f"unexpected argument {token!r}")
+        key, equals, value = token[2:].partition("=")
+        check_key(key)
+        if not equals:
+            if not rest:
+                raise UserError(f"--{key} needs a value")
+            value = rest.pop(0)
+        overrides[key] = value
+    return overrides
+
+
+def add_settings_options(parser: argparse.ArgumentParser, *, one_run: bool = True) -> None:
+    """`--recipe`, `--config` and the shorthands."""
+    parser.add_argument("--recipe", help=f"a packaged recipe: {', '.join(recipe_names())}")
+    parser.add_argument("--config", help="a YAML file of settings")
+    for shorthand in SHORTHANDS:
+        if one_run or not shorthand.one_run:
+            name = shorthand.option.lstrip("-").upper()
+            parser.add_argument(shorthand.option, dest=shorthand.key, metavar=name, help=shorthand.help)
+
+
+def config_from(options: argparse.Namespace) -> Config:
+    """The config of a line with settings options: recipe, file, shorthands and settings, later ones on top.
+
+    Raises:
+        UserError: an unknown recipe or setting, or a value of the wrong type.
+    """
+    return build(_layers(options.recipe, options.config, _given(options)))
+
+
+def resumed_config(options: argparse.Namespace, path: str) -> Config:
+    """The config of an existing run, under the shorthands and settings of this line.
+
+    Raises:
+        UserError: no run there, or a recipe or file beside it.
+    """
+    from mrkd.run import Run
+
+    if options.recipe is not None or options.config is not None:
+        raise UserError("--resume takes the run's own settings: leave out --recipe and --config")
+    if not Run(path).started:
+        raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
+    return _saved_config(path, _given(options))
+
+
+def run_config(path: str, extra: Sequence[str]) -> Config:
+    """The config of a finished run, under settings given beside it.
+
+    Raises:
+        UserError: no finished run, or a setting is wrong.
+    """
+    from mrkd.run import Run
+
+    Run.open(path)
+    return _saved_config(path, parse_overrides(extra))
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    values = {shorthand.key: getattr(options, shorthand.key, None) for shorthand in SHORTHANDS}
+    return {**{key: value for key, value in values.items() if value is not None}, **parse_overrides(options.extra)}
+
+
+def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
+    from mrkd.run import CONFIG
+
+    file = Path(path) / CONFIG
+    return build({**flatten(read_yaml(file), str(file)), **overrides})

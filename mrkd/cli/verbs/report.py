@@ -1,0 +1,33 @@
+"""`mrkd report`."""
+
+import argparse
+
+from mrkd.cli.verb import Verb
+from mrkd.config import Config
+
+
+def show_report(path: str, config: Config) -> None:
+    """Write the page about one run and print where it is."""
+    from mrkd.reporting import report
+
+    print(f"report: {report(path)}")
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", help="run directories")
+    parser.add_argument("--out", help="the file; report.html in the first run by default")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from mrkd.reporting import report
+
+    print(f"report: {report(options.runs, options.out)}")
+
+
+VERB = Verb(
+    name="report",
+    summary="write one HTML page about one or several runs",
+    example="mrkd report runs/a",
+    run=_run,
+    options=_options,
+)

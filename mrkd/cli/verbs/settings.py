@@ -1,0 +1,24 @@
+"""`mrkd settings`."""
+
+import argparse
+
+from mrkd.cli.options import add_settings_options, config_from
+from mrkd.cli.verb import Verb
+
+
+def _run(options: argparse.Namespace) -> None:
+    import yaml
+
+    from mrkd.settings import to_dict
+
+    print(yaml.safe_dump(to_dict(config_from(options)), sort_keys=False), end="")
+
+
+VERB = Verb(
+    name="settings",
+    summary="print every setting as YAML, with a recipe's and your values",
+    example="mrkd settings --recipe quick --train.epochs 20",
+    run=_run,
+    options=add_settings_options,
+    takes_settings=True,
+)
