@@ -32,6 +32,8 @@ class ImageSet:
     """(n,) int64 class indices; None when the images carry no labels."""
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
+    masks: Tensor | None = None
+    """(n, S, S) bool, True on the object; None when nobody knows where it is."""
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -39,7 +41,8 @@ class ImageSet:
     def take(self, index: Tensor) -> "ImageSet":
         """The images at `index` (int64), in that order."""
         labels = None if self.labels is None else self.labels[index]
-        return dataclasses.replace(self, images=self.images[index], labels=labels)
+        masks = None if self.masks is None else self.masks[index]
+        return dataclasses.replace(self, images=self.images[index], labels=labels, masks=masks)
 
     def require_labels(self, what_for: str) -> Tensor:
         """The labels, or a UserError that says what needed them."""
@@ -78,7 +81,7 @@ def load(config: DataConfig) -> Splits:
     Raises:
         UserError: the source is missing, empty, too broken or too large.
     """
-    splits = _digits(config.size) if config.source == "digits" else _from_path(config)
+    splits = _EMBEDDED[config.source](config.size) if config.source in _EMBEDDED else _from_path(config)
     train, test = splits.train, splits.test
     if config.holdout == "validation":
         train, test = stratified_split(train, 0.2)
@@ -123,11 +126,25 @@ def _digits(size: int) -> Splits:
     return Splits(train=train, test=test, name="digits")
 
 
+def _shapes(size: int) -> Splits:
+    from mrkd.data.shapes import SHAPES, draw_shapes
+
+    def split(name: str) -> ImageSet:
+        images, masks, labels = (torch.from_numpy(array.copy()) for array in draw_shapes(size, name))
+        return ImageSet(images=images, labels=labels, class_names=tuple(SHAPES), masks=masks)
+
+    return Splits(train=split("train"), test=split("test"), name="shapes")
+
+
+_EMBEDDED = {"digits": _digits, "shapes": _shapes}
+
+
 def _from_path(config: DataConfig) -> Splits:
     path = Path(config.source).expanduser()
     if not path.exists():
-        hint = nearest(config.source, ["digits"]) if os.sep not in config.source else "check the path"
-        raise UserError(f"data source {config.source!r} must be 'digits' or an existing path: {hint}")
+        hint = nearest(config.source, list(_EMBEDDED)) if os.sep not in config.source else "check the path"
+        known = " or ".join(map(repr, _EMBEDDED))
+        raise UserError(f"data source {config.source!r} must be {known} or an existing path: {hint}")
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     if path.is_file() and path.suffix != ".parquet":
         raise UserError(f"a data file must be parquet, got {path.name}: give its folder to read images")
