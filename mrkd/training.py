@@ -32,6 +32,7 @@ from mrkd.losses.monitors import step_health
 from mrkd.model.export import save_backbone
 from mrkd.monitor import FeatureMonitor, judge, status
 from mrkd.progress import Bar
+from mrkd.relations_seen import RelationsSeen
 from mrkd.run import BACKBONE, CHECKPOINTS, SUMMARY, Run, write_json
 from mrkd.signals import StopRequest
 
@@ -120,6 +121,9 @@ class Training:
         self.images = fingerprint(splits.train.images)
         self.steps_each = steps_per_epoch(len(splits.train), config.train.batch)
         self.monitor = FeatureMonitor(self.train_set, config)
+        self.relations = None
+        if self.writes and config.train.relation_images and learner.steps:
+            self.relations = RelationsSeen(self.train_set, config, learner.pair.grid, run.path)
         self.monitor_every = max(1, math.ceil(learner.steps / max(1, config.train.monitor_times)))
         self.checkpoints = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints)
         self.finite = FiniteWatch(run, config.train, learner.fabric.device, self.writes)
@@ -140,12 +144,17 @@ class Training:
             self.checkpoint = checkpoint.path
             print(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}", flush=True)
         else:
-            self.progress.features = self.monitor.measure(self.learner.pair)
+            self._measure()
         if self.writes:
             self.run.keep_metrics(self.progress.step if checkpoint else -1)
         if checkpoint is None:
             self._log({"step": 0, "epoch": 0.0, **self.progress.features})
         self.started = time.monotonic() - self.progress.seconds
+
+    def _measure(self) -> None:
+        self.progress.features = self.monitor.measure(self.learner.pair)
+        if self.relations is not None:
+            self.relations.keep(self.learner.pair, self.progress.step)
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.writes:
@@ -193,7 +202,7 @@ class Training:
         last = progress.step == self.learner.steps
         measured = progress.step % self.monitor_every == 0 or last
         if measured:
-            progress.features = self.monitor.measure(self.learner.pair)
+            self._measure()
         if not measured and progress.step % config.train.log_steps:
             return "", False
         health = step_health(taken.outputs, config.distillation, taken.teacher_temperature)

@@ -28,6 +28,7 @@ ALLOWED = {
     "checkpoint": {"mrkd.run"},
     "finite": {"mrkd.run"},
     "monitor": {"mrkd.data", "mrkd.evaluation", "mrkd.model"},
+    "relations_seen": {"mrkd.data", "mrkd.model", "mrkd.run"},
     "learner": {"mrkd.checkpoint", "mrkd.data", "mrkd.gathering", "mrkd.losses", "mrkd.model", "mrkd.optim"},
     "training": {
         "mrkd.checkpoint",
@@ -40,6 +41,7 @@ ALLOWED = {
         "mrkd.model",
         "mrkd.monitor",
         "mrkd.progress",
+        "mrkd.relations_seen",
         "mrkd.run",
         "mrkd.signals",
     },

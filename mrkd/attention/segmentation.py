@@ -25,7 +25,7 @@ def segmentation(vit: VisionTransformer, images: Tensor, objects: Tensor, scale:
         combined: per mass, for the mean over heads.
         best_head: per mass, for the head that overlaps most on average over the images.
     Source:
-        Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), section 4.2.2: masks of 60 % of the mass, Jaccard with the object.
+        Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), section 4.2.2: masks of 60 % of the mass.
     """
     by_image = []
     for part, truth in zip(images.split(64), objects.split(64), strict=True):

@@ -1,9 +1,9 @@
 """Drawn shapes filled with one photograph's texture on another's, with exact masks of the objects.
 
-The class is the shape. Textures are crops of the two photographs that scikit-learn carries, `china.jpg` and `flower.jpg` (CC BY
-2.0, credited in its `datasets/images/README.txt`). Which of them is in front is a coin toss, so colour says nothing about
-the object; training and test images take their textures from different parts of the photographs.
-Everything is drawn from a fixed seed. Axes: n images, S pixels.
+The class is the shape. Textures are crops of the two photographs that scikit-learn carries, `china.jpg` and
+`flower.jpg` (CC BY 2.0, credited in its `datasets/images/README.txt`). Which of them is in front is a coin toss, so
+colour says nothing about the object; training and test images take their textures from different parts of the
+photographs. Everything is drawn from a fixed seed. Axes: n images, S pixels.
 """
 
 from collections.abc import Callable
