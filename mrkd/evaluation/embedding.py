@@ -27,9 +27,9 @@ def embedding_map(features: Tensor, test: ImageSet, *, limit: int, seed: int) ->
         limit: m, the number of images kept, is this or n, whichever is smaller.
         seed: of t-SNE and k-means.
     Returns:
-        images (m, 3, s, s) uint8, s at most 32; labels (m,); class_names; pca, tsne (m, 2) float32; explained
-        (2,) fraction of the variance along the PCA's axes; clusters (m,), as many as there are classes; neighbours (m, 8) positions of the
-        nearest others by cosine; perplexity ().
+        images (m, 3, s, s) uint8, s at most 32; labels (m,); class_names; pca, tsne (m, 2) float32; explained (2,),
+        fraction of the variance along the PCA's axes; clusters (m,), as many as there are classes; neighbours (m, 8),
+        positions of the nearest others by cosine; perplexity ().
     """
     generator = torch.Generator().manual_seed(_CHOICE_SEED)
     index = torch.randperm(len(test), generator=generator)[:limit].sort().values
