@@ -32,7 +32,7 @@ class RelationsSeen:
         config: of the run.
         grid: (R, C) patches.
         folder: of the run; gets `relations.npz` with `steps` (M,), `teacher` and `student` (M, P) float32, `views`
-            (2, B, 3, S, S) uint8 (teacher's, student's), `patch_mask` (B, R, C) bool, and `labels` (B,) if there are any.
+            (2, B, 3, S, S) uint8 (teacher's, student's), `patch_mask` (B, R, C) bool, and `labels` (B,) if any.
     """
 
     def __init__(self, train: ImageSet, config: Config, grid: tuple[int, int], folder: Path) -> None:
