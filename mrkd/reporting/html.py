@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mrkd.errors import UserError
 from mrkd.reporting.content import page_content, to_json
 from mrkd.reporting.link import link, page_file
-from mrkd.reporting.read import find_runs, read_run
+from mrkd.reporting.read import read_runs
 from mrkd.reporting.table import format_cell
 from mrkd.run import write_text
 
@@ -32,7 +32,7 @@ def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = Non
     given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
     if not given:
         raise UserError("report needs at least one run")
-    records = [read_run(path) for path in find_runs(given)]
+    records = read_runs(given)
     target = Path(out) if out is not None else given[0] / "report.html"
     content = page_content(records, command or "mrkd report " + " ".join(map(str, given)))
     write_text(target, render(content))

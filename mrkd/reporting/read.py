@@ -104,6 +104,17 @@ def _begun(run: Path) -> float:
     return (run / CONFIG).stat().st_mtime
 
 
+def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
+    """The runs at these paths and in these comparisons; those of one method side by side, by seed.
+
+    Raises:
+        UserError: as `find_runs` and `read_run`.
+    """
+    records = [read_run(path) for path in find_runs(paths)]
+    methods = list(dict.fromkeys(run.method for run in records))
+    return sorted(records, key=lambda run: (methods.index(run.method), run.seed))
+
+
 def read_run(path: Path) -> RunRecord:
     """Read one run directory.
 

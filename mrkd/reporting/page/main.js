@@ -72,8 +72,7 @@ function setTheme(choice) {
       setTheme(value);
       document.querySelector(`[data-key="theme-${value}"]`).focus();
     }));
-  const open = VIEWS.find((view) => view.id === current);
-  if (panelOf(open)) render(open);
+  render(VIEWS.find((view) => view.id === current));
 }
 
 function describe() {

@@ -81,7 +81,7 @@ function columnScale(rows, { key, better }) {
 function cell(row, column) {
   const found = row.cells[column.key];
   if (!found) return h("td", {}, h("span", { class: "spread" }, "–"));
-  const style = methodStyle(row.method), width = 64;
+  const style = methodStyle(row.method), width = 58;
   const x = (value) => 4 + ((value - column.low) / (column.high - column.low)) * (width - 8);
   const line = (from, to, stroke, thickness) => s("line", { x1: from, x2: to, y1: 6, y2: 6, stroke, "stroke-width": thickness, "stroke-linecap": "round" });
   const plot = s("svg", { width, height: 12, viewBox: `0 0 ${width} 12`, "aria-hidden": "true", class: "interval" },
@@ -100,7 +100,7 @@ function verdicts(runs) {
   return h("ul", { class: "verdicts" }, runs.map(({ name, verdict, finished, seconds }) => {
     const kind = verdict.kind === "healthy" ? "healthy" : finished ? "bad" : "training";
     return h("li", {}, h("span", { class: `mark ${kind}`, "aria-hidden": "true" }, { healthy: "✓", bad: "!", training: "…" }[kind]),
-      h("span", {}, h("b", {}, name), `: ${verdict.sentence}`, seconds ? h("span", { class: "caption" }, ` (${format(seconds)} s)`) : null));
+      h("span", {}, h("b", {}, name), `: ${verdict.sentence}`, seconds >= 0.1 ? h("span", { class: "caption" }, ` (${format(seconds)} s)`) : null));
   }));
 }
 

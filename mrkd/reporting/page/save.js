@@ -45,7 +45,7 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** One SVG of rows of canvases with their titles: rows are {label, cells: [{title, canvas}]}. */
+/** One SVG of rows of canvases with their titles: rows are {label, cells: [{title, canvas or svg}]}. */
 export function sheet(rows, title) {
   const side = 96, gap = 8, left = rows.some((row) => row.label) ? 92 : 8, top = 34, caption = 15;
   const columns = Math.max(...rows.map((row) => row.cells.length));
@@ -58,8 +58,13 @@ export function sheet(rows, title) {
     if (row.label) figure.append(s("text", { x: 8, y: y + side / 2, "font-size": 11, fill: ink }, row.label));
     row.cells.forEach((cell, column) => {
       const x = left + column * (side + gap);
+      if (cell.svg) {
+        const nested = cell.svg.cloneNode(true);
+        for (const [name, value] of Object.entries({ x, y, width: side, height: side })) nested.setAttribute(name, value);
+        figure.append(nested);
+      } else figure.append(
+        s("image", { x, y, width: side, height: side, href: cell.canvas.toDataURL("image/png"), style: "image-rendering: pixelated" }));
       figure.append(
-        s("image", { x, y, width: side, height: side, href: cell.canvas.toDataURL("image/png"), style: "image-rendering: pixelated" }),
         s("text", { x: x + side / 2, y: y + side + 11, "font-size": 9, fill: soft, "text-anchor": "middle" }, cell.title),
       );
     });
