@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrkd.reporting.palette import CLASSES, method_styles
 from mrkd.reporting.pictures import attention_views, image_maps, relation_views
 from mrkd.reporting.read import FIGURES, LOWER_IS_BETTER, RunRecord
 from mrkd.reporting.table import make_table
@@ -42,6 +43,7 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
         "live": live,
         "command": command,
         "methods": methods,
+        "palette": {"methods": method_styles(methods), "classes": CLASSES},
         "runs": [_run(run) for run in runs],
         "curves": CURVES,
         "table": _table(runs),
@@ -90,7 +92,7 @@ def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metrics by column: `step`, `epoch`, `seconds`, `values` by name, `terms` by name; null where nothing was logged."""
+    """Metrics by column: `step`, `epoch`, `seconds`, `values` and `terms` by name; null where nothing was logged."""
     stride = max(1, len(rows) // MAX_POINTS)
     kept = [row for place, row in enumerate(rows) if place % stride == 0 or "rankme" in row or place == len(rows) - 1]
     terms = list(dict.fromkeys(name for row in kept for name in _terms(row)))

@@ -1,6 +1,7 @@
-"""Arrays and pictures, small enough to lie in a page: quantised, deflated, in base64; `page/unpack.js` is the other side.
+"""Arrays and pictures, small enough to lie in a page: quantised, deflated, in base64; `page/unpack.js` undoes it.
 
-A packed array is `{"type": "uint8" or "uint16", "shape": [...], "scale": s, "data": ...}`, and its values are s times the integers.
+A packed array is `{"type": "uint8" or "uint16", "shape": [...], "scale": s, "data": ...}`; its values are s times the
+integers.
 """
 
 import base64
@@ -18,7 +19,7 @@ SPRITE_COLUMNS = 32
 def pack_integers(values: np.ndarray) -> Packed:
     """Whole numbers in [0, 65535], exactly."""
     top = int(values.max(initial=0))
-    assert top <= 65535 and int(values.min(initial=0)) >= 0
+    assert 0 <= int(values.min(initial=0)) <= top <= 65535
     return _packed(values.astype(np.uint8 if top <= 255 else np.uint16), 1.0)
 
 

@@ -21,7 +21,7 @@ from mrkd.reporting.read import RunRecord
 from mrkd.run import ATTENTION, EMBEDDING, RELATIONS
 
 ATTENTION_BUDGET = 7_000_000
-"""Bytes of the page for the attention of all methods together; images beyond it can be asked from the class token only."""
+"""Bytes of the page for the attention of all methods; images beyond it can be asked from the class token only."""
 
 
 class _Shared:

@@ -57,7 +57,8 @@ class RunRecord:
 def flat_figures(run: RunRecord) -> dict[str, float]:
     """The table's figures of one evaluated run; what was not measured is absent."""
     evaluation, summary = run.evaluation, run.summary
-    assert evaluation is not None and summary is not None
+    assert evaluation is not None
+    assert summary is not None
     flat = {
         "knn": evaluation["knn"]["acc1"],
         "rankme": evaluation["health"]["rankme"],

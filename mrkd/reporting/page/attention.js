@@ -306,7 +306,7 @@ function objectsFound(views, state) {
   const { mass, images, scored_on: split, whole_image: whole } = views[0].segmentation;
   const line = (scores) => scores.map((y, place) => ({ x: 100 * mass[place], y }));
   const series = views.filter((view) => view.method !== "random").map((view) => ({ ...methodStyle(view.method), name: view.method, points: line(view.segmentation.jaccard.combined) }));
-  series.push({ ...methodStyle("random"), name: "random weights", points: line(views[0].segmentation.random_weights.combined) });
+  series.push({ colour: themeColour("faint"), dash: "1.5 3", name: "random weights", points: line(views[0].segmentation.random_weights.combined) });
   const place = mass.reduce((best, value, index) => (Math.abs(value - state.mass) < Math.abs(mass[best] - state.mass) ? index : best), 0);
   const rows = views.map(({ method, segmentation: { jaccard, random_weights: random } }) => h("tr", { "data-method": method },
     h("th", { scope: "row" }, swatch(methodStyle(method)), " ", method),

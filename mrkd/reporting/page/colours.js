@@ -1,30 +1,24 @@
 // Colours: one per method in every view, told apart by dash and mark too; classes; scales for amounts.
 
-// Paul Tol's 'vibrant' scheme, which stays apart for colour-blind eyes and on light and dark paper.
-const METHODS = ["#0077bb", "#ee7733", "#009988", "#ee3377", "#33bbee", "#cc3311", "#9467bd", "#8c6d31"];
-const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
-const UNTRAINED = "#8b939c";
-
-let order = [];
-
-/** Fix the colours of this page's methods. */
-export function nameMethods(methods) {
-  order = methods.filter((method) => method !== "random");
-}
-
-/** {colour, dash} of a method; random weights are always grey and dotted. */
-export function methodStyle(method) {
-  if (method === "random") return { colour: UNTRAINED, dash: "1.5 3" };
-  const place = Math.max(0, order.indexOf(method));
-  return { colour: METHODS[place % METHODS.length], dash: DASHES[Math.floor(place / METHODS.length) % DASHES.length] };
-}
-
-const CLASSES = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0"];
 const MARKS = ["disc", "square", "triangle", "diamond", "cross"];
+
+let styles = new Map();
+let classColours = [];
+
+/** Take the colours of this page's methods and classes. */
+export function takePalette({ methods, palette }) {
+  styles = new Map(methods.map((method, place) => [method, palette.methods[place]]));
+  classColours = palette.classes;
+}
+
+/** {colour, dash} of a method. */
+export function methodStyle(method) {
+  return styles.get(method);
+}
 
 /** {colour, mark} of a class or a cluster; neighbours in number differ in both. */
 export function classStyle(index) {
-  return { colour: CLASSES[index % CLASSES.length], mark: MARKS[index % MARKS.length] };
+  return { colour: classColours[index % classColours.length], mark: MARKS[index % MARKS.length] };
 }
 
 function scale(stops) {

@@ -1,7 +1,7 @@
 // The page: tabs, theme, and news from a running job.
 
 import { attention } from "./attention.js";
-import { nameMethods } from "./colours.js";
+import { takePalette } from "./colours.js";
 import { curves } from "./curves.js";
 import { announce, h, hideTip, segments } from "./dom.js";
 import { maps } from "./maps.js";
@@ -43,6 +43,7 @@ function open(id, focus) {
     panelOf(view).hidden = view.id !== id;
     if (view.id === id) {
       if (focus) tab.focus();
+      tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 40;
       render(view);
     }
   }
@@ -68,7 +69,7 @@ function setTheme(choice) {
   theme = choice;
   document.documentElement.dataset.theme = theme === "auto" ? (dark.matches ? "dark" : "light") : theme;
   document.getElementById("theme").replaceChildren(
-    segments("Paper", "theme", [["auto", "auto"], ["light", "light"], ["dark", "dark"]], theme, (value) => {
+    segments("Theme", "theme", [["auto", "auto"], ["light", "light"], ["dark", "dark"]], theme, (value) => {
       setTheme(value);
       document.querySelector(`[data-key="theme-${value}"]`).focus();
     }));
@@ -103,7 +104,7 @@ function follow() {
       if (!next.ok) throw new Error(await next.text());
       content = await next.json();
       version = news;
-      nameMethods(content.methods);
+      takePalette(content);
       describe();
       const view = VIEWS.find((one) => one.id === current), top = scrollY;
       render(view);
@@ -139,7 +140,7 @@ function progress(status) {
   }));
 }
 
-nameMethods(content.methods);
+takePalette(content);
 frame();
 setTheme("auto");
 describe();
