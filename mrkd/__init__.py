@@ -1,7 +1,7 @@
 """Masked relational knowledge distillation for self-supervised vision.
 
-The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `compare`, `export`.
-They are loaded at their first use, so that `import mrkd` is instant and losses can be used without the rest.
+The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `watch`, `compare`,
+`export`. They are loaded at their first use, so that `import mrkd` is instant and losses can be used without the rest.
 """
 
 from importlib import import_module
@@ -14,6 +14,7 @@ _VERBS = {
     "evaluate": "mrkd.evaluation",
     "attend": "mrkd.attention",
     "report": "mrkd.reporting",
+    "watch": "mrkd.reporting",
     "compare": "mrkd.comparison",
     "export": "mrkd.model.export",
     "load_config": "mrkd.cli",

@@ -1,7 +1,7 @@
 """The table of verbs, in the order in which help shows them."""
 
 from mrkd.cli.verb import Verb
-from mrkd.cli.verbs import attend, compare, completion, evaluate, export, methods, pretrain, report, settings
+from mrkd.cli.verbs import attend, compare, completion, evaluate, export, methods, pretrain, report, settings, watch
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -10,6 +10,7 @@ VERBS: dict[str, Verb] = {
         evaluate.VERB,
         attend.VERB,
         report.VERB,
+        watch.VERB,
         compare.VERB,
         export.VERB,
         methods.VERB,
