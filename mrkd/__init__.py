@@ -1,7 +1,7 @@
 """Masked relational knowledge distillation for self-supervised vision.
 
-The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `compare`, `embed`,
-`finetune`, `export`. They are loaded at their first use, so that `import mrkd` is instant and losses can be used
+The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `watch`, `compare`,
+`embed`, `finetune`, `export`. They are loaded at their first use, so that `import mrkd` is instant and losses can be used
 without the rest.
 """
 
@@ -15,6 +15,7 @@ _VERBS = {
     "evaluate": "mrkd.evaluation",
     "attend": "mrkd.attention",
     "report": "mrkd.reporting",
+    "watch": "mrkd.reporting",
     "compare": "mrkd.comparison",
     "survey": "mrkd.surveying",
     "embed": "mrkd.embedding",

@@ -22,8 +22,8 @@ class DataConfig:
     """Which images, how many, at which size."""
 
     source: str = "digits"
-    """`digits` (embedded); a folder of images, of parquet files or of WebDataset shards (.tar); one such file; a CSV or
-    TSV of paths; or `owner/name` on the Hugging Face hub (`hf:owner/name:configuration` in full)."""
+    """`digits` or `shapes` (embedded); a folder of images, of parquet files or of WebDataset shards (.tar); one such
+    file; a CSV or TSV of paths; or `owner/name` on the Hugging Face hub (`hf:owner/name:configuration` in full)."""
     size: int = 32
     """Side of the square images the network sees, in pixels."""
     train_images: int | None = None
@@ -339,6 +339,8 @@ class TrainConfig:
     """How often, evenly over the run, features are measured on the training images (k-NN, RankMe)."""
     monitor_images: int = 4000
     """At most this many training images are used for that."""
+    relation_images: int = 64
+    """The relations of this many training images are kept at every monitoring, for the report; 0 keeps none."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What to do when the health check names a collapse in the last half of the run; a warning comes at once."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
@@ -365,6 +367,10 @@ class TrainConfig:
         _require(
             self.batch % self.processes == 0,
             f"train.batch must be a multiple of train.devices * train.nodes = {self.processes}, got {self.batch}",
+        )
+        _require(
+            self.relation_images == 0 or self.relation_images >= 3,
+            f"train.relation_images must be 0, or at least 3, got {self.relation_images}",
         )
         _require(
             self.checkpoint_seconds > 0, f"train.checkpoint_seconds must be positive, got {self.checkpoint_seconds}"
@@ -403,6 +409,8 @@ class EvaluationConfig:
     """k-means initialisations; the lowest inertia is kept."""
     cluster_head_epochs: int = 20
     """Length of training of the clustering head on frozen features; 0 skips it."""
+    map_images: int = 1000
+    """At most this many test images are laid out on the report's map; 0 makes none."""
     heldout_fraction: float = 0.2
     """Part of the training images held out for choices, and for the k-NN shown during training."""
     seed: int = 0
@@ -410,6 +418,10 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _require(self.k >= 1, f"evaluation.k must be at least 1, got {self.k}")
+        _require(
+            self.map_images == 0 or self.map_images >= 10,
+            f"evaluation.map_images must be 0, or at least 10, got {self.map_images}",
+        )
         _require(
             0 < self.heldout_fraction < 1, f"evaluation.heldout_fraction must be in (0, 1), got {self.heldout_fraction}"
         )

@@ -10,18 +10,23 @@ failure.json         why the training ended before its end, when it was an error
 broken.json          names of images that could not be read
 nonfinite-step-*.npz the batch at which a number was NaN or infinite
 run.lock             held by the process that writes
-evaluation.json, attention.png, attention.npz   added by the other verbs
+relations.npz        distances between the class tokens of one fixed batch, at every monitoring
+evaluation.json, embedding.npz, attention.png, attention.npz, attention.json   added by the other verbs
 """
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import yaml
 
 from mrkd.config import Config
@@ -34,6 +39,11 @@ SUMMARY = "summary.json"
 BACKBONE = "backbone.safetensors"
 EVALUATION = "evaluation.json"
 FAILURE = "failure.json"
+EMBEDDING = "embedding.npz"
+ATTENTION_FIGURE = "attention.png"
+ATTENTION = "attention.npz"
+SEGMENTATION = "attention.json"
+RELATIONS = "relations.npz"
 CHECKPOINTS = "checkpoints"
 LOCK = "run.lock"
 TEMPORARY = ".mrkd-"
@@ -44,6 +54,7 @@ MAY_CHANGE = (
     "train.logger",
     "train.monitor_times",
     "train.monitor_images",
+    "train.relation_images",
     "train.on_collapse",
     "train.on_nonfinite",
     "train.max_skipped_steps",
@@ -126,6 +137,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, readable by people."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write plain arrays atomically, compressed; nothing in them is pickled."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getbuffer())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read what `write_arrays` wrote, or a UserError that names the file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
 
 
 def read_json(path: Path) -> Any:

@@ -36,6 +36,7 @@ from mrkd.model.export import save_backbone
 from mrkd.monitor import FeatureMonitor, judge, status
 from mrkd.profiling import Profile, table
 from mrkd.progress import Bar
+from mrkd.relations_seen import RelationsSeen
 from mrkd.run import BACKBONE, CHECKPOINTS, SUMMARY, Run, write_json
 from mrkd.signals import StopRequest
 
@@ -147,6 +148,10 @@ class Training:
         self.images = fingerprint(splits.train.images)
         self.steps_each = steps_per_epoch(len(splits.train), config.train.batch)
         self.monitor = FeatureMonitor(self.train_set, config)
+        self.relations = None
+        # A sharded network computes only on all devices together.
+        if self.writes and config.train.relation_images and learner.steps and not learner.sharded:
+            self.relations = RelationsSeen(self.train_set, config, learner.pair.grid, run.path)
         self.monitor_every = max(1, math.ceil(learner.steps / max(1, config.train.monitor_times)))
         self.checkpoints = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints)
         self.finite = FiniteWatch(run, config.train, learner.fabric.device, self.writes)
@@ -178,6 +183,8 @@ class Training:
     def _measure(self) -> None:
         self.progress.features = self.monitor.measure(self.learner.pair)
         self.progress.measurements.append(self.progress.features)
+        if self.relations is not None:
+            self.relations.keep(self.learner.pair, self.progress.step)
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.writes:

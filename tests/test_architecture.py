@@ -61,6 +61,7 @@ ALLOWED = {
         "mrkd.optim",
         "mrkd.run",
     },
+    "relations_seen": {"mrkd.data", "mrkd.model", "mrkd.run"},
     "training": {
         "mrkd.budget",
         "mrkd.checkpoint",
@@ -75,6 +76,7 @@ ALLOWED = {
         "mrkd.monitor",
         "mrkd.profiling",
         "mrkd.progress",
+        "mrkd.relations_seen",
         "mrkd.run",
         "mrkd.signals",
     },

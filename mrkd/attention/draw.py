@@ -6,17 +6,25 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask
+from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask, patch_maps
+from mrkd.attention.segmentation import MASSES, enlarge, segmentation
 from mrkd.config import Config
 from mrkd.data.sources import ImageSet, load
+from mrkd.model.backbone import create_vit
 from mrkd.model.export import load_backbone
-from mrkd.run import Run, write_atomically
+from mrkd.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run, write_arrays, write_atomically, write_json
+
+MAX_QUERIES = 256
+"""The explorer of the report asks any patch; on finer grids, squares of patches count as one."""
 
 
 def attend(run_path: str | Path, config: Config | None = None) -> Path:
     """Draw `attention.png` and write the arrays to `attention.npz` in the run directory.
+
+    Where the data comes with masks of its objects, `attention.json` says how well attention finds them.
 
     Args:
         run_path: a directory written by `pretrain`.
@@ -29,36 +37,61 @@ def attend(run_path: str | Path, config: Config | None = None) -> Path:
     run = Run.open(run_path)
     config = config or run.config()
     splits = load(config.data)
-    images = _choose(splits.test or splits.train, config.attention.images)
-    side = config.data.size * config.attention.scale
-    enlarged = F.interpolate(images.float(), size=(side, side), mode="bicubic", align_corners=False)
-    enlarged = enlarged.round().clamp(0, 255).to(torch.uint8)
-    maps = last_block_attention(load_backbone(run), enlarged)
-    arrays: dict[str, Any] = {
-        "images": images.numpy(),
-        "heads": maps.heads.numpy(),
-        "combined": maps.combined.numpy(),
-        "mask": mass_mask(maps.combined, config.attention.mass).numpy(),
-    }
-
-    def write_arrays(path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    write_atomically(run.path / "attention.npz", write_arrays)
-    target = run.path / "attention.png"
+    source = splits.test or splits.train
+    chosen = source.take(_choose(source, config.attention.images))
+    vit = load_backbone(run)
+    enlarged = enlarge(chosen.images, config.attention.scale)
+    maps = last_block_attention(vit, enlarged)
+    write_arrays(run.path / ATTENTION, _arrays(chosen, maps, patch_maps(vit, enlarged, MAX_QUERIES), config))
+    if source.masks is not None:
+        write_json(run.path / SEGMENTATION, _segmentation(vit, source, config))
+    target = run.path / ATTENTION_FIGURE
     title = f"{config.objective.method} · last block, class token"
-    write_atomically(target, lambda path: _draw(path, images, maps, config.attention.mass, title))
+    write_atomically(target, lambda path: _draw(path, chosen.images, maps, config.attention.mass, title))
     return target
 
 
+def _arrays(chosen: ImageSet, maps: AttentionMaps, patches: Tensor, config: Config) -> dict[str, np.ndarray]:
+    arrays = {
+        "images": chosen.images.numpy(),
+        "heads": maps.heads.numpy(),
+        "combined": maps.combined.numpy(),
+        "mask": mass_mask(maps.combined, config.attention.mass).numpy(),
+        "mass": np.array(config.attention.mass),
+        "patches": patches.half().numpy(),
+        "class_names": np.array(chosen.class_names, dtype=np.str_),
+    }
+    if chosen.labels is not None:
+        arrays["labels"] = chosen.labels.numpy()
+    if chosen.masks is not None:
+        arrays["objects"] = chosen.masks.numpy()
+    return arrays
+
+
+def _segmentation(vit: VisionTransformer, images: ImageSet, config: Config) -> dict[str, Any]:
+    """Overlap with the objects, and what the same network reaches with fresh weights."""
+    assert images.masks is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        fresh = create_vit(config.model, config.data.size).eval().requires_grad_(False)
+    return {
+        "mass": list(MASSES),
+        "jaccard": segmentation(vit, images.images, images.masks, config.attention.scale),
+        "random_weights": segmentation(fresh, images.images, images.masks, config.attention.scale),
+        "whole_image": 100.0 * images.masks.float().mean().item(),
+        "images": len(images),
+        "scored_on": config.data.holdout,
+        "chosen_mass": config.attention.mass,
+    }
+
+
 def _choose(images: ImageSet, count: int) -> Tensor:
-    """The first images of different classes, so that every run shows the same ones."""
+    """Positions of the first images of different classes, so that every run shows the same ones."""
     if images.labels is None:
-        return images.images[:count]
+        return torch.arange(min(count, len(images)))
     first = [int((images.labels == label).nonzero()[0]) for label in images.labels.unique()]
     rest = [index for index in range(len(images)) if index not in set(first)]
-    return images.images[torch.tensor((first + rest)[:count])]
+    return torch.tensor((first + rest)[:count])
 
 
 def _draw(path: Path, images: Tensor, maps: AttentionMaps, mass: float, title: str) -> None:

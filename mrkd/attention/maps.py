@@ -1,13 +1,15 @@
-"""Attention of the class token in the last block. Axes: B images, H heads, R x C patches, N = R C."""
+"""Attention in the last block. Axes: B images, H heads, R x C patches, N = R C, r x c queries after pooling."""
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.data.views import normalize
-from mrkd.model.backbone import class_attention
+from mrkd.model.backbone import class_attention, patch_attention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +32,50 @@ def last_block_attention(vit: VisionTransformer, images: Tensor) -> AttentionMap
     Source:
         Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), figure 1.
     """
+    tokens, grid = _last_input(vit, images)
+    heads = class_attention(vit.blocks[-1], tokens, vit.num_prefix_tokens).unflatten(-1, grid)
+    return AttentionMaps(heads=heads, combined=heads.mean(dim=1))
+
+
+@torch.no_grad()
+def patch_maps(vit: VisionTransformer, images: Tensor, max_queries: int) -> Tensor:
+    """Attention of every patch over the patches in the last block, small enough to be kept.
+
+    When there are more than `max_queries` patches, squares of neighbours count as one: as a query the mean of
+    theirs, as a key their sum.
+
+    Args:
+        vit: a timm ViT.
+        images: (B, 3, S, S) uint8, S a multiple of the patch size.
+        max_queries: bound on r c.
+    Returns:
+        (B, H, r c, r, c), each grid summing to 1.
+    """
+    tokens, (rows, columns) = _last_input(vit, images)
+    weights = patch_attention(vit.blocks[-1], tokens, vit.num_prefix_tokens)  # (B, H, N, N)
+    side = math.ceil(math.sqrt(rows * columns / max_queries))
+    if side == 1:
+        return weights.unflatten(-1, (rows, columns))
+    by_key = _pooled(weights.transpose(-2, -1).unflatten(-1, (rows, columns)), side)  # (B, H, N, r, c)
+    by_query = by_key.flatten(-2).transpose(-2, -1)  # (B, H, r c, N)
+    maps = _pooled(by_query.unflatten(-1, (rows, columns)), side)
+    return maps / maps.sum(dim=(-2, -1), keepdim=True)
+
+
+def _pooled(maps: Tensor, side: int) -> Tensor:
+    """Sums over squares of `side` patches (..., R, C) -> (..., r, c); squares at the border may be cut off."""
+    # With 1 as the divisor a mean is a sum.
+    sums = F.avg_pool2d(maps.flatten(0, -3)[:, None], side, ceil_mode=True, divisor_override=1)
+    return sums.view(*maps.shape[:-2], *sums.shape[-2:])
+
+
+def _last_input(vit: VisionTransformer, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Input of the last block (B, prefix + N, D), and the grid (R, C)."""
     embedded = vit.patch_embed(normalize(images))  # (B, R, C, D)
-    rows, columns = embedded.shape[1:3]
     tokens = vit.norm_pre(vit._pos_embed(embedded))
     for block in vit.blocks[:-1]:
         tokens = block(tokens)
-    heads = class_attention(vit.blocks[-1], tokens, vit.num_prefix_tokens).unflatten(-1, (rows, columns))
-    return AttentionMaps(heads=heads, combined=heads.mean(dim=1))
+    return tokens, (embedded.shape[1], embedded.shape[2])
 
 
 def mass_mask(attention: Tensor, mass: float) -> Tensor:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mrkd.data.listing import Cells, Listing
 from mrkd.errors import UserError
 
@@ -25,6 +27,8 @@ class Found:
     """What the numbers stand for, where the source says so."""
     column: str = "the labels"
     """What a person calls the values, such as `x.parquet: column 'label'`."""
+    masks: np.ndarray | None = None
+    """(n, S, S) bool, True on the object; None when nobody knows where it is."""
 
 
 def classify(found: Mapping[str, Found], *, use_labels: bool = True) -> dict[str, Listing]:
@@ -43,7 +47,11 @@ def classify(found: Mapping[str, Found], *, use_labels: bool = True) -> dict[str
     for split, part in found.items():
         labels = _indices(values[split], classes, part) if split in values else None
         listings[split] = Listing(
-            names=part.names, cells=part.cells, labels=labels, class_names=() if labels is None else classes
+            names=part.names,
+            cells=part.cells,
+            labels=labels,
+            class_names=() if labels is None else classes,
+            masks=part.masks,
         )
     return listings
 

@@ -71,6 +71,8 @@ class Listing:
     """Class indices; None when the images carry no labels."""
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
+    masks: np.ndarray | None = None
+    """(n, S, S) bool, True on the object; None when nobody knows where it is."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,6 +85,7 @@ class Listing:
             names=[self.names[row] for row in chosen],
             cells=self.cells.take(chosen),
             labels=None if self.labels is None else [self.labels[row] for row in chosen],
+            masks=None if self.masks is None else self.masks[chosen],
         )
 
 

@@ -25,6 +25,8 @@ class ImageSet:
     """(n,) int64 class indices; None when the images carry no labels."""
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
+    masks: Tensor | None = None
+    """(n, S, S) bool, True on the object; None when nobody knows where it is."""
     names: tuple[str, ...] = ()
     """(n) where each image comes from: its path inside the source, or its row; empty for images from elsewhere."""
 
@@ -35,7 +37,8 @@ class ImageSet:
         """The images at `index` (int64), in that order."""
         labels = None if self.labels is None else self.labels[index]
         names = tuple(self.names[row] for row in index.tolist()) if self.names else ()
-        return dataclasses.replace(self, images=self.images[index], labels=labels, names=names)
+        masks = None if self.masks is None else self.masks[index]
+        return dataclasses.replace(self, images=self.images[index], labels=labels, masks=masks, names=names)
 
     def require_labels(self, what_for: str) -> Tensor:
         """The labels, or a UserError that says what needed them."""
@@ -73,7 +76,9 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
         )
     labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in kept], dtype=torch.int64)
     names = tuple(listing.names[row] for row in kept)
-    return ImageSet(images=images, labels=labels, class_names=listing.class_names, names=names), broken
+    masks = None if listing.masks is None else torch.from_numpy(listing.masks[kept])
+    found = ImageSet(images=images, labels=labels, class_names=listing.class_names, masks=masks, names=names)
+    return found, broken
 
 
 def _decode(listing: Listing, config: DataConfig, cache: DecodedCache) -> tuple[Tensor, Tensor]:

@@ -14,12 +14,16 @@ from mrkd.data.folder import IMAGE_SUFFIXES, find_in_folder, walk
 from mrkd.data.labels import Found, classify
 from mrkd.data.listing import Listing, Listings
 from mrkd.data.resident import ImageSet, decode_listing
+from mrkd.data.shapes import find_shapes
 from mrkd.data.shards import find_in_shards
 from mrkd.data.splitting import SPLIT_SEED, stratified, subset
 from mrkd.data.tables import find_in_parquet, find_on_hub
 from mrkd.errors import UserError
 
 __all__ = ["ImageSet", "Splits", "list_splits", "load", "stratified_split"]
+
+EMBEDDED = {"digits": find_digits, "shapes": find_shapes}
+"""Name -> function of the size; these need no files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +105,8 @@ def _split_off(listing: Listing, fraction: float) -> tuple[Listing, Listing]:
 def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
     """Short name and images of the source, by split."""
     source = config.source
-    if source == "digits":
-        return source, find_digits(config.size)
+    if source in EMBEDDED:
+        return source, EMBEDDED[source](config.size)
     path = Path(source).expanduser()
     if path.is_dir():
         return path.resolve().name, _find_in_folder(path, config)
@@ -111,8 +115,10 @@ def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
     if hub := re.fullmatch(r"(?:hf:)?([\w.-]+/[\w.-]+(:[\w.-]+)?)|hf:([\w.-]+)", source):
         name = hub[1] or hub[3]
         return name.partition("/")[2] or name, find_on_hub(name, config)
-    hint = "did you mean 'digits'?" if get_close_matches(source, ["digits"]) else "check the path"
-    raise UserError(f"data source {source!r} must be 'digits' or an existing path, or owner/name on the hub: {hint}")
+    close = get_close_matches(source, EMBEDDED)
+    hint = f"did you mean {close[0]!r}?" if close else "check the path"
+    known = ", ".join(map(repr, EMBEDDED))
+    raise UserError(f"data source {source!r} must be {known}, an existing path, or owner/name on the hub: {hint}")
 
 
 def _find_in_folder(path: Path, config: DataConfig) -> dict[str, Found]:

@@ -23,6 +23,13 @@ def normalize(images: Tensor) -> Tensor:
     return (scaled - mean) / std
 
 
+def denormalize(images: Tensor) -> Tensor:
+    """Back to uint8 for people to look at: the inverse of `normalize` up to rounding."""
+    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    return ((images * std + mean) * 255.0).round().clamp(0, 255).to(torch.uint8)
+
+
 class ViewMaker:
     """Draws global views, and local crops when there are any."""
 

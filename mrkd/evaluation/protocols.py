@@ -14,14 +14,15 @@ from mrkd.data.sources import ImageSet, load, stratified_split
 from mrkd.data.views import ViewMaker
 from mrkd.evaluation import clustering, finetune, linear
 from mrkd.evaluation.collapse import feature_std, rankme
+from mrkd.evaluation.embedding import embedding_map
 from mrkd.evaluation.features import extract
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.model.export import load_backbone
-from mrkd.run import EVALUATION, Run, write_json
+from mrkd.run import EMBEDDING, EVALUATION, Run, write_arrays, write_json
 
 
 def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, Any]:
-    """Measure a run's teacher backbone and write `evaluation.json` beside it.
+    """Measure a run's teacher backbone; write `evaluation.json` beside it, and `embedding.npz`, a map of test images.
 
     Args:
         run_path: a directory written by `pretrain`.
@@ -49,6 +50,11 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
         "broken": len(splits.broken),
     }
     results["seconds"] = time.monotonic() - started
+    settings = config.evaluation
+    if settings.map_images:
+        features = extract(vit, test.images.to(device))
+        shown = embedding_map(features, test, limit=settings.map_images, seed=settings.seed)
+        write_arrays(run.path / EMBEDDING, shown)
     write_json(run.path / EVALUATION, results)
     return results
 

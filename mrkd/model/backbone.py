@@ -108,12 +108,21 @@ def class_attention(block: nn.Module, tokens: Tensor, prefix_tokens: int) -> Ten
         tokens: (B, prefix + N, D), the block's input.
         prefix_tokens: class and register tokens before the patches.
     """
+    return _attention(block, tokens, slice(0, 1), prefix_tokens)[:, :, 0]
+
+
+def patch_attention(block: nn.Module, tokens: Tensor, prefix_tokens: int) -> Tensor:
+    """Attention of every patch over the patches (B, H, N, N), rows summing to 1; arguments as in `class_attention`."""
+    return _attention(block, tokens, slice(prefix_tokens, None), prefix_tokens)
+
+
+def _attention(block: nn.Module, tokens: Tensor, queries: slice, prefix_tokens: int) -> Tensor:
     attention: Any = block.attn
     inputs = block.norm1(tokens)  # type: ignore[operator]
     batch, length, _ = inputs.shape
     qkv = attention.qkv(inputs).reshape(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    query, key = attention.q_norm(qkv[0][:, :, :1]), attention.k_norm(qkv[1])  # (B, H, 1 or prefix + N, D / H)
-    weights = (query * attention.scale @ key.transpose(-2, -1)).softmax(dim=-1)[:, :, 0, prefix_tokens:]
+    query, key = attention.q_norm(qkv[0][:, :, queries]), attention.k_norm(qkv[1])  # (B, H, Q or prefix + N, D / H)
+    weights = (query * attention.scale @ key.transpose(-2, -1)).softmax(dim=-1)[..., prefix_tokens:]
     return weights / weights.sum(dim=-1, keepdim=True)
 
 

@@ -1,6 +1,7 @@
-"""The report page."""
+"""The report page: one file, no network, nothing that runs but its own script."""
 
-import json
+import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,60 +10,50 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from mrkd.errors import UserError
-from mrkd.reporting import plots
-from mrkd.reporting.read import FIGURES, RunRecord, read_run
-from mrkd.reporting.table import format_cell, make_table
+from mrkd.reporting.content import page_content, to_json
+from mrkd.reporting.link import link, page_file
+from mrkd.reporting.read import read_runs
+from mrkd.reporting.table import format_cell
 from mrkd.run import write_text
 
 
 def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = None, command: str = "") -> Path:
-    """Write one HTML file about one or several runs.
+    """Write one HTML file about one or several runs, and its figures as PNG and SVG into `figures/` beside it.
 
     Args:
-        runs: run directories.
-        out: the file; `report.html` inside the first run when None.
+        runs: run directories, or directories of comparisons.
+        out: the file; `report.html` inside the first run or comparison when None.
         command: what to type to get the same again.
     Returns:
         The path of the file.
     Raises:
-        UserError: a directory holds no finished run.
+        UserError: a directory holds no run.
     """
-    paths = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
-    if not paths:
+    given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
+    if not given:
         raise UserError("report needs at least one run")
-    records = [read_run(path) for path in paths]
-    target = Path(out) if out is not None else paths[0] / "report.html"
-    environment = Environment(loader=PackageLoader("mrkd.reporting", "."), autoescape=select_autoescape())
-    page = environment.get_template("template.html").render(
-        table=[(row["method"], [format_cell(row.get(key)) for key in FIGURES]) for row in make_table(records)["rows"]],
-        headings=list(FIGURES.values()),
-        # matplotlib escapes text inside its SVG.
-        loss=Markup(plots.loss_and_agreement(records)),
-        health=Markup(plots.health(records)),
-        attention=[run for run in records if run.attention_png and run.seed == records[0].seed],
-        verdicts=[(run.name, run.summary["verdict"]) for run in records],
-        protocols=_protocols(records),
-        command=command or "mrkd report " + " ".join(map(str, paths)),
-        records=records,
-    )
-    write_text(target, page)
+    records = read_runs(given)
+    target = Path(out) if out is not None else given[0] / "report.html"
+    content = page_content(records, command or "mrkd report " + " ".join(map(str, given)))
+    write_text(target, render(content))
+    from mrkd.reporting.figures import write_figures  # matplotlib is slow to load, and a live page does without it
+
+    write_figures(records, target.parent / "figures")
     return target
 
 
-def _protocols(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    evaluated = [run.evaluation for run in records if run.evaluation is not None]
-    if not evaluated:
-        return []
-
-    def describe(protocol: dict[str, Any]) -> str:
-        return ", ".join(f"{key.replace('_', ' ')}: {json.dumps(value)}" for key, value in protocol.items())
-
-    first = evaluated[0]
-    found = [("k-NN", first["knn"]["protocol"])]
-    found += [(f"linear, {name.replace('_', ' ')}", value["protocol"]) for name, value in first["linear"].items()]
-    found += [
-        (name.replace("_", " "), first[name]["protocol"])
-        for name in ("finetune", "kmeans", "cluster_head")
-        if name in first
-    ]
-    return [(name, describe(protocol)) for name, protocol in found]
+def render(content: dict[str, Any]) -> str:
+    """The page around a tree from `page_content`."""
+    script = Markup(link())
+    environment = Environment(loader=PackageLoader("mrkd.reporting", "page"), autoescape=select_autoescape())
+    return environment.get_template("page.html").render(
+        style=Markup(page_file("style.css")),
+        script=script,
+        # Only this very script may run, whatever else found its way into the page.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        connect="'self'" if content["live"] else "'none'",
+        content=Markup(to_json(content)),
+        table=content["table"],
+        format_cell=format_cell,
+        verdicts=[(run["name"], run["verdict"]["sentence"]) for run in content["runs"]],
+    )

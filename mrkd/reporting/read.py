@@ -1,12 +1,15 @@
-"""What run directories say, as plain numbers."""
+"""What run directories say, as plain numbers and arrays."""
 
-import base64
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mrkd.errors import UserError
+from mrkd.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run, read_arrays, read_json
+from mrkd.settings import read_yaml
 
 FIGURES = {
     "knn": "k-NN @1",
@@ -19,29 +22,43 @@ FIGURES = {
     "kmeans_nmi": "NMI",
     "kmeans_ari": "ARI",
     "cluster_head_acc": "head ACC",
+    "jaccard": "attention Jaccard",
     "rankme": "RankMe",
     "seconds": "train s",
     "peak_memory_mib": "peak MiB",
 }
 """Columns of the comparison: key in table.json, heading."""
 
+LOWER_IS_BETTER = ("seconds", "peak_memory_mib")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One finished run as the report needs it."""
+    """One run, finished or not, as the report needs it."""
 
+    path: Path
     name: str
     method: str
     seed: int
+    config: dict[str, Any]
+    """The settings, by section."""
     metrics: list[dict[str, Any]]
-    summary: dict[str, Any]
+    summary: dict[str, Any] | None
+    """None while it trains."""
     evaluation: dict[str, Any] | None
-    attention_png: str | None
-    """Base64 of the figure."""
+    segmentation: dict[str, Any] | None
+    """How well attention finds objects; None where nobody knows where they are."""
+
+    def arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays in one of the run's files, or None when no verb has written it yet."""
+        return read_arrays(self.path / name) if (self.path / name).is_file() else None
 
 
-def flat_figures(evaluation: dict[str, Any], summary: dict[str, Any]) -> dict[str, float]:
-    """The table's figures of one run; what was not measured is absent."""
+def flat_figures(run: RunRecord) -> dict[str, float]:
+    """The table's figures of one evaluated run; what was not measured is absent."""
+    evaluation, summary = run.evaluation, run.summary
+    assert evaluation is not None
+    assert summary is not None
     flat = {
         "knn": evaluation["knn"]["acc1"],
         "rankme": evaluation["health"]["rankme"],
@@ -57,41 +74,74 @@ def flat_figures(evaluation: dict[str, Any], summary: dict[str, Any]) -> dict[st
                 flat[f"{kind}_{figure}"] = evaluation[kind][figure]
     if "finetune" in evaluation:
         flat["finetune_acc1"], flat["finetune_acc5"] = evaluation["finetune"]["acc1"], evaluation["finetune"]["acc5"]
+    if run.segmentation is not None:
+        flat["jaccard"] = jaccard_at_chosen_mass(run.segmentation["jaccard"]["combined"], run.segmentation)
     return flat
+
+
+def jaccard_at_chosen_mass(scores: Sequence[float], segmentation: dict[str, Any]) -> float:
+    """The score at the mass that is nearest to the configured one."""
+    masses = segmentation["mass"]
+    return scores[min(range(len(masses)), key=lambda place: abs(masses[place] - segmentation["chosen_mass"]))]
+
+
+def find_runs(paths: Sequence[str | Path]) -> list[Path]:
+    """Run directories, with the directory of a comparison standing for its runs, in the order they were begun.
+
+    Raises:
+        UserError: there is nothing of the kind at one of the paths.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        inside = (path / "runs").iterdir() if not Run(path).started and (path / "runs").is_dir() else []
+        runs = sorted((run for run in inside if Run(run).started), key=_begun)
+        if not runs and not Run(path).started:
+            raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain' or 'mrkd compare'")
+        found += runs or [path]
+    return found
+
+
+def _begun(run: Path) -> float:
+    return (run / CONFIG).stat().st_mtime
+
+
+def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
+    """The runs at these paths and in these comparisons; those of one method side by side, by seed.
+
+    Raises:
+        UserError: as `find_runs` and `read_run`.
+    """
+    records = [read_run(path) for path in find_runs(paths)]
+    methods = list(dict.fromkeys(run.method for run in records))
+    return sorted(records, key=lambda run: (methods.index(run.method), run.seed))
 
 
 def read_run(path: Path) -> RunRecord:
     """Read one run directory.
 
     Raises:
-        UserError: there is no finished run, or one of its files is not valid JSON.
+        UserError: there is no run, or one of its files is damaged.
     """
-    if not (path / "summary.json").is_file():
-        raise UserError(f"no finished run at {path}: expected a directory written by 'mrkd pretrain'")
-    summary = _json(path / "summary.json")
-    metrics_path = path / "metrics.jsonl"
+    run = Run(path)
+    if not run.started:
+        raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
+    config = read_yaml(path / CONFIG)
     try:
-        metrics = [json.loads(line) for line in metrics_path.read_text(encoding="utf-8").splitlines() if line]
-    except FileNotFoundError:
-        metrics = []
-    except json.JSONDecodeError as error:
-        raise UserError(f"{metrics_path} is not valid JSON lines: {error}") from None
-    evaluation = _json(path / "evaluation.json") if (path / "evaluation.json").is_file() else None
-    figure = path / "attention.png"
-    png = base64.b64encode(figure.read_bytes()).decode() if figure.is_file() else None
+        method, seed = str(config["objective"]["method"]), int(config["train"]["seed"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path / CONFIG} must name objective.method and train.seed") from None
+
+    def optional(name: str) -> Any:
+        return read_json(path / name) if (path / name).is_file() else None
+
     return RunRecord(
-        name=path.name,
-        method=summary["method"],
-        seed=summary["seed"],
-        metrics=metrics,
-        summary=summary,
-        evaluation=evaluation,
-        attention_png=png,
+        path=path,
+        name=path.name or path.resolve().name,
+        method=method,
+        seed=seed,
+        config=config,
+        metrics=run.metrics(),
+        summary=optional(SUMMARY),
+        evaluation=optional(EVALUATION),
+        segmentation=optional(SEGMENTATION),
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None

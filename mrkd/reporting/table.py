@@ -13,9 +13,9 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     seeds: dict[str, list[int]] = {}
     data: dict[str, Any] = {}
     for run in runs:
-        if run.evaluation is None:
+        if run.evaluation is None or run.summary is None:
             continue
-        by_method.setdefault(run.method, []).append(flat_figures(run.evaluation, run.summary))
+        by_method.setdefault(run.method, []).append(flat_figures(run))
         seeds.setdefault(run.method, []).append(run.seed)
         data = {**run.evaluation["data"], "device": run.summary["device"], "versions": run.summary["versions"]}
     rows = []
@@ -29,8 +29,8 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     return {"rows": rows, "data": data}
 
 
-def _mean_std(values: list[float]) -> dict[str, float | None]:
-    return {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None}
+def _mean_std(values: list[float]) -> dict[str, Any]:
+    return {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None, "values": values}
 
 
 def table_markdown(table: dict[str, Any]) -> str:
@@ -50,7 +50,7 @@ def table_markdown(table: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def format_cell(value: dict[str, float | None] | None) -> str:
+def format_cell(value: dict[str, Any] | None) -> str:
     """`93.2 ± 0.4`, `93.2` for one seed, or a dash."""
     if value is None or value["mean"] is None:
         return "–"

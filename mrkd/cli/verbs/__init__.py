@@ -16,6 +16,7 @@ from mrkd.cli.verbs import (
     report,
     runs,
     settings,
+    watch,
 )
 
 VERBS: dict[str, Verb] = {
@@ -26,6 +27,7 @@ VERBS: dict[str, Verb] = {
         evaluate.VERB,
         attend.VERB,
         report.VERB,
+        watch.VERB,
         compare.VERB,
         embed.VERB,
         export.VERB,

@@ -14,8 +14,8 @@ def show_report(path: str, config: Config) -> None:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", help="run directories")
-    parser.add_argument("--out", help="the file; report.html in the first run by default")
+    parser.add_argument("runs", nargs="+", help="run directories, or the directory of a comparison")
+    parser.add_argument("--out", help="the file; report.html in the first of them by default")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,0 +1,66 @@
+"""A map of the test images for the report: two layouts, clusters and nearest neighbours. Axes: n images, D width."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from torch import Tensor
+
+from mrkd.data.sources import ImageSet
+
+NEIGHBOURS = 8
+PERPLEXITY = 30.0
+THUMBNAIL = 32
+"""Pixels; larger images are kept at this side."""
+_CHOICE_SEED = 0
+"""Which images are shown never depends on the run, so that maps of several runs show the same ones."""
+
+
+def embedding_map(features: Tensor, test: ImageSet, *, limit: int, seed: int) -> dict[str, np.ndarray]:
+    """Layouts of at most `limit` test images by their L2-normalised features.
+
+    Args:
+        features: (n, D) of the test images.
+        test: the images, labelled.
+        limit: m, the number of images kept, is this or n, whichever is smaller.
+        seed: of t-SNE and k-means.
+    Returns:
+        images (m, 3, s, s) uint8, s at most 32; labels (m,); class_names; pca, tsne (m, 2) float32; explained (2,),
+        fraction of the variance along the PCA's axes; clusters (m,), as many as there are classes; neighbours (m, 8),
+        positions of the nearest others by cosine; perplexity ().
+    """
+    generator = torch.Generator().manual_seed(_CHOICE_SEED)
+    index = torch.randperm(len(test), generator=generator)[:limit].sort().values
+    shown = test.take(index.to(test.images.device))
+    unit = F.normalize(features[index.to(features.device)], dim=1).cpu()
+    points = unit.numpy().astype(np.float64)  # the layouts are the same at every run in double precision only
+    pca = PCA(2, svd_solver="full")
+    flat = pca.fit_transform(points)
+    perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
+    tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+    clusters = KMeans(len(test.class_names), n_init=3, random_state=seed).fit_predict(points)
+    return {
+        "images": _thumbnails(shown.images).cpu().numpy(),
+        "labels": shown.require_labels("the map").cpu().numpy(),
+        "class_names": np.array(test.class_names, dtype=np.str_),
+        "pca": flat.astype(np.float32),
+        "explained": pca.explained_variance_ratio_.astype(np.float32),
+        "tsne": tsne.astype(np.float32),
+        "clusters": clusters.astype(np.int32),
+        "neighbours": _neighbours(unit).numpy(),
+        "perplexity": np.array(perplexity, dtype=np.float32),
+    }
+
+
+def _thumbnails(images: Tensor) -> Tensor:
+    if images.shape[-1] <= THUMBNAIL:
+        return images
+    return F.interpolate(images.float(), size=(THUMBNAIL, THUMBNAIL), mode="area").round().to(torch.uint8)
+
+
+def _neighbours(unit: Tensor) -> Tensor:
+    cosine = unit @ unit.T
+    cosine.fill_diagonal_(-torch.inf)
+    return cosine.topk(min(NEIGHBOURS, len(unit) - 1), dim=1).indices

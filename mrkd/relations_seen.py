@@ -1,0 +1,78 @@
+"""The relations of one fixed batch, kept at every monitoring: what a relational loss matches, seen while it is learnt.
+
+Axes: M monitorings, B images, P = B (B - 1) / 2 pairs, i < j, in the order of `torch.pdist`.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrkd.config import Config
+from mrkd.data.masking import draw_masks
+from mrkd.data.sources import ImageSet
+from mrkd.data.views import ViewMaker, denormalize
+from mrkd.model.teacher_student import Network, TeacherStudent
+from mrkd.run import RELATIONS, read_arrays, write_arrays
+
+_SEED = 0
+"""Images and views never depend on the run's seed, so that all runs are seen on the same batch."""
+
+
+class RelationsSeen:
+    """Distances between class tokens of the same images under both networks, in different views.
+
+    The student sees one view, masked as in training, the teacher another, unmasked. Training's random numbers are left
+    as they were.
+
+    Args:
+        train: images to choose from, on the networks' device.
+        config: of the run.
+        grid: (R, C) patches.
+        folder: of the run; gets `relations.npz` with `steps` (M,), `teacher` and `student` (M, P) float32, `views`
+            (2, B, 3, S, S) uint8 (teacher's, student's), `patch_mask` (B, R, C) bool, and `labels` (B,) if any.
+    """
+
+    def __init__(self, train: ImageSet, config: Config, grid: tuple[int, int], folder: Path) -> None:
+        self.path = folder / RELATIONS
+        generator = torch.Generator().manual_seed(_SEED)
+        index = torch.randperm(len(train), generator=generator)[: config.train.relation_images]
+        if train.labels is not None:  # sorted by class, relations show as blocks
+            index = index[train.labels.cpu()[index].argsort(stable=True)]
+        chosen = train.take(index.to(train.images.device))
+        with torch.random.fork_rng():
+            torch.manual_seed(_SEED)
+            self.views, _ = ViewMaker(config.views, config.data.size)(chosen.images)
+        masked = dataclasses.replace(config.mask, probability=1.0)
+        self.patch_mask = draw_masks((1, len(chosen)), grid, masked, generator)[0]
+        shown = denormalize(self.views).cpu().numpy()
+        self.fixed = {"views": shown, "patch_mask": self.patch_mask.unflatten(1, grid).numpy()}
+        if chosen.labels is not None:
+            self.fixed["labels"] = chosen.labels.cpu().numpy()
+
+    @torch.no_grad()
+    def keep(self, pair: TeacherStudent, step: int) -> None:
+        """Add the distances after `step` steps; those of this step or later, from before a resume, are dropped."""
+        teacher = torch.pdist(_class_tokens(pair.teacher, self.views[0], None))
+        student = torch.pdist(_class_tokens(pair.network, self.views[1], self.patch_mask.to(self.views.device)))
+        new = {
+            "steps": np.array([step]),
+            "teacher": teacher[None].cpu().numpy(),
+            "student": student[None].cpu().numpy(),
+        }
+        if step > 0 and self.path.is_file():
+            old = read_arrays(self.path)
+            earlier = old["steps"] < step
+            new = {name: np.concatenate([old[name][earlier], value]) for name, value in new.items()}
+        write_arrays(self.path, {**new, **self.fixed})
+
+
+def _class_tokens(network: Network, views: Tensor, patch_mask: Tensor | None) -> Tensor:
+    """(B, D) float32, without drop path."""
+    was_training = network.training
+    network.eval()
+    tokens = network.backbone(views, patch_mask).tokens[:, 0].float()
+    network.train(was_training)
+    return tokens

@@ -1,0 +1,208 @@
+"""The views as figures for papers and slides: PNG and SVG, one colour per method as on the page."""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mrkd.reporting.palette import CLASSES, method_styles
+from mrkd.reporting.read import RunRecord
+from mrkd.run import ATTENTION, EMBEDDING, RELATIONS, write_atomically
+
+FIG2 = {
+    "loss": "loss / first logged loss",
+    "agreement": "teacher–student agreement, %",
+    "teacher_entropy": "teacher entropy, nats",
+}
+"""The poster's figure 2: relative loss, and agreement with the entropy that gives it meaning."""
+HEALTH = {
+    "knn": "k-NN on held-out training images, %",
+    "rankme": "RankMe (effective rank)",
+    "feature_std": "feature std",
+    "relation_distance": "mean distance between class tokens",
+    "relation_correlation": "student–teacher distance correlation",
+    "cls_cosine": "mean cosine between class tokens",
+}
+CELL, GAP = 108, 6
+"""Pixels of one picture of attention, and between two."""
+_HIDDEN = np.array([148, 184, 214])
+"""Patches outside a mask turn pale blue, which stands out against dark and light images alike."""
+
+
+def write_figures(runs: Sequence[RunRecord], folder: Path) -> list[Path]:
+    """Write every figure that these runs have the numbers for, as `NAME.png` and `NAME.svg`.
+
+    Args:
+        runs: those of one method side by side.
+        folder: made when needed.
+    Returns:
+        The files.
+    """
+    first = {run.method: run for run in reversed(runs)}
+    methods = list(dict.fromkeys(run.method for run in runs))
+    styles = dict(zip(methods, method_styles(methods), strict=True))
+    figures = {"fig2-curves": _curves(runs, FIG2, styles, rows=1), "health": _curves(runs, HEALTH, styles, rows=2)}
+    for method in methods:
+        name = re.sub(r"[^\w+.-]+", "-", method)
+        figures[f"fig3-attention-{name}"] = _fig3(first[method])
+        figures[f"map-{name}"] = _map(first[method])
+        figures[f"relations-{name}"] = _relations(first[method], styles[method])
+    written = []
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mrkd", "font.family": "sans-serif", "font.size": 9}):
+        for name, figure in figures.items():
+            if figure is not None:
+                written += _save(figure, folder / name)
+    return written
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    written = []
+    for kind, metadata in (("png", None), ("svg", {"Date": None})):
+        target = stem.with_name(f"{stem.name}.{kind}")
+        save = partial(figure.savefig, format=kind, dpi=150, metadata=metadata)
+        write_atomically(target, lambda path, save=save: save(path))  # type: ignore[misc]
+        written.append(target)
+    return written
+
+
+def _plain(text: str) -> str:
+    """A name is not mathematics, whatever dollars are in it."""
+    return text.replace("$", r"\$")
+
+
+def _curves(
+    runs: Sequence[RunRecord], titles: dict[str, str], styles: dict[str, dict[str, str]], rows: int
+) -> Figure | None:
+    if not any(key in row for run in runs for row in run.metrics for key in titles):
+        return None
+    figure = Figure(figsize=(10.5, 2.7 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, len(titles) // rows).flatten()
+    for axis, (key, title) in zip(axes, titles.items(), strict=True):
+        for run in runs:
+            _line(axis, run, key, styles[run.method])
+        axis.set_title(title, fontsize=9.5)
+        axis.set_xlabel("steps")
+        axis.grid(visible=True, linewidth=0.4, alpha=0.5)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles: dict[str, Any] = {}
+    for axis in axes:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    names = list(handles)
+    figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def _line(axis: Axes, run: RunRecord, key: str, style: dict[str, str]) -> None:
+    points = [(row["step"], row[key]) for row in run.metrics if isinstance(row.get(key), int | float)]
+    if not points:
+        return
+    steps, values = (np.array(part, dtype=float) for part in zip(*points, strict=True))
+    if key == "loss":
+        values = values / (values[0] or 1.0)
+    dashes = [float(part) for part in style["dash"].split()]
+    look: dict[str, Any] = {"color": style["colour"], "linewidth": 1.3, "label": _plain(run.method)}
+    look["linestyle"] = (0, dashes) if dashes else "solid"
+    if len(points) == 1:  # an untrained network: a level to compare with
+        axis.axhline(values[0], **look)
+    else:
+        axis.plot(steps, values, **look)
+
+
+def _fig3(run: RunRecord) -> Figure | None:
+    """The poster's figure 3: images; attention per head and of all heads; the mask."""
+    arrays = run.arrays(ATTENTION)
+    if arrays is None or "mass" not in arrays:
+        return None
+    images, heads, combined, mask = (arrays[name] for name in ("images", "heads", "combined", "mask"))
+    titles = ["image", *(f"head {head + 1}" for head in range(heads.shape[1])), "all heads"]
+    titles.append(f"{float(arrays['mass']):.0%} of attention")
+    step = CELL + GAP
+    montage = np.full((step * len(images) - GAP, step * len(titles) - GAP, 3), 255, np.uint8)
+    for row, image in enumerate(images):
+        pixels = _enlarged(image.transpose(1, 2, 0))
+        heat = [_heat(pixels, panel) for panel in (*heads[row], combined[row])]
+        for column, cell in enumerate([pixels, *heat, _paled(pixels, mask[row])]):
+            montage[step * row : step * row + CELL, step * column : step * column + CELL] = cell
+    height, width, _ = montage.shape
+    figure = Figure(figsize=(width / 90, height / 90 + 0.5), layout="constrained")
+    axis = figure.add_subplot()  # one picture: dozens of axes take many seconds
+    axis.imshow(montage, interpolation="nearest")
+    for column, name in enumerate(titles):
+        axis.text(step * column + CELL / 2, -5, name, fontsize=8, ha="center")
+    axis.set_axis_off()
+    figure.suptitle(f"{_plain(run.method)}: attention of the class token in the last block", fontsize=9.5)
+    return figure
+
+
+def _enlarged(grid: np.ndarray) -> np.ndarray:
+    """The first two axes at `CELL`, every value repeated."""
+    rows, columns = (np.arange(CELL) * side // CELL for side in grid.shape[:2])
+    return grid[rows][:, columns]
+
+
+def _heat(pixels: np.ndarray, panel: np.ndarray) -> np.ndarray:
+    """As on the page: up to the map's maximum, or to four uniform shares where it stays below."""
+    colour = mpl.colormaps["magma"](_enlarged(panel / max(panel.max(), 4 / panel.size)))[..., :3]
+    return (0.3 * pixels.mean(axis=2, keepdims=True) + 0.7 * 255 * colour).astype(np.uint8)
+
+
+def _paled(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.where(_enlarged(mask)[..., None], pixels, 0.25 * pixels + 0.75 * _HIDDEN).astype(np.uint8)
+
+
+def _map(run: RunRecord) -> Figure | None:
+    arrays = run.arrays(EMBEDDING)
+    if arrays is None:
+        return None
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    names = [_plain(str(name)) for name in arrays["class_names"]]
+    for axis, (key, title) in zip(figure.subplots(1, 2), {"tsne": "t-SNE", "pca": "PCA"}.items(), strict=True):
+        for label in np.unique(arrays["labels"]):
+            points = arrays[key][arrays["labels"] == label]
+            axis.scatter(*points.T, s=9, linewidths=0, color=CLASSES[label % len(CLASSES)], label=names[label])
+        axis.set(title=title, xticks=[], yticks=[])
+        axis.set_aspect("equal", adjustable="datalim")
+        axis.spines[:].set_visible(False)
+    if len(names) <= 30:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=10, frameon=False, markerscale=2)
+    figure.suptitle(f"{_plain(run.method)}: class tokens of {len(arrays['labels'])} test images", fontsize=9.5)
+    return figure
+
+
+def _relations(run: RunRecord, style: dict[str, str]) -> Figure | None:
+    """Distances of both sides over their mean, before the first step and at the last monitoring."""
+    arrays = run.arrays(RELATIONS)
+    if arrays is None:
+        return None
+    figure = Figure(figsize=(8.4, 5.4), layout="constrained")
+    axes = figure.subplots(2, 3)
+    images = arrays["views"].shape[1]
+    for row, moment in enumerate((0, -1)):
+        sides = [arrays[side][moment] / (arrays[side][moment].mean() or 1.0) for side in ("teacher", "student")]
+        for axis, pairs, side in zip(axes[row], sides, ("teacher's", "student's"), strict=False):
+            axis.imshow(_matrix(pairs, images), cmap="viridis", vmin=0, vmax=2.2, interpolation="nearest")
+            axis.set_title(f"{side} distances, step {arrays['steps'][moment]}", fontsize=9)
+            axis.set_axis_off()
+        scatter = axes[row, 2]
+        top = max(2.2, *(float(pairs.max()) for pairs in sides))
+        scatter.plot([0, top], [0, top], color="#8b939c", linewidth=0.8, linestyle="dashed")
+        scatter.scatter(*sides, s=4, linewidths=0, alpha=0.35, color=style["colour"], rasterized=True)
+        scatter.set(xlim=(0, top), ylim=(0, top), xlabel="teacher's", ylabel="student's")
+        scatter.set_aspect("equal")
+        scatter.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{_plain(run.method)}: relations of one fixed batch, distances over their mean", fontsize=9.5)
+    return figure
+
+
+def _matrix(pairs: np.ndarray, images: int) -> np.ndarray:
+    matrix = np.zeros((images, images))
+    matrix[np.triu_indices(images, 1)] = pairs
+    return matrix + matrix.T

@@ -1,0 +1,86 @@
+"""Arrays and pictures, small enough to lie in a page: quantised, deflated, in base64; `page/unpack.js` undoes it.
+
+A packed array is `{"type": "uint8" or "uint16", "shape": [...], "scale": s, "data": ...}`; its values are s times the
+integers.
+"""
+
+import base64
+import io
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+Packed = dict[str, Any]
+SPRITE_COLUMNS = 32
+
+
+def pack_integers(values: np.ndarray) -> Packed:
+    """Whole numbers in [0, 65535], exactly."""
+    top = int(values.max(initial=0))
+    assert 0 <= int(values.min(initial=0)) <= top <= 65535
+    return _packed(values.astype(np.uint8 if top <= 255 else np.uint16), 1.0)
+
+
+def pack_magnitudes(values: np.ndarray) -> Packed:
+    """Non-negative numbers, to within 1 / 131,070 of the largest; what is not finite becomes 0."""
+    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    scale = float(finite.max(initial=0.0)) / 65535 or 1.0
+    return _packed((finite / scale).round().astype(np.uint16), scale)
+
+
+def pack_distributions(values: np.ndarray, axes: int = 2) -> Packed:
+    """Numbers >= 0 that sum to 1 over the last `axes` axes, as bytes: the root of each over the largest of its group.
+
+    The reader squares and normalises. The root keeps small shares apart, which an attention of few peaks needs.
+    """
+    finite = np.nan_to_num(values.astype(np.float64))
+    top = finite.max(axis=tuple(range(-axes, 0)), keepdims=True)
+    return _packed((255 * np.sqrt(finite / np.where(top > 0, top, 1.0))).round().astype(np.uint8), 1.0)
+
+
+def pack_layout(points: np.ndarray) -> Packed:
+    """Points (n, 2) moved and scaled, alike along both axes, into the unit square."""
+    low = points.min(axis=0)
+    extent = float((points.max(axis=0) - low).max()) or 1.0
+    centred = (points - low) / extent + (1 - (points.max(axis=0) - low) / extent) / 2
+    return pack_magnitudes(centred)
+
+
+def pack_sprite(images: np.ndarray) -> dict[str, Any]:
+    """Pictures (n, 3, s, s) uint8 as one picture of rows of 32, PNG where that is small, else JPEG.
+
+    Returns:
+        size: s; columns; count: n; url: a data URL.
+    """
+    count, _, height, width = images.shape
+    columns = min(SPRITE_COLUMNS, count)
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * columns, 3, height, width), np.uint8)
+    sheet[:count] = images
+    pixels = sheet.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)  # (rows, s, columns, s, 3)
+    picture = Image.fromarray(np.ascontiguousarray(pixels).reshape(rows * height, columns * width, 3))
+    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
+        picture = picture.convert("L")
+    return {"size": height, "columns": columns, "count": count, "url": picture_url(picture)}
+
+
+def picture_url(picture: Image.Image) -> str:
+    """A data URL of PNG, or of JPEG where PNG would take more than twice as much."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    picture.save(png, "PNG", optimize=True)
+    picture.save(jpeg, "JPEG", quality=90, subsampling=0)
+    kind, chosen = ("png", png) if png.tell() <= 2 * jpeg.tell() else ("jpeg", jpeg)
+    return f"data:image/{kind};base64," + base64.b64encode(chosen.getvalue()).decode()
+
+
+def _packed(values: np.ndarray, scale: float) -> Packed:
+    little = values.astype(values.dtype.newbyteorder("<"))
+    data = base64.b64encode(zlib.compress(little.tobytes(), 9)).decode()
+    return {"type": values.dtype.name, "shape": list(values.shape), "scale": scale, "data": data}
+
+
+def packed_bytes(packed: Packed) -> int:
+    """Room it takes in the page."""
+    return len(packed["data"]) + 100

@@ -1,0 +1,133 @@
+// Curves: what was logged while training, of several runs on one axis.
+
+import { lineChart, swatch } from "./chart.js";
+import { methodStyle } from "./colours.js";
+import { chooser, format, h, segments, slider, toggle } from "./dom.js";
+import { saveButtons } from "./save.js";
+
+const PRESETS = {
+  "fig-2": { label: "Fig. 2", keys: ["relative", "agreement", "teacher_entropy"] },
+  health: { label: "Health", keys: ["knn", "rankme", "feature_std", "teacher_entropy", "relation_correlation", "cls_cosine"] },
+  terms: { label: "Loss by term", keys: ["loss"], terms: true },
+  all: { label: "Everything", keys: null, terms: true },
+};
+const CAPTIONS = {
+  relative: "Each run over its first logged loss, because losses of different methods have different units.",
+  agreement: "Share of images whose student and teacher choose the same prototype in different views. A constant output scores 100 %, so read it beside the entropy.",
+  teacher_entropy: "At ln K, the uniform level, the teacher says nothing about any image.",
+  feature_std: "Near 0, every image gets the same features.",
+  rankme: "How many directions the features use; 1 is a line.",
+  relation_correlation: "Do distances between images agree across views? Near 0 no relation can be learnt.",
+  cls_cosine: "Near 1, all class tokens point one way: the plateau on which a fresh network starts.",
+  knn: "Of the teacher's class tokens. The test split is never looked at here.",
+};
+
+export const curves = {
+  id: "curves",
+  title: "Curves",
+  initial: { preset: "fig-2", x: "step", log: false, smooth: 0, seeds: "band", hidden: [] },
+
+  render(content, state, again) {
+    if (!content.runs.some((run) => run.metrics.step.length)) return [h("p", { class: "note" }, "Nothing has been logged yet.")];
+    const set = (change) => again({ ...state, ...change });
+    const several = content.methods.some((method) => content.runs.filter((run) => run.method === method).length > 1);
+    const controls = h("div", { class: "controls" },
+      segments("Show", "curves-preset", Object.entries(PRESETS).map(([key, preset]) => [key, preset.label]), state.preset, (preset) => set({ preset })),
+      chooser("Over", "curves-x", [["step", "steps"], ["epoch", "epochs"], ["seconds", "time"]], state.x, (x) => set({ x })),
+      several && segments("Seeds", "curves-seeds", [["band", "mean ± std"], ["lines", "each"]], state.seeds, (seeds) => set({ seeds })),
+      toggle("Log scale", "curves-log", state.log, (log) => set({ log })),
+      slider("Smoothing", "curves-smooth", { min: 0, max: 0.95, step: 0.05, value: state.smooth, show: (value) => value.toFixed(2) }, (smooth) => {
+        state.smooth = smooth;
+        charts.replaceChildren(...draw(content, state));
+      }),
+    );
+    const legend = h("div", { class: "controls legend", role: "group", "aria-label": "Methods shown" },
+      content.methods.map((method) => {
+        const shown = !state.hidden.includes(method);
+        return h("button", { type: "button", "data-key": `curves-method-${method}`, "data-method": method, "aria-pressed": String(shown),
+          onclick: () => set({ hidden: shown ? [...state.hidden, method] : state.hidden.filter((other) => other !== method) }) },
+          swatch(methodStyle(method)), method);
+      }));
+    const charts = h("div", { class: "charts" }, draw(content, state));
+    return [controls, legend, charts];
+  },
+};
+
+function draw(content, state) {
+  const preset = PRESETS[state.preset];
+  const runs = content.runs.filter((run) => !state.hidden.includes(run.method));
+  const keys = preset.keys ?? Object.keys(content.curves);
+  const wanted = keys.map((key) => ({ key, title: key === "relative" ? "loss / first logged loss" : content.curves[key], values: (run) => columnOf(run, key) }));
+  if (preset.terms) {
+    const terms = [...new Set(content.runs.flatMap((run) => Object.keys(run.metrics.terms)))];
+    wanted.push(...terms.map((term) => ({ key: `term ${term}`, title: `term: ${term}`, values: (run) => run.metrics.terms[term] })));
+  }
+  const link = [];
+  const label = { step: "steps", epoch: "epochs", seconds: "seconds of training" }[state.x];
+  const figures = wanted.filter(({ values }) => content.runs.some((run) => values(run)?.some((value) => value !== null))).map(({ key, title, values }) => {
+    const figure = lineChart({
+      title, xLabel: label, log: state.log, link, caption: CAPTIONS[key],
+      series: content.methods.flatMap((method) => methodSeries(runs.filter((run) => run.method === method), values, state)),
+      describe: (x, point) => (point ? `step ${point.step} · epoch ${format(point.epoch)} · ${format(point.seconds)} s` : `${label} ${format(x)}`),
+    });
+    figure.dataset.curve = key;
+    figure.append(saveButtons(`curve ${title}`, () => figure.querySelector("svg.chart")));
+    return figure;
+  });
+  return figures.length ? figures : [h("p", { class: "note" }, "These runs logged none of it.")];
+}
+
+function columnOf(run, key) {
+  if (key !== "relative") return run.metrics.values[key];
+  const losses = run.metrics.values.loss;
+  const first = losses?.find((value) => value !== null) || 1;
+  return losses?.map((value) => (value === null ? null : value / first));
+}
+
+function methodSeries(runs, values, state) {
+  if (!runs.length) return [];
+  const style = { ...methodStyle(runs[0].method), name: runs[0].method };
+  const lines = runs.map((run) => smooth(points(run, values(run) ?? [], state.x), state.smooth)).filter((line) => line.length);
+  // An untrained network has one measurement: a level to compare with.
+  if (lines.length && lines.every((line) => line.length === 1)) {
+    return [{ ...style, level: true, points: [{ ...lines[0][0], y: mean(lines.map((line) => line[0].y)) }] }];
+  }
+  if (lines.length < 2) return lines.map((line) => ({ ...style, points: line }));
+  if (state.seeds === "lines") return lines.map((line, place) => ({ ...style, name: `${style.name} · seed ${runs[place].seed}`, points: line }));
+  return [{ ...style, points: bands(lines) }];
+}
+
+function points(run, values, axis) {
+  const { step, epoch, seconds } = run.metrics;
+  return values.flatMap((y, place) => {
+    const point = { step: step[place], epoch: epoch[place], seconds: seconds[place] };
+    return y === null || point[axis] === null ? [] : [{ ...point, x: point[axis], y }];
+  });
+}
+
+/** An exponential mean that begins at the first value and owes it nothing later on. */
+function smooth(line, strength) {
+  if (!strength) return line;
+  let sum = 0, weight = 0;
+  return line.map((point) => {
+    sum = strength * sum + point.y;
+    weight = strength * weight + 1;
+    return { ...point, y: sum / weight };
+  });
+}
+
+/** Mean and sample std over the seeds at every step that all of them logged. */
+function bands(lines) {
+  const rest = lines.slice(1).map((line) => new Map(line.map((point) => [point.step, point])));
+  return lines[0].flatMap((point) => {
+    const others = rest.map((line) => line.get(point.step));
+    if (others.includes(undefined)) return [];
+    const all = [point, ...others], middle = mean(all.map((one) => one.y));
+    const spread = Math.sqrt(all.reduce((sum, one) => sum + (one.y - middle) ** 2, 0) / (all.length - 1));
+    return [{ ...point, x: mean(all.map((one) => one.x)), seconds: mean(all.map((one) => one.seconds ?? 0)), y: middle, low: middle - spread, high: middle + spread }];
+  });
+}
+
+function mean(values) {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}

@@ -1,0 +1,149 @@
+"""Attention, maps and relations as the page needs them: packed arrays, and pictures that several runs share kept once.
+
+Each takes one run per method. Axes: n images, H heads, R x C patches, r x c queries, M monitorings, P pairs.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mrkd.reporting.pack import (
+    pack_distributions,
+    pack_integers,
+    pack_layout,
+    pack_magnitudes,
+    pack_sprite,
+    packed_bytes,
+)
+from mrkd.reporting.read import RunRecord
+from mrkd.run import ATTENTION, EMBEDDING, RELATIONS
+
+ATTENTION_BUDGET = 7_000_000
+"""Bytes of the page for the attention of all methods; images beyond it can be asked from the class token only."""
+
+
+class _Shared:
+    """Pictures by their content, so that runs on the same images carry them once."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self._places: dict[tuple[Any, ...], int] = {}
+
+    def place(self, images: np.ndarray, **more: Any) -> int:
+        """Where these images lie in `items`."""
+        key = (images.shape, zlib.crc32(np.ascontiguousarray(images).tobytes()))
+        if key not in self._places:
+            self._places[key] = len(self.items)
+            self.items.append({"sprite": pack_sprite(images), **more})
+        return self._places[key]
+
+
+def attention_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """For each run the class token's attention, that of every patch, and how well it finds objects."""
+    sets, views = _Shared(), []
+    for run in runs:
+        arrays = run.arrays(ATTENTION)
+        if arrays is None or "patches" not in arrays:
+            continue
+        names = _names(arrays)
+        objects = arrays.get("objects")
+        place = sets.place(
+            arrays["images"],
+            names=names,
+            objects=None if objects is None else pack_integers(objects.astype(np.uint8)),
+        )
+        views.append(
+            {
+                "method": run.method,
+                "run": run.name,
+                "set": place,
+                "mass": float(arrays["mass"]),
+                "classToken": pack_distributions(arrays["heads"]),
+                "patches": _within_budget(arrays["patches"], ATTENTION_BUDGET // len(runs)),
+                "segmentation": run.segmentation,
+            }
+        )
+    return {"sets": sets.items, "views": views}
+
+
+def _within_budget(patches: np.ndarray, budget: int) -> list[dict[str, Any]]:
+    """(n, H, r c, r, c) packed by image, as many of the first as there is room for."""
+    packed = []
+    for image in patches:
+        candidate = pack_distributions(image)
+        budget -= packed_bytes(candidate)
+        if budget < 0:
+            break
+        packed.append(candidate)
+    return packed
+
+
+def _names(arrays: dict[str, np.ndarray]) -> list[str] | None:
+    """The class of each image."""
+    if "labels" not in arrays:
+        return None
+    names = arrays["class_names"]
+    return [str(names[label]) if label < len(names) else str(label) for label in arrays["labels"]]
+
+
+def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """For each run the two layouts of its test images, their clusters and their neighbours."""
+    sets, views = _Shared(), []
+    for run in runs:
+        arrays = run.arrays(EMBEDDING)
+        if arrays is None:
+            continue
+        place = sets.place(
+            arrays["images"],
+            labels=pack_integers(arrays["labels"]),
+            classNames=[str(name) for name in arrays["class_names"]],
+        )
+        views.append(
+            {
+                "method": run.method,
+                "run": run.name,
+                "set": place,
+                "pca": pack_layout(arrays["pca"]),
+                "tsne": pack_layout(arrays["tsne"]),
+                "explained": [float(part) for part in arrays["explained"]],
+                "perplexity": float(arrays["perplexity"]),
+                "clusters": pack_integers(arrays["clusters"]),
+                "neighbours": pack_integers(arrays["neighbours"]),
+            }
+        )
+    return {"sets": sets.items, "views": views}
+
+
+def relation_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """For each run the distances over their mean at every monitoring, and the views they are between."""
+    sets, views = _Shared(), []
+    for run in runs:
+        arrays = run.arrays(RELATIONS)
+        if arrays is None:
+            continue
+        teacher, student = arrays["teacher"], arrays["student"]
+        labels = arrays.get("labels")
+        place = sets.place(
+            arrays["views"].reshape(-1, *arrays["views"].shape[2:]),  # teacher's views, then the student's
+            labels=None if labels is None else [int(label) for label in labels],
+            masked=pack_integers(arrays["patch_mask"].astype(np.uint8)),
+        )
+        views.append(
+            {
+                "method": run.method,
+                "run": run.name,
+                "set": place,
+                "steps": [int(step) for step in arrays["steps"]],
+                "teacher": pack_magnitudes(_over_mean(teacher)),
+                "student": pack_magnitudes(_over_mean(student)),
+                "means": [[float(mean) for mean in side.mean(axis=1)] for side in (teacher, student)],
+            }
+        )
+    return {"sets": sets.items, "views": views}
+
+
+def _over_mean(distances: np.ndarray) -> np.ndarray:
+    means = distances.mean(axis=1, keepdims=True)
+    return distances / np.where(means > 0, means, 1.0)
