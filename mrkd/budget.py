@@ -31,7 +31,7 @@ SMALLEST, LARGEST_ON_CPU, LARGEST = 32, 256, 4096
 """Bounds of an automatic batch, in images."""
 MEMORY_FRACTION = 0.9
 """Part of a device's memory that an automatic batch may take."""
-WARMUP_STEPS, MEASURED_SECONDS, MEASURED_STEPS = 3, 3.0, 20
+WARMUP_STEPS, MEASURED_SECONDS, MEASURED_STEPS = 2, 3.0, 20
 """A step is timed after so many others, for about so long, at most so often."""
 MARGIN = 0.95
 """Part of the time that is planned for steps and measurements; the rest is for checkpoints and the end of the run."""
@@ -187,5 +187,5 @@ def _time_steps(learner: Learner, batch: Tensor, fabric: Fabric) -> float:
 
     timed(0, WARMUP_STEPS - 1)
     one = timed(WARMUP_STEPS - 1, 1)
-    count = int(fabric.broadcast(min(MEASURED_STEPS, max(2, round(MEASURED_SECONDS / one)))))
+    count = int(fabric.broadcast(min(MEASURED_STEPS, max(1, round(MEASURED_SECONDS / one)))))
     return timed(WARMUP_STEPS, count)
