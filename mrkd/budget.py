@@ -17,9 +17,11 @@ from torch import Tensor
 
 from mrkd.checkpoint import Checkpoints
 from mrkd.config import Config, Term
+from mrkd.data.feed import Feed
 from mrkd.data.loader import steps_per_epoch
 from mrkd.data.sources import ImageSet
 from mrkd.errors import UserError
+from mrkd.gathering import own_places
 from mrkd.learner import Learner
 from mrkd.monitor import FeatureMonitor
 from mrkd.optim import scaled_learning_rate
@@ -50,13 +52,13 @@ def recall(config: Config, out: str | Path) -> Config:
     return dataclasses.replace(config, train=train)
 
 
-def resolve(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fabric, started: float) -> Config:
+def resolve(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> Config:
     """The same settings with numbers for `train.auto_batch` and `train.minutes`; says what was chosen and why.
 
     Args:
         config: of a new run.
         terms: of its method.
-        images: to train on.
+        feed: the images to train on.
         fabric: launched; its random generators are seeded anew when steps were tried.
         started: `time.monotonic()` when the time budget began.
     Raises:
@@ -64,12 +66,12 @@ def resolve(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: F
     """
     say: Callable[[str], None] = print if fabric.is_global_zero else lambda text: None
     if config.train.auto_batch:
-        batch, reason = _choose_batch(config, terms, images, fabric)
+        batch, reason = _choose_batch(config, terms, feed, fabric)
         say(f"batch {batch}: {reason}")
         config = _with(config, auto_batch=False, batch=batch)
     if config.train.minutes is not None:
         if terms:
-            steps, reason = _fit_steps(config, terms, images, fabric, started)
+            steps, reason = _fit_steps(config, terms, feed, fabric, started)
             say(f"steps {steps}: {reason}")
             config = _with(config, steps=steps)
         config = _with(config, minutes=None)
@@ -102,18 +104,18 @@ def _with(config: Config, **changes: object) -> Config:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))  # type: ignore[arg-type]
 
 
-def _choose_batch(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fabric) -> tuple[int, str]:
+def _choose_batch(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric) -> tuple[int, str]:
     devices, on_cpu = config.train.processes, fabric.device.type == "cpu"
     most = LARGEST_ON_CPU if on_cpu else LARGEST
-    limit = batch_limit(len(images), most)
-    rule = f"a power of two, at most {most}, for {STEPS_PER_EPOCH} steps or more in a pass over {len(images):,} images"
+    limit = batch_limit(len(feed), most)
+    rule = f"a power of two, at most {most}, for {STEPS_PER_EPOCH} steps or more in a pass over {len(feed):,} images"
     if on_cpu or not terms:
         return devices * _power_of_two(limit // devices), rule
     if devices > 1:
         raise UserError("train.batch: auto tries steps on one device; with several, give a number")
     batch = min(SMALLEST, limit)
     while 2 * batch <= limit:
-        if not _fits(_with(config, batch=2 * batch), terms, images, fabric):
+        if not _fits(_with(config, batch=2 * batch), terms, feed.some(config.train.monitor_images), fabric):
             return batch, f"{2 * batch} would take more than {MEMORY_FRACTION:.0%} of the device's memory"
         batch *= 2
     return batch, rule
@@ -134,7 +136,7 @@ def _fits(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fab
     try:
         learner = Learner(config, terms, fabric, steps=2)
         for step in range(2):  # the optimizer's moments come with the first
-            learner.take(_first(images, config, fabric), step)
+            learner.take(_trial_batch(images, config, fabric), step)
         torch.cuda.synchronize(fabric.device)
     except torch.OutOfMemoryError:
         return False
@@ -146,17 +148,18 @@ def _fits(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fab
     return torch.cuda.max_memory_allocated(fabric.device) <= MEMORY_FRACTION * total
 
 
-def _first(images: ImageSet, config: Config, fabric: Fabric) -> Tensor:
-    return images.images[: config.train.batch].to(fabric.device)
+def _trial_batch(images: ImageSet, config: Config, fabric: Fabric) -> Tensor:
+    """This device's share of a batch made of these images, repeated where they are fewer."""
+    rows = torch.arange(config.train.batch) % len(images)
+    return images.images[rows[own_places(config.train.batch)].to(images.images.device)].to(fabric.device)
 
 
-def _fit_steps(
-    config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fabric, started: float
-) -> tuple[int, str]:
+def _fit_steps(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> tuple[int, str]:
     assert config.train.minutes is not None
-    steps_per_epoch(len(images), config.train.batch)  # refuses a batch larger than the set
+    each = steps_per_epoch(len(feed), config.train.batch)  # refuses a batch larger than the set
+    images = feed.some(config.train.monitor_images)
     learner = Learner(config, terms, fabric, steps=1000)
-    batch = _first(images, config, fabric)
+    batch = _trial_batch(images, config, fabric)
     step_seconds = _time_steps(learner, batch, fabric)
     monitor = FeatureMonitor(images.to(fabric.device), config)
     before = time.monotonic()
@@ -169,7 +172,7 @@ def _fit_steps(
             f"train.minutes = {config.train.minutes:g} is too short: {left:.0f} s are left, a step takes "
             f"{step_seconds:.2f} s and each of {times} measurements of the features {measure_seconds:.1f} s"
         )
-    passes = steps / steps_per_epoch(len(images), config.train.batch)
+    passes = steps / each
     return steps, (
         f"{passes:.1f} passes over the images; {left / 60:.1f} minutes are left, a step takes {step_seconds:.3f} s "
         f"and each of {times} measurements of the features {measure_seconds:.1f} s"

@@ -47,14 +47,20 @@ class DataConfig:
     """The least recently used decoded images are removed from the cache above this many GiB."""
     max_broken_fraction: float = 0.05
     """Broken images are skipped and counted; above this fraction the data is refused."""
+    mode: Literal["auto", "resident", "stream"] = "auto"
+    """Training images are decoded once into memory, or by worker processes while training; `auto` streams a set that
+    needs more than `max_resident_gib`."""
     max_resident_gib: float = 8.0
-    """Images are decoded once into memory; a set larger than this many GiB is refused."""
+    """The most GiB of decoded images in memory; evaluations refuse a larger set."""
+    workers: int | None = None
+    """Processes that decode for a stream, for each device; null takes the cores there are."""
     max_pixels: int = 50_000_000
     """An image of more pixels (width times height) counts as broken and is not decoded."""
 
     def __post_init__(self) -> None:
         _require(self.size >= 8, f"data.size must be at least 8 pixels, got {self.size}")
         _require(self.max_pixels >= 1, f"data.max_pixels must be at least 1, got {self.max_pixels}")
+        _require(self.workers is None or self.workers >= 1, f"data.workers must be at least 1, got {self.workers}")
         _require(self.cache_gib > 0, f"data.cache_gib must be positive, got {self.cache_gib}")
         _check_fraction("data.max_broken_fraction", self.max_broken_fraction)
         for name in ("train_images", "test_images"):

@@ -55,6 +55,14 @@ def own_images(images: Tensor) -> Tensor:
     return images if devices() == 1 else images.chunk(devices(), dim=1)[dist.get_rank()].contiguous()
 
 
+def own_places(images: int) -> slice:
+    """Which places of a batch of so many images of all devices this device has, in the order of `own_images`."""
+    if devices() == 1:
+        return slice(0, images)
+    each = images // devices()
+    return slice(dist.get_rank() * each, (dist.get_rank() + 1) * each)
+
+
 def summed_over_devices(value: Tensor) -> Tensor:
     """The sum of a tensor over all devices, with gradients to each of them."""
     return value if devices() == 1 else _Sum.apply(value)

@@ -17,7 +17,7 @@ from mrkd.config import Config, Term
 from mrkd.data.masking import draw_masks
 from mrkd.data.views import ViewMaker
 from mrkd.errors import UserError
-from mrkd.gathering import average_gradients, gather_step, own_images, sum_over_devices
+from mrkd.gathering import average_gradients, gather_step, own_images, own_places, sum_over_devices
 from mrkd.losses.objective import Losses, Objective
 from mrkd.losses.terms import needs_of
 from mrkd.model.teacher_student import TeacherStudent
@@ -132,7 +132,7 @@ class Learner:
         return {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision.partition("-")[0], torch.float32)
 
     def take(self, images: Tensor, step: int) -> Taken:
-        """Step number `step`, counted from 0, on the uint8 images (B, 3, S, S) of all devices."""
+        """Step number `step`, counted from 0, on this device's uint8 images (b, 3, S, S)."""
         rate, temperature = self._schedule(step)
         kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
         outputs = gather_step(self._forward(images))
@@ -165,12 +165,13 @@ class Learner:
         return taken
 
     def _forward(self, images: Tensor) -> Step:
-        with self.clock.part("augment"):
-            views, local = self.view_maker(images)
-        patch_mask = draw_masks((views.shape[0], len(images)), self.pair.grid, self.config.mask, self.mask_generator)
+        batch = self.config.train.batch
         # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
-        views, patch_mask = own_images(views), own_images(patch_mask)
-        local = None if local is None else own_images(local)
+        with self.clock.part("augment"):
+            views, local = self.view_maker(images, batch=batch, first=own_places(batch).start)
+        patch_mask = own_images(
+            draw_masks((views.shape[0], batch), self.pair.grid, self.config.mask, self.mask_generator)
+        )
         with self.fabric.autocast():
             return self.pair(views, local, patch_mask.to(self.fabric.device))
 

@@ -18,8 +18,6 @@ class FeatureMonitor:
 
     def __init__(self, train: ImageSet, config: Config) -> None:
         self.config = config
-        if len(train) > config.train.monitor_images:
-            train = stratified_split(train, config.train.monitor_images / len(train))[1]
         self.bank, self.queries = stratified_split(train, config.evaluation.heldout_fraction)
 
     @torch.no_grad()
@@ -57,7 +55,8 @@ def judge(
     return verdict if verdict.collapsed else read_trend(measurements, width)
 
 
-def status(loss: float, features: dict[str, float], verdict: Verdict) -> str:
-    """The few numbers beside the progress bar."""
+def status(loss: float, features: dict[str, float], verdict: Verdict, data_wait: float | None = None) -> str:
+    """The few numbers beside the progress bar; `data_wait` is a fraction of the time."""
+    wait = "" if data_wait is None else f" · data-wait {100 * data_wait:.1f} %"
     knn = f" · k-NN {features['knn']:.1f} %" if "knn" in features else ""
-    return f"loss {loss:.4f}{knn} · {verdict.sentence}"
+    return f"loss {loss:.4f}{knn}{wait} · {verdict.sentence}"

@@ -22,12 +22,12 @@ import mrkd
 from mrkd.budget import recall, resolve, run_length, start_of
 from mrkd.checkpoint import Checkpoints
 from mrkd.config import Config
-from mrkd.data.loader import batches_from, fingerprint, steps_per_epoch
-from mrkd.data.sources import Splits, load
+from mrkd.data.feed import Feed, open_feed
+from mrkd.data.loader import batches_from, steps_per_epoch
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
-from mrkd.gathering import devices, leave_together, max_over_devices
+from mrkd.gathering import devices, leave_together, max_over_devices, own_places
 from mrkd.learner import Learner, Taken, make_fabric
 from mrkd.loggers import MetricsLoggers
 from mrkd.losses.methods import resolve_terms
@@ -63,10 +63,10 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     if Run(out).finished:
         print(f"{out} is finished: nothing is left to train")
         return Path(out)
-    splits = load(config.data)
     fabric = make_fabric(config)
-    config = resolve(config, terms, splits.train, fabric, started)
-    length = run_length(config, len(splits.train)) if terms else 0
+    feed = open_feed(config, fabric.device)
+    config = resolve(config, terms, feed, fabric, started)
+    length = run_length(config, len(feed)) if terms else 0
     learner = Learner(start_of(config, out), terms, fabric, length)
     # One process writes; the others compute the same numbers and keep quiet.
     writes = fabric.is_global_zero
@@ -77,7 +77,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
         with StopRequest() as request, contextlib.ExitStack() as silence, _blaming_the_process_that_ended():
             if not writes:
                 silence.enter_context(contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w"))))
-            training = Training(run, config, learner, splits, request, profile=profile)
+            training = Training(run, config, learner, feed, request, profile=profile)
             training.begin()
             try:
                 training.train()
@@ -136,35 +136,33 @@ class Training:
         run: Run,
         config: Config,
         learner: Learner,
-        splits: Splits,
+        feed: Feed,
         request: StopRequest,
         *,
         profile: bool = False,
     ) -> None:
         self.run, self.config, self.learner, self.request = run, config, learner, request
         self.writes = learner.fabric.is_global_zero
-        self.broken = splits.broken
-        self.train_set = splits.train.to(learner.fabric.device)
-        self.images = fingerprint(splits.train.images)
-        self.steps_each = steps_per_epoch(len(splits.train), config.train.batch)
-        self.monitor = FeatureMonitor(self.train_set, config)
+        self.feed = feed
+        self.steps_each = steps_per_epoch(len(feed), config.train.batch)
+        images = feed.some(config.train.monitor_images)
+        self.monitor = FeatureMonitor(images, config)
         self.relations = None
         # A sharded network computes only on all devices together.
         if self.writes and config.train.relation_images and learner.steps and not learner.sharded:
-            self.relations = RelationsSeen(self.train_set, config, learner.pair.grid, run.path)
+            self.relations = RelationsSeen(images, config, learner.pair.grid, run.path)
         self.monitor_every = max(1, math.ceil(learner.steps / max(1, config.train.monitor_times)))
         self.checkpoints = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints)
         self.finite = FiniteWatch(run, config.train, learner.fabric.device, self.writes)
+        self.broken_told = 0
         self.progress = Progress()
         self.checkpoint: Path | None = None
-        self.started = self.checkpoint_time = time.monotonic()
+        self.started = self.training_since = self.checkpoint_time = time.monotonic()
         self.profile = Profile(learner.profile(), config.train.batch, learner.matrix_dtype) if profile else None
 
     def begin(self) -> None:
         """Go back to the last checkpoint; without one, measure the untrained network."""
-        if self.broken and self.writes:
-            write_json(self.run.path / "broken.json", list(self.broken))
-            print(f"{len(self.broken)} broken images were skipped: {self.run.path / 'broken.json'}")
+        self._tell_broken()
         # All processes go on from the one that the writer found sound.
         found = self.checkpoints.newest() if self.writes else None
         checkpoint = self.learner.fabric.broadcast(found[0] if found else None)
@@ -186,14 +184,23 @@ class Training:
         if self.relations is not None:
             self.relations.keep(self.learner.pair, self.progress.step)
 
+    def _tell_broken(self) -> None:
+        """Name the broken images that have come to light since the last time."""
+        broken = self.feed.broken
+        if self.writes and len(broken) > self.broken_told:
+            self.broken_told = len(broken)
+            write_json(self.run.path / "broken.json", list(broken))
+            done = "replaced by others of their batch" if self.feed.streams else "skipped"
+            print(f"{len(broken)} broken images were {done}: {self.run.path / 'broken.json'}", flush=True)
+
     def _log(self, row: dict[str, Any]) -> None:
         if self.writes:
             self.run.log(row)
 
     def _load(self, state: dict[str, Any]) -> None:
-        if state.get("images") != self.images:
+        if state.get("images") != self.feed.fingerprint:
             raise UserError(
-                f"the training images have changed: expected {state.get('images')}, got {self.images}; "
+                f"the training images have changed: expected {state.get('images')}, got {self.feed.fingerprint}; "
                 "restore them or choose another --out"
             )
         self.learner.load(state)
@@ -208,18 +215,22 @@ class Training:
     def train(self) -> None:
         """Take the steps that are left."""
         config, learner, progress = self.config, self.learner, self.progress
-        rest = batches_from(
-            progress.step, learner.steps, len(self.train_set), config.train.batch, seed=config.train.seed
-        )
+        order = batches_from(progress.step, learner.steps, len(self.feed), config.train.batch, seed=config.train.seed)
+        rest = self.feed.batches(order, own_places(config.train.batch))
+        first = progress.step
         title = f"{config.objective.method} seed {config.train.seed}"
         with Bar(title, learner.steps, progress.step) as bar:
-            for step, index in rest:
-                draws = learner.draws()
+            while True:
                 with learner.clock.part("data"):
-                    images = self.train_set.images[index.to(learner.fabric.device)]
-                taken = self._take(images, step)
-                progress.step = step + 1
-                self.finite.note(progress.step, index, draws, taken.numbers())
+                    batch = next(rest, None)
+                if batch is None:
+                    break
+                if batch.step == first:  # the workers' start is no wait of the training
+                    self.training_since, self.feed.waited_seconds = time.monotonic(), 0.0
+                draws = learner.draws()
+                taken = self._take(batch.images, batch.step)
+                progress.step = batch.step + 1
+                self.finite.note(progress.step, batch.rows, draws, taken.numbers())
                 if progress.step % self.finite.every == 0 or progress.step == learner.steps:
                     self._look_for_nonfinite()
                 with learner.clock.part("watching"):
@@ -246,10 +257,13 @@ class Training:
             self._measure()
         if not measured and progress.step % config.train.log_steps:
             return "", False
+        self._tell_broken()
         health = step_health(taken.outputs, config.distillation, taken.teacher_temperature)
         verdict = judge(progress.measurements, health, self.learner.pair, config)
         progress.verdict = asdict(verdict)
         progress.seconds = time.monotonic() - self.started
+        spent = time.monotonic() - self.training_since
+        data_wait = self.feed.waited_seconds / spent if self.feed.streams else None
         self._log(
             {
                 "step": progress.step,
@@ -262,6 +276,7 @@ class Training:
                 "learning_rate": taken.learning_rate,
                 "seconds": progress.seconds,
                 "verdict": verdict.kind,
+                **({} if data_wait is None else {"data_wait": data_wait}),
                 "images_per_second": progress.step * config.train.batch / progress.seconds,
             }
         )
@@ -269,7 +284,7 @@ class Training:
         best = measured and progress.features.get("knn", -1.0) > progress.best_knn
         if best:
             progress.best_knn = progress.features["knn"]
-        return status(taken.losses.total.item(), progress.features, verdict), best
+        return status(taken.losses.total.item(), progress.features, verdict, data_wait), best
 
     def _warn(self, verdict: Verdict, bar: Bar) -> None:
         if not verdict.worrying:
@@ -311,7 +326,7 @@ class Training:
             **self.learner.state(),
             "step": self.progress.step,
             "progress": asdict(self.progress),
-            "images": self.images,
+            "images": self.feed.fingerprint,
         }
         if not self.writes:
             return

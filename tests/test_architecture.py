@@ -56,6 +56,7 @@ ALLOWED = {
     "budget": {
         "mrkd.checkpoint",
         "mrkd.data",
+        "mrkd.gathering",
         "mrkd.learner",
         "mrkd.monitor",
         "mrkd.optim",

@@ -83,8 +83,15 @@ def test_a_time_too_short_for_steps_is_refused(tiny_config, tmp_path):
 def on_a_gpu(config: Config, monkeypatch: pytest.MonkeyPatch, largest: int) -> tuple[int, str]:
     """The batch chosen on a device that would hold `largest` images."""
     monkeypatch.setattr(budget, "_fits", lambda config, *rest: config.train.batch <= largest)
-    images = [None] * 20_000
-    return budget._choose_batch(config, ("a term",), images, SimpleNamespace(device=torch.device("cuda")))
+
+    class ManyImages:
+        def __len__(self) -> int:
+            return 20_000
+
+        def some(self, count: int) -> None:
+            """Nobody looks at them here."""
+
+    return budget._choose_batch(config, ("a term",), ManyImages(), SimpleNamespace(device=torch.device("cuda")))
 
 
 def test_on_a_gpu_the_batch_grows_until_the_memory_is_full_or_the_rule_ends_it(tiny_config, monkeypatch):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mrkd.config import ViewsConfig
 from mrkd.data import colours
-from mrkd.data.warping import draw_placement, warp
+from mrkd.data.warping import Placement, draw_placement, warp
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -37,19 +37,24 @@ class ViewMaker:
         self.config, self.size = config, size
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, views: int = 2) -> tuple[Tensor, Tensor | None]:
+    def __call__(
+        self, images: Tensor, views: int = 2, *, batch: int | None = None, first: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
         """Normalised views (V, B, 3, S, S) and local crops (V_local, B, 3, s, s) of uint8 images (B, 3, S, S).
 
-        Random numbers come from torch's global generator.
+        Random numbers come from torch's global generator. With several devices they are drawn for the `batch` images of
+        all of them, of which these are the ones from `first` on, so that the number of devices changes no view.
         """
         config, scaled = self.config, images.float() / 255.0
+        part = (len(images) if batch is None else batch, first)
         local = None
         if config.local_views:
-            local = self._draw(scaled, config.local_views, config.local_size, config.local_scale)
-        return self._draw(scaled, views, self.size, config.crop_scale), local
+            local = self._draw(scaled, config.local_views, config.local_size, config.local_scale, part)
+        return self._draw(scaled, views, self.size, config.crop_scale, part), local
 
-    def _draw(self, scaled: Tensor, views: int, size: int, scale: tuple[float, float]) -> Tensor:
-        config, shape = self.config, (views, len(scaled))
+    def _draw(self, scaled: Tensor, views: int, size: int, scale: tuple[float, float], part: tuple[int, int]) -> Tensor:
+        config, shape = self.config, (views, part[0])
+        own = slice(part[1], part[1] + len(scaled))
         placement = draw_placement(
             shape,
             scale=scale,
@@ -58,13 +63,17 @@ class ViewMaker:
             rotate_degrees=config.rotate_degrees,
             device=scaled.device,
         )
-        changes = _draw_changes(shape[0] * shape[1], config, size, scaled.device)
+        changes = [
+            (change, strengths.view(shape)[:, own].flatten())
+            for change, strengths in _draw_changes(shape[0] * shape[1], config, size, scaled.device)
+        ]
+        placement = Placement(*(one[:, own] for one in placement))
         cropped = warp(scaled, placement, size, rotated=config.rotate_degrees > 0).flatten(0, 1)
         # On the CPU a few views at a time stay in the cache from one change to the next.
         rows = max(1, _CACHED_PIXELS // size**2) if scaled.device.type == "cpu" else len(cropped)
         parts = zip(cropped.split(rows), *(strengths.split(rows) for _, strengths in changes), strict=True)
         changed = [_change(part, changes, own) for part, *own in parts]
-        return torch.cat(changed).unflatten(0, shape)
+        return torch.cat(changed).unflatten(0, (views, len(scaled)))
 
 
 _CACHED_PIXELS = 2**16

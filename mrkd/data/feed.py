@@ -1,0 +1,112 @@
+"""What training takes its images from: all of them in memory, or a stream. Axes: B images, S pixels."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mrkd.config import Config, DataConfig
+from mrkd.data.listing import Listing
+from mrkd.data.loader import fingerprint
+from mrkd.data.resident import ImageSet, decode_listing
+from mrkd.data.sources import EMBEDDED, list_splits, load, stratified_split
+from mrkd.data.splitting import stratified
+from mrkd.data.stream import Batch, Stream, worker_count
+from mrkd.errors import UserError
+
+
+class Feed(Protocol):
+    """Training images."""
+
+    fingerprint: str
+    """Changes when the images have changed."""
+    waited_seconds: float
+    """Spent waiting for images that were not ready."""
+    streams: bool
+    """Whether images are decoded while training."""
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of the images that could not be read, as far as is known."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Iterator[Batch]:
+        """Images of the steps in `order`, which has each step's rows; of them this device gets the places `own`."""
+
+    def some(self, count: int) -> ImageSet:
+        """At most `count` images in memory, of every class in proportion; always the same."""
+
+
+class ResidentFeed:
+    """All images on the device."""
+
+    streams = False
+    waited_seconds = 0.0
+
+    def __init__(self, config: DataConfig, device: torch.device) -> None:
+        splits = load(config)
+        self.fingerprint = fingerprint(splits.train.images)
+        self.train = splits.train.to(device)
+        self.broken = list(splits.broken)
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Iterator[Batch]:
+        """See `Feed`."""
+        for step, rows in order:
+            yield Batch(step, rows, self.train.images[rows[own].to(self.train.images.device)])
+
+    def some(self, count: int) -> ImageSet:
+        """See `Feed`."""
+        return self.train if len(self.train) <= count else stratified_split(self.train, count / len(self.train))[1]
+
+
+class StreamedFeed(Stream):
+    """Images decoded by worker processes when their step comes."""
+
+    streams = True
+
+    def __init__(self, listing: Listing, config: Config, device: torch.device) -> None:
+        data = config.data
+        self.config = data
+        super().__init__(
+            listing,
+            size=data.size,
+            max_pixels=data.max_pixels,
+            max_broken_fraction=data.max_broken_fraction,
+            workers=worker_count(data.workers, config.train.devices, device),
+            device=device,
+        )
+        self.fingerprint = f"{len(listing)}-{data.size}-{listing.cells.stamp() or 'unstamped'}"
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def some(self, count: int) -> ImageSet:
+        """See `Feed`; broken ones among them are left out."""
+        listing = self.listing
+        if len(listing) > count:
+            labels = [0] * len(listing) if listing.labels is None else listing.labels
+            listing = listing.take(stratified(labels, count / len(listing))[1].tolist())
+        return decode_listing(listing, self.config)[0].to(self.device)
+
+
+def open_feed(config: Config, device: torch.device) -> Feed:
+    """Training images in memory, or a stream where they would not fit `data.max_resident_gib`.
+
+    Raises:
+        UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
+    """
+    data = config.data
+    if data.mode == "resident":
+        return ResidentFeed(data, device)
+    listing = list_splits(data).train
+    gib = len(listing) * 3 * data.size**2 / 2**30
+    if data.mode == "auto" and gib <= data.max_resident_gib:
+        return ResidentFeed(data, device)
+    if data.source in EMBEDDED:
+        raise UserError(f"the {data.source} are in memory: data.mode 'stream' is for images in files")
+    return StreamedFeed(listing, config, device)
