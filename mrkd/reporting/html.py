@@ -51,7 +51,7 @@ def render(content: dict[str, Any]) -> str:
         script=script,
         # Only this very script may run, whatever else found its way into the page.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        connect="'self'" if content["live"] else "'none'",
+        connect=Markup("'self'" if content["live"] else "'none'"),
         content=Markup(to_json(content)),
         table=content["table"],
         format_cell=format_cell,

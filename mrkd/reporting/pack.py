@@ -7,6 +7,7 @@ integers.
 import base64
 import io
 import zlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,13 @@ def pack_sprite(images: np.ndarray) -> dict[str, Any]:
     Returns:
         size: s; columns; count: n; url: a data URL.
     """
-    count, _, height, width = images.shape
+    return _sprite(np.ascontiguousarray(images).tobytes(), images.shape)
+
+
+@lru_cache(maxsize=16)  # a live page packs the same pictures again and again
+def _sprite(content: bytes, shape: tuple[int, ...]) -> dict[str, Any]:
+    images = np.frombuffer(content, np.uint8).reshape(shape)
+    count, _, height, width = shape
     columns = min(SPRITE_COLUMNS, count)
     rows = -(-count // columns)
     sheet = np.zeros((rows * columns, 3, height, width), np.uint8)
@@ -69,7 +76,7 @@ def pack_sprite(images: np.ndarray) -> dict[str, Any]:
 def picture_url(picture: Image.Image) -> str:
     """A data URL of PNG, or of JPEG where PNG would take more than twice as much."""
     png, jpeg = io.BytesIO(), io.BytesIO()
-    picture.save(png, "PNG", optimize=True)
+    picture.save(png, "PNG")
     picture.save(jpeg, "JPEG", quality=90, subsampling=0)
     kind, chosen = ("png", png) if png.tell() <= 2 * jpeg.tell() else ("jpeg", jpeg)
     return f"data:image/{kind};base64," + base64.b64encode(chosen.getvalue()).decode()
@@ -77,7 +84,7 @@ def picture_url(picture: Image.Image) -> str:
 
 def _packed(values: np.ndarray, scale: float) -> Packed:
     little = values.astype(values.dtype.newbyteorder("<"))
-    data = base64.b64encode(zlib.compress(little.tobytes(), 9)).decode()
+    data = base64.b64encode(zlib.compress(little.tobytes())).decode()
     return {"type": values.dtype.name, "shape": list(values.shape), "scale": scale, "data": data}
 
 

@@ -2,7 +2,7 @@
 
 import { lineChart, swatch } from "./chart.js";
 import { MAGMA, methodStyle, paint } from "./colours.js";
-import { announce, chooser, format, h, hideTip, segments, slider, square, themeColour, toggle } from "./dom.js";
+import { announce, chooser, format, h, segments, slider, square, themeColour, toggle } from "./dom.js";
 import { saveButtons, sheet } from "./save.js";
 import { drawSprite, unpack, unpackDistributions } from "./unpack.js";
 

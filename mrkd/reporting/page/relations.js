@@ -1,8 +1,8 @@
 // Relations seen: the distances that a relational loss matches, of one fixed batch, early and late in training.
 
 import { swatch } from "./chart.js";
-import { MAGMA, VIRIDIS, methodStyle, paint } from "./colours.js";
-import { announce, chooser, format, h, hideTip, s, segments, showTip, slider, square, themeColour } from "./dom.js";
+import { VIRIDIS, methodStyle, paint } from "./colours.js";
+import { chooser, format, h, hideTip, s, segments, showTip, slider, square, themeColour } from "./dom.js";
 import { saveButtons, sheet } from "./save.js";
 import { drawSprite, unpack } from "./unpack.js";
 

@@ -1,0 +1,164 @@
+import json
+import re
+
+import pytest
+
+from mrkd.errors import UserError
+from mrkd.reporting import report
+from mrkd.reporting.content import MAX_POINTS, page_content, to_json
+from mrkd.reporting.html import render
+from mrkd.reporting.link import EXPORT, IMPORT, link, page_file
+from mrkd.reporting.read import read_run, read_runs
+from tests.reporting.made_up import add_arrays, finish_run, make_run
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'$x_1$"
+
+
+def page_of(*runs, command=""):
+    """The page without its figures, which take longer."""
+    return render(page_content(read_runs(runs), command))
+
+
+def content_of(page: str) -> dict:
+    [found] = re.findall(r'<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found)
+
+
+def test_a_report_holds_every_view_of_its_runs(tmp_path):
+    for seed in (0, 1):
+        add_arrays(make_run(tmp_path / "table" / "runs" / f"rkd-d-seed{seed}", seed=seed))
+    make_run(tmp_path / "table" / "runs" / "random-seed0", method="random", accuracy=30.0)
+    page = page_of(tmp_path / "table")
+    content = content_of(page)
+    assert [run["name"] for run in content["runs"]][:2] == ["rkd-d-seed0", "rkd-d-seed1"]
+    assert content["table"]["rows"][0]["cells"]["knn"] == {
+        "mean": 80.5,
+        "std": pytest.approx(0.7071, abs=1e-4),
+        "values": [80.0, 81.0],
+    }
+    assert content["table"]["rows"][0]["cells"]["jaccard"]["mean"] == 30.0
+    for view in ("attention", "maps", "relations"):
+        assert len(content[view]["views"]) == 1  # one seed of each method
+    assert len(content["runs"][0]["metrics"]["step"]) == 5
+    assert "80.5 ± 0.7" in page  # without JavaScript, too
+
+
+def test_figures_land_beside_the_page(tmp_path):
+    add_arrays(make_run(tmp_path / "run", method=HOSTILE))
+    report(tmp_path / "run", tmp_path / "out" / "page.html")
+    names = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
+    assert len(names) == 10
+    for start in ("fig2-curves", "health", "fig3-attention", "map", "relations"):
+        assert sum(name.startswith(start) for name in names) == 2
+    for path in (tmp_path / "out" / "figures").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+    assert "<script" not in "".join(path.read_text() for path in (tmp_path / "out" / "figures").glob("*.svg"))
+
+
+def test_names_and_sentences_cannot_leave_their_place(tmp_path):
+    run = make_run(tmp_path / "a&b<i>", method=HOSTILE, sentence=HOSTILE)
+    add_arrays(run, class_names=[HOSTILE, "dog"])
+    page = page_of(run, command=HOSTILE)
+    assert page.count("<script") == 2
+    assert "<img" not in page
+    content = content_of(page)
+    assert content["methods"] == [HOSTILE]
+    assert content["command"] == HOSTILE
+    assert content["maps"]["sets"][0]["classNames"][0] == HOSTILE
+
+
+def test_numbers_that_are_not_finite_are_left_out(tmp_path):
+    run = make_run(tmp_path / "run")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 50, "loss": NaN, "rankme": Infinity, "terms": {"a": "text"}, "agreement": true}\n')
+    content = json.loads(to_json(page_content([read_run(run)], "")))
+    values = content["runs"][0]["metrics"]
+    assert values["step"][-1] == 50
+    assert values["values"]["loss"][-1] is None
+    assert values["terms"]["a"] == [None] * 6
+
+
+def test_a_run_in_training_is_shown_with_what_there_is(tmp_path):
+    run = make_run(tmp_path / "run", finished=False)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 50, "lo')  # being written
+    content = content_of(page_of(run))
+    [shown] = content["runs"]
+    assert not shown["finished"]
+    assert (shown["step"], shown["steps"]) == (40, 40)
+    assert content["table"]["rows"] == []
+
+
+def test_a_run_that_has_not_begun_to_log_is_shown(tmp_path):
+    run = make_run(tmp_path / "run", finished=False)
+    (run / "metrics.jsonl").unlink()
+    assert content_of(page_of(run))["runs"][0]["step"] == 0
+
+
+def test_older_runs_without_arrays_are_shown(tmp_path):
+    content = content_of(page_of(make_run(tmp_path / "run")))
+    assert content["attention"]["views"] == content["maps"]["views"] == content["relations"]["views"] == []
+
+
+def test_long_runs_keep_what_was_measured(tmp_path):
+    run = make_run(tmp_path / "run")
+    rows = [{"step": step, "loss": 1.0} | ({"rankme": 2.0} if step == 4321 else {}) for step in range(10_000)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    metrics = page_content([read_run(run)], "")["runs"][0]["metrics"]
+    assert len(metrics["step"]) <= MAX_POINTS + 2
+    assert 4321 in metrics["step"]
+    assert metrics["step"][-1] == 9999
+
+
+def test_five_methods_stay_below_fifteen_megabytes(tmp_path):
+    methods = ("random", "ibot", "rkd-d", "rkd-a", "structural")
+    for method in methods:  # as many heads as ViT-B, the finest grid that is asked, of noise
+        add_arrays(make_run(tmp_path / method, method), images=6, heads=12, grid=16, mapped=1000, batch=64, moments=9)
+    page = page_of(*(tmp_path / method for method in methods))
+    assert len(page.encode()) < 15e6
+    assert all(view["patches"] for view in content_of(page)["attention"]["views"])
+
+
+def test_the_page_names_nothing_outside_itself(tmp_path):
+    page = page_of(make_run(tmp_path / "run"))
+    outside = [url for url in re.findall(r"https?://[^\s\"'<)]+", page) if not url.startswith("http://www.w3.org/")]
+    assert outside == []
+    assert "default-src 'none'" in page
+    assert "connect-src 'none'" in page
+    assert not re.search(r"\son\w+=", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
+
+
+def test_the_modules_of_the_page_become_one_script():
+    script = link()
+    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+    names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", script, re.MULTILINE)
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
+def test_every_import_of_the_page_is_exported_where_it_comes_from():
+    seen, left = set(), ["main"]
+    while left:
+        module = left.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for names, source in IMPORT.findall(page_file(f"{module}.js")):
+            declared = EXPORT.pattern + r"(?:async )?(?:function|const|class) (\w+)"
+            exported = re.findall(declared, page_file(f"{source}.js"), re.MULTILINE)
+            for name in filter(None, (part.strip() for part in names.split(","))):
+                assert name in exported, f"{module}.js imports {name} from {source}.js"
+                assert re.search(rf"\b{name}\b", IMPORT.sub("", page_file(f"{module}.js"))), f"{module}.js: {name}"
+            left.append(source)
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="no run at"):
+        report(tmp_path)
+    run = make_run(tmp_path / "run")
+    finish_run(run, "rkd-d", 0)
+    (run / "embedding.npz").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"embedding.npz is damaged"):
+        report(run)
+    (run / "config.yaml").write_text("train: {}")
+    with pytest.raises(UserError, match="must name objective"):
+        report(run)
