@@ -1,16 +1,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint docs dist install clean
+.PHONY: demo test test-all test-browser chromium lint docs dist install clean
 
 demo: install
 	$(BIN)/mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d,rkd-a,structural,ibot+rkd-d --seeds 0 --jobs 2 --out runs/demo
 
-test: lint
+test: lint chromium
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-all: lint
+test-all: lint chromium
 	$(BIN)/python -m pytest -q
+
+test-browser: install chromium
+	$(BIN)/python -m pytest -q -m browser
+
+chromium:
+	@tests/browser/install_chromium.sh
 
 lint: install
 	$(BIN)/ruff check .

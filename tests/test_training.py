@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
@@ -64,9 +65,7 @@ def test_evaluation_attention_and_report_complete_a_run(tiny_config, tmp_path):
     page = mrkd.report(path).read_text()
     assert "&lt;run&gt;" in page
     assert "<run>" not in page
-    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
-        "http://creativecommons.org", ""
-    ).replace("https://matplotlib.org", "")
+    assert not re.search(r"""(src|href|action)\s*=\s*["']?(https?:)?//""", page)
 
 
 def test_an_unlabelled_folder_trains_and_refuses_evaluation(tiny_config, tmp_path):

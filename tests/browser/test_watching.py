@@ -1,0 +1,50 @@
+import json
+import threading
+
+import pytest
+
+from mrkd.reporting.watch import WatchServer
+from tests.reporting.made_up import add_arrays, finish_run, make_run
+
+
+@pytest.fixture
+def served(tmp_path):
+    run = make_run(tmp_path / "run", finished=False)
+    with WatchServer([run], 0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server, run
+        server.shutdown()
+        thread.join()
+
+
+def test_news_arrive_and_leave_what_is_looked_at_alone(browser, served):
+    server, run = served
+    page = browser.open(server.url, height=500)
+    page.wait("return document.getElementById('live').textContent.includes('step 40 of 40')")
+    page.view("curves")
+    page.control("curves-preset-all").click()
+    page.control("curves-log").click()
+    page.js("scrollTo(0, 300)")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 45, "epoch": 4.5, "loss": 0.01, "seconds": 9.0}) + "\n")
+    page.wait("return document.getElementById('live').textContent.includes('step 45')")
+    assert page.control("curves-preset-all").get_attribute("aria-pressed") == "true"
+    assert page.control("curves-log").get_attribute("aria-pressed") == "true"
+    assert page.js("return document.activeElement.dataset.key") == "curves-log"
+    assert page.js("return scrollY") == 300
+    label = page.find('#panel-curves [data-curve="loss"] svg.chart').get_attribute("aria-label")
+    assert "rkd-d 0.01" in label
+    add_arrays(run)
+    finish_run(run, "rkd-d", 0)
+    page.wait("return document.getElementById('live').textContent.includes('finished')")
+    assert page.errors() == []
+    assert {url.removeprefix(server.url) for url in page.requests()} <= {"", "version", "content"}
+
+
+def test_a_server_that_is_gone_is_told(browser, served):
+    server, _ = served
+    page = browser.open(server.url)
+    page.wait("return document.getElementById('live').textContent.includes('step 40')")
+    server.socket.close()
+    page.wait("return document.getElementById('live').textContent.includes('No news')")
