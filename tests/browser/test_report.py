@@ -264,9 +264,10 @@ def test_tabs_are_driven_by_the_keyboard(page):
 
 def test_every_control_and_picture_has_a_name(page):
     script = """
-        const kinds = ["button", "input", "select", "canvas[tabindex]", "svg[tabindex]"].map((kind) => `#panels ${kind}`);
+        const kinds = ["button", "input", "select", "canvas[tabindex]", "svg[tabindex]"];
         const named = (one) => (one.getAttribute("aria-label") ?? one.textContent).trim();
-        return [...document.querySelectorAll(kinds)].filter((one) => !named(one)).map((one) => one.outerHTML.slice(0, 120));
+        const found = [...document.querySelectorAll(kinds.map((kind) => `#panels ${kind}`))];
+        return found.filter((one) => !named(one)).map((one) => one.outerHTML.slice(0, 120));
     """
     for name in VIEWS:
         page.view(name)
