@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrkd.arrays import read_arrays, write_arrays
 from mrkd.config import Config
 from mrkd.data.masking import draw_masks
 from mrkd.data.sources import ImageSet
 from mrkd.data.views import ViewMaker, denormalize
 from mrkd.model.teacher_student import Network, TeacherStudent
-from mrkd.run import RELATIONS, read_arrays, write_arrays
+from mrkd.run import RELATIONS
 
 _SEED = 0
 """Images and views never depend on the run's seed, so that all runs are seen on the same batch."""

@@ -49,4 +49,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_the_extras_are_those_of_the_package():
     declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
-    assert set(declared["project"]["optional-dependencies"]) - {"dev", "docs"} == set(EXTRAS)
+    assert set(declared["project"]["optional-dependencies"]) - {"dev", "docs", "benchmarks"} == set(EXTRAS)

@@ -3,13 +3,14 @@ import dataclasses
 import numpy as np
 import torch
 
+from mrkd.arrays import read_arrays
 from mrkd.config import Config
 from mrkd.data.sources import load
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.terms import needs_of
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.relations_seen import RelationsSeen
-from mrkd.run import RELATIONS, read_arrays
+from mrkd.run import RELATIONS
 from mrkd.training import pretrain
 
 

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from mrkd.arrays import write_arrays
 from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask, patch_maps
 from mrkd.attention.segmentation import MASSES, enlarge, segmentation
 from mrkd.config import Config
 from mrkd.data.sources import ImageSet, load
 from mrkd.model.backbone import create_vit
 from mrkd.model.export import load_backbone
-from mrkd.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run, write_arrays, write_atomically, write_json
+from mrkd.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run, write_atomically, write_json
 
 MAX_QUERIES = 256
 """The explorer of the report asks any patch; on finer grids, squares of patches count as one."""

@@ -9,6 +9,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from mrkd.arrays import write_arrays
 from mrkd.config import Config, EvaluationConfig
 from mrkd.data.sources import ImageSet, load, stratified_split
 from mrkd.data.views import ViewMaker
@@ -18,7 +19,7 @@ from mrkd.evaluation.embedding import embedding_map
 from mrkd.evaluation.features import extract
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.model.export import load_backbone
-from mrkd.run import EMBEDDING, EVALUATION, Run, write_arrays, write_json
+from mrkd.run import EMBEDDING, EVALUATION, Run, write_json
 
 
 def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, Any]:

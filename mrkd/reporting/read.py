@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mrkd.arrays import read_arrays
 from mrkd.errors import UserError
-from mrkd.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run, read_arrays, read_json
+from mrkd.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run, read_json
 from mrkd.settings import read_yaml
 
 FIGURES = {

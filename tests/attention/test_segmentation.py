@@ -59,7 +59,8 @@ def test_a_network_that_attends_to_the_object_overlaps_with_it_wholly(vit, monke
 def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, tmp_path):
     import dataclasses
 
-    from mrkd.run import ATTENTION, SEGMENTATION, read_arrays, read_json
+    from mrkd.arrays import read_arrays
+    from mrkd.run import ATTENTION, SEGMENTATION, read_json
     from mrkd.training import pretrain
 
     config = dataclasses.replace(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mrkd.run import ATTENTION, EMBEDDING, RELATIONS, SEGMENTATION, write_arrays, write_json, write_text
+from mrkd.arrays import write_arrays
+from mrkd.run import ATTENTION, EMBEDDING, RELATIONS, SEGMENTATION, write_json, write_text
 
 CLASSES = ["cat", "dog"]
 
