@@ -16,7 +16,7 @@ import torch
 from mrkd import __version__
 from mrkd.losses.angle import available_backends, rkd_angle
 
-PACKAGES = ("torch", "torchvision", "timm", "lightning", "kornia", "datasets", "numpy", "numba", "triton")
+PACKAGES = ("torch", "torchvision", "timm", "lightning", "datasets", "numpy", "numba", "triton")
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "tensorboard": ("tensorboard",),

@@ -229,8 +229,8 @@ function gridLines(canvas, [rows, columns]) {
 }
 
 function thumbnail(set, image, pressed, choose) {
-  const canvas = square(40, { class: "crisp" });
-  drawSprite(canvas.getContext("2d"), set.sprite, image, 0, 0, 40);
+  const canvas = square(36, { class: "crisp" });
+  drawSprite(canvas.getContext("2d"), set.sprite, image, 0, 0, 36);
   return h("button", { type: "button", "data-key": `attention-image-${image}`, "aria-pressed": String(pressed), "aria-label": `Image ${image + 1}${set.names ? `, ${set.names[image]}` : ""}`, onclick: choose }, canvas);
 }
 

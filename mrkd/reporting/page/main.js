@@ -3,7 +3,7 @@
 import { attention } from "./attention.js";
 import { takePalette } from "./colours.js";
 import { curves } from "./curves.js";
-import { announce, h, hideTip, segments } from "./dom.js";
+import { h, hideTip, segments } from "./dom.js";
 import { maps } from "./maps.js";
 import { overview } from "./overview.js";
 import { relations } from "./relations.js";
@@ -87,6 +87,16 @@ function describe() {
     " · This page needs no network and sends nothing anywhere.");
 }
 
+/** Unpack what every view needs while nothing else is to be done: a printer does not wait for pictures. */
+function rehearse(rest) {
+  const idle = window.requestIdleCallback ?? ((act) => setTimeout(act, 300));
+  idle(() => {
+    const view = rest.shift();
+    view.render(content, { ...view.initial }, () => {});
+    if (rest.length) rehearse(rest);
+  });
+}
+
 /** Ask the server of `mrkd watch` for news, and show them without disturbing what is being looked at. */
 function follow() {
   let version = null, held = false, lost = false;
@@ -158,4 +168,4 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => setTheme("auto"));
 if (content.live) follow();
-announce("");
+else rehearse([...VIEWS]);

@@ -21,17 +21,21 @@ export const overview = {
   },
 };
 
+/** What the first column says, and how sure it is. */
 function headline({ table }) {
-  const key = table.columns[0].key;
-  const trained = table.rows.filter((row) => row.method !== "random" && row.cells[key]).sort((a, b) => b.cells[key].mean - a.cells[key].mean);
-  const random = table.rows.find((row) => row.method === "random")?.cells[key];
-  if (!trained.length) return [];
-  const best = trained[0], second = trained[1];
-  const text = (cell) => `${cell.mean.toFixed(1)}${cell.std === null ? "" : ` ± ${cell.std.toFixed(1)}`} %`;
-  const apart = second && best.cells[key].std !== null && second.cells[key].std !== null
-    ? best.cells[key].mean - best.cells[key].std > second.cells[key].mean + second.cells[key].std : null;
-  const against = second ? ` The next, ${second.method}, reaches ${text(second.cells[key])}${apart === null ? "" : apart ? "; the intervals do not overlap" : "; the intervals overlap"}.` : "";
-  return [h("p", {}, h("b", {}, best.method), ` has the highest k-NN accuracy, ${text(best.cells[key])}${random ? `; random weights of the same network have ${text(random)}` : ""}.${against}`)];
+  const { key } = table.columns[0];
+  const measured = table.rows.filter((row) => row.cells[key]).sort((a, b) => b.cells[key].mean - a.cells[key].mean);
+  const [best, second] = measured.filter((row) => row.method !== "random");
+  const random = measured.find((row) => row.method === "random");
+  if (!best) return [];
+  const text = (row) => `${row.cells[key].mean.toFixed(1)}${row.cells[key].std === null ? "" : ` ± ${row.cells[key].std.toFixed(1)}`} %`;
+  if (random && random.cells[key].mean >= best.cells[key].mean) {
+    return [h("p", {}, h("b", {}, "No method beats random weights"), ` of the same network in k-NN accuracy: they have ${text(random)}; the best method, ${best.method}, ${text(best)}.`)];
+  }
+  const low = best.cells[key].mean - best.cells[key].std, high = second && second.cells[key].mean + second.cells[key].std;
+  const sure = !second || best.cells[key].std === null || second.cells[key].std === null ? "" : low > high ? "; the intervals do not overlap" : "; the intervals overlap";
+  return [h("p", {}, h("b", {}, best.method), ` has the highest k-NN accuracy, ${text(best)}`,
+    random ? `; random weights of the same network have ${text(random)}.` : ".", second ? ` The next, ${second.method}, has ${text(second)}${sure}.` : "")];
 }
 
 function comparison({ table }, state, again) {

@@ -55,10 +55,13 @@ function moment(view, set, name, place, choose) {
     numbers);
 
   (async () => {
-    const [teacher, student] = (await Promise.all([view.teacher, view.student].map(unpack))).map(({ shape, values }) => values.subarray(place * shape[1], (place + 1) * shape[1]));
+    const sides = await Promise.all([view.teacher, view.student].map(unpack));
+    const [teacher, student] = sides.map(({ shape, values }) => values.subarray(place * shape[1], (place + 1) * shape[1]));
+    // One scale for all moments, so that what spreads or shrinks is seen to.
+    const top = sides.reduce((highest, { values }) => values.reduce((a, b) => Math.max(a, b), highest), FAR);
     drawMatrix(matrices[0], teacher, images);
     drawMatrix(matrices[1], student, images);
-    drawScatter(scatter, teacher, student, methodStyle(view.method).colour);
+    drawScatter(scatter, teacher, student, top, methodStyle(view.method).colour);
     const angles = compareAngles(teacher, student, images);
     histogram.replaceChildren(angleHistogram(angles, methodStyle(view.method).colour));
     numbers.textContent = `Correlation of distances ${correlation(teacher, student).toFixed(3)} · RKD-D ${format(huberMean(teacher, student) * (images - 1) / images)} · RKD-A ${format(angles.loss)} · ${teacher.length} pairs`;
@@ -88,9 +91,8 @@ function drawMatrix(canvas, pairs, images) {
   target.drawImage(small, 0, 0, MATRIX, MATRIX);
 }
 
-function drawScatter(canvas, teacher, student, colour) {
+function drawScatter(canvas, teacher, student, top, colour) {
   const context = canvas.getContext("2d"), edge = 26, inner = MATRIX - edge - 4;
-  const top = Math.max(FAR, ...[teacher, student].map((pairs) => pairs.reduce((a, b) => Math.max(a, b), 0)));
   const x = (value) => edge + (value / top) * inner, y = (value) => MATRIX - edge - (value / top) * inner;
   context.clearRect(0, 0, MATRIX, MATRIX);
   context.strokeStyle = themeColour("faint");
@@ -116,7 +118,7 @@ function drawScatter(canvas, teacher, student, colour) {
   context.globalAlpha = 1;
   context.fillStyle = themeColour("soft");
   context.font = "15px system-ui, 'Liberation Sans', sans-serif";
-  for (const value of [0, 1, 2]) {
+  for (let value = 0; value <= top; value++) {
     context.textAlign = "center";
     context.fillText(String(value), x(value), MATRIX - 8);
     context.textAlign = "right";
