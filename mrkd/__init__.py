@@ -19,6 +19,7 @@ _VERBS = {
     "embed": "mrkd.embedding",
     "export": "mrkd.exporting",
     "finetune": "mrkd.finetuning",
+    "list_runs": "mrkd.reporting.listing",
     "load_config": "mrkd.cli",
 }
 
