@@ -45,7 +45,8 @@ def test_masks_follow_their_images_through_splits_and_limits():
     few = load(DataConfig(source="shapes", train_images=30, test_images=20, holdout="validation"))
     assert few.train.masks.shape == (30, 32, 32)
     assert few.test.masks.shape == (20, 32, 32)
-    known = {image.numpy().tobytes(): mask for image, mask in zip(everything.train.images, everything.train.masks)}
+    pairs = zip(everything.train.images, everything.train.masks, strict=True)
+    known = {image.numpy().tobytes(): mask for image, mask in pairs}
     for image, mask in zip(few.test.images, few.test.masks, strict=True):
         assert torch.equal(known[image.numpy().tobytes()], mask)
 
