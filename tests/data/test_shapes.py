@@ -8,15 +8,12 @@ from mrkd.data.sources import load
 from mrkd.errors import UserError
 
 
-def test_shapes_are_the_same_at_every_call_and_lie_inside_the_image():
+def test_shapes_are_the_same_at_every_call_and_neither_tiny_nor_huge():
     first = draw_shapes(32, "test")
     draw_shapes.cache_clear()
     second = draw_shapes(32, "test")
     for one, other in zip(first, second, strict=True):
         assert np.array_equal(one, other)
-    rim = np.ones((32, 32), bool)
-    rim[1:-1, 1:-1] = False
-    assert not first.masks[:, rim].any(axis=1).mean() > 0.05  # touching the rim is rare, crossing it impossible
     assert ((first.masks.mean(axis=(1, 2)) > 0.02) & (first.masks.mean(axis=(1, 2)) < 0.45)).all()
     assert len(SHAPES) == 6
     assert np.bincount(first.labels).tolist() == [84, 84, 83, 83, 83, 83]
