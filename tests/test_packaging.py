@@ -39,7 +39,9 @@ def test_wheel_and_sdist_hold_what_belongs_in_them(built):
     inside = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "mrkd").rglob("*.py")}
     recipes = {str(path.relative_to(ROOT)) for path in (ROOT / "mrkd" / "recipes").glob("*.yaml")}
-    assert modules | recipes | {"mrkd/py.typed", "mrkd/reporting/template.html"} <= inside
+    page = {f"mrkd/reporting/page/{path.name}" for path in (ROOT / "mrkd" / "reporting" / "page").iterdir()}
+    assert len(page) > 5
+    assert modules | recipes | page | {"mrkd/py.typed"} <= inside
     assert all(name.startswith(("mrkd/", "mrkd-")) for name in inside)
     [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:

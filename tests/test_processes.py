@@ -63,18 +63,18 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path, count: int) -> None
         time.sleep(0.05)
 
 
-def assert_close(out: Path, other: Path) -> None:
-    """Up to rounding, which AdamW makes larger in parameters whose gradient is nothing but rounding."""
+def assert_close(out: Path, other: Path, slack: float = 1.0) -> None:
+    """Up to rounding, which AdamW makes larger where a gradient is nothing but rounding, and every step."""
     for ours, theirs in zip(Run(out).metrics(), Run(other).metrics(), strict=True):
         assert ours["step"] == theirs["step"]
-        assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=1e-4)
-        assert ours.get("gradient_norm", 0) == pytest.approx(theirs.get("gradient_norm", 0), rel=1e-3)
+        assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=slack * 1e-4)
+        assert ours.get("gradient_norm", 0) == pytest.approx(theirs.get("gradient_norm", 0), rel=slack * 1e-3)
     for part in ("student", "teacher"):
         one, two = (
             torch.cat([tensor.double().flatten() for tensor in weights(path)[part].values()])  # type: ignore[attr-defined]
             for path in (out, other)
         )
-        assert (one - two).norm() < 1e-4 * one.norm()
+        assert (one - two).norm() < slack * 1e-4 * one.norm()
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_sharded_run_goes_on_from_the_checkpoint_of_one_process_and_the_other_
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 143
     finish(start(LAUNCHERS["own"], tmp_path / "run", **shards))
-    assert_close(tmp_path / "run", tmp_path / "whole")
+    assert_close(tmp_path / "run", tmp_path / "whole", slack=10)  # sixty steps instead of twelve
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_a_signal_to_one_process_stops_both_and_one_process_goes_on(tmp_path):
     assert process.returncode == 143
     assert errors.count("SIGTERM: stopped after step") == 1
     finish(start(ONE, tmp_path / "run", train__epochs=20))
-    assert_close(tmp_path / "run", tmp_path / "whole")
+    assert_close(tmp_path / "run", tmp_path / "whole", slack=10)  # sixty steps instead of twelve
 
 
 @pytest.mark.slow
