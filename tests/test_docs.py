@@ -125,7 +125,7 @@ def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_p
     assert (tmp_path / "runs" / "photos" / "attention.png").stat().st_size > 10_000
     rows = mrkd.run.Run("runs/photos").metrics()
     losses = [row["loss"] for row in rows if "loss" in row]
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     assert rows[-1]["verdict"] in ("healthy", "converged")
     found = mrkd.embed("runs/photos")
     assert len(found) > 500
