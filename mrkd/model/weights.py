@@ -60,8 +60,8 @@ def _problem(expected: dict[str, Tensor], got: dict[str, Any]) -> str:
     ):
         if names:
             parts.append(f"{len(names)} {word} ({', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)})")
-    for name in expected.keys() & got.keys():
-        if tuple(got[name].shape) != tuple(expected[name].shape):
+    for name in expected:  # in the network's own order, so that the same file gets the same words
+        if name in got and tuple(got[name].shape) != tuple(expected[name].shape):
             parts.append(f"{name} must have shape {tuple(expected[name].shape)}, got {tuple(got[name].shape)}")
             break
     return ", ".join(parts)
