@@ -1,0 +1,105 @@
+"""How long a step waits for images that are decoded while it trains: ViT-S/16 at 224 pixels from many JPEGs.
+
+    python benchmarks/loader.py --json docs/results/performance.json
+
+Writes 20,000 JPEGs of 256 pixels into a temporary folder (about 400 MB, a minute), streams them through worker
+processes into the training step, and prints the part of the time in which the step had nothing to do. On a GPU the
+step is short and the workers are what is measured; `--decode-only` shows how many images a second they give.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from record import write_record
+
+import mrkd
+from mrkd.config import Config
+from mrkd.data.feed import Feed, open_feed
+from mrkd.data.loader import batches_from
+from mrkd.data.stream import Batch
+from mrkd.learner import Learner, make_fabric
+from mrkd.losses.methods import resolve_terms
+
+
+def write_jpegs(folder: Path, count: int, size: int) -> None:
+    """Smooth colours with some noise, which compress about as photographs do; a thousand files per class folder."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        place = folder / f"class{number // 1000:02d}"
+        place.mkdir(parents=True, exist_ok=True)
+        coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        image = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC), dtype=np.int16)
+        noise = generator.integers(-12, 13, (size, size, 1), dtype=np.int16)
+        Image.fromarray((image + noise).clip(0, 255).astype(np.uint8)).save(place / f"{number:06d}.jpg", quality=87)
+
+
+def config_of(folder: Path, batch: int, workers: int | None) -> Config:
+    config = mrkd.load_config("cifar10", data__source=str(folder), data__size=224, data__mode="stream")
+    views = dataclasses.replace(config.views, local_views=0)
+    model = dataclasses.replace(config.model, name="vit_small_patch16_224")
+    train = dataclasses.replace(config.train, batch=batch)
+    data = dataclasses.replace(config.data, workers=workers, cache=None)
+    return dataclasses.replace(config, data=data, views=views, model=model, train=train)
+
+
+def stream(feed: Feed, batch: int, steps: int) -> Iterator[Batch]:
+    return feed.batches(batches_from(0, steps, len(feed), batch, seed=0), slice(0, batch))
+
+
+def measure(config: Config, steps: int, decode_only: bool) -> dict[str, Any]:
+    fabric = make_fabric(config)
+    feed = open_feed(config, fabric.device)
+    batch = config.train.batch
+    learner = None if decode_only else Learner(config, resolve_terms(config.objective), fabric, 10_000)
+    batches = stream(feed, batch, steps + 1)
+    next(batches)  # the workers' start
+    feed.waited_seconds, started = 0.0, time.perf_counter()
+    for taken in range(steps):
+        ready = next(batches)
+        if learner is not None:
+            learner.take(ready.images, ready.step)
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        spent = time.perf_counter() - started
+        wait = 100 * feed.waited_seconds / spent
+        print(f"step {taken + 1}: {(taken + 1) * batch / spent:.1f} images/s, data-wait {wait:.2f} %", flush=True)
+    return {
+        "images": len(feed),
+        "batch": batch,
+        "steps": steps,
+        "images_per_second": steps * batch / spent,
+        "data_wait_percent": wait,
+        "decode_only": decode_only,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--pixels", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--decode-only", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        started = time.perf_counter()
+        write_jpegs(Path(name), options.images, options.pixels)
+        print(f"{options.images} JPEGs written in {time.perf_counter() - started:.0f} s", flush=True)
+        config = config_of(Path(name), options.batch, options.workers)
+        row = measure(config, options.steps, options.decode_only)
+    if options.json:
+        write_record(options.json, "loader_decode_only" if options.decode_only else "loader", [row])
+
+
+if __name__ == "__main__":
+    main()
