@@ -1,4 +1,4 @@
-"""RKD-D with its gradient worked out by hand: two N x N matrices, no autograd graph through them.
+"""RKD-D with its gradient worked out by hand: half of two N x N matrices, no autograd graph through them.
 
 docs/methods.md derives the gradient. Axes: G groups, N rows, M other ends (the rows, or the anchors), D embedding.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mrkd.losses.potentials import Frame, measure, pull_back
+from mrkd.losses.potentials import Frame, Stripe, measure_stripes, pull_back_stripes
 from mrkd.losses.relation_op import (
     check_arguments,
     check_values,
@@ -21,6 +21,8 @@ from mrkd.losses.relation_op import (
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Entries treated at once: blocks stay in the CPU's cache, and fill a GPU."""
+_STRIPE_ROWS = {"cpu": 256, "cuda": 2048}
+"""Rows of the distances that are computed at once, up to the diagonal: large enough for a fast matrix product."""
 
 
 def rkd_distance(
@@ -82,17 +84,22 @@ def _distance(
         masked = row_weights is not None
         if anchors is not None:
             anchors = grouped(anchors).to(weights.dtype).expand(len(rows), -1, -1)
+        height = _STRIPE_ROWS.get(student.device.type, 2048)
         frame = Frame(rows, weights, anchors, masked)
-        target, target_scale = measure(Frame(grouped(teacher), weights, anchors, masked))
-        ours, scale = measure(frame)
+        target, target_scale = measure_stripes(Frame(grouped(teacher), weights, anchors, masked), height)
+        ours, scale = measure_stripes(frame, height)
         if check:
             check_values(raw, student=scale, teacher=target_scale)
         ends = weights if anchors is None else weights.new_full(anchors.shape[:2], 1.0 / anchors.shape[1])
         loss = _loss_and_slope(ours, target, weights, ends, share, standardize, huber_delta)
         if not need_gradient:
             return loss, loss.new_empty(0)
-        # `ours` now holds dL / dd over d; in the square form d_ij and d_ji are one distance.
-        gradient = pull_back(frame, scale, ours.mul_(2.0 if anchors is None else 1.0))
+        # `ours` now holds dL / dd over d. In the square form d_ij and d_ji are one distance; what is mirrored counted
+        # twice already.
+        if anchors is None:
+            for stripe in ours:
+                stripe.entries[..., : stripe.mirrored] *= 2.0
+        gradient = pull_back_stripes(frame, scale, ours)
         return loss, gradient.view(student.shape)
 
 
@@ -105,60 +112,74 @@ register_first_order(_distance, inputs=8)
 
 
 def _loss_and_slope(
-    ours: Tensor, target: Tensor, rows: Tensor, ends: Tensor, share: Tensor, standardize: bool, huber_delta: float
+    ours: list[Stripe],
+    target: list[Stripe],
+    rows: Tensor,
+    ends: Tensor,
+    share: Tensor,
+    standardize: bool,
+    huber_delta: float,
 ) -> Tensor:
-    """The loss from squared distances (G, N, M); `ours` becomes its derivative over the distance, `target` is lost."""
+    """The loss from squared distances; `ours` becomes its derivative over the distance, `target` is lost."""
     inverse_mean, count = _take_roots(ours, rows, ends)
     target_inverse_mean, target_count = _take_roots(target, rows, ends)
     per_group = (slice(None), None, None)
     inverse_deviation = torch.ones_like(share)
     if standardize:
         variance = _relative_variance(target, rows, ends, target_inverse_mean) / target_count
-        varies = variance.sqrt() > (1e-5 if ours.dtype == torch.float32 else 1e-10)
+        varies = variance.sqrt() > (1e-5 if rows.dtype == torch.float32 else 1e-10)
         inverse_deviation = torch.where(varies, torch.where(varies, variance, 1.0).rsqrt(), 1.0).to(share.dtype)
     loss, radial = torch.zeros_like(inverse_mean), torch.zeros_like(inverse_mean)  # (G,)
-    for here in _blocks(ours):
-        distance, aim = ours[:, here], target[:, here]  # (G, J, M)
-        difference = distance * (inverse_mean * inverse_deviation)[per_group].to(distance.dtype)
-        difference -= aim * (target_inverse_mean * inverse_deviation)[per_group].to(distance.dtype)
+    unit, target_unit = (
+        (inverse * inverse_deviation)[per_group].to(share.dtype) for inverse in (inverse_mean, target_inverse_mean)
+    )
+    for (distance, row_weights, end_weights), (aim, _, _) in zip(
+        _blocks(ours, rows, share[:, None] * ends), _blocks(target, rows, ends), strict=True
+    ):
+        difference = (distance * unit).sub_(aim.mul_(target_unit))
         slope = difference.clamp(-huber_delta, huber_delta)
-        weighted = torch.mul(slope, rows[:, here, None], out=aim).mul_((share[:, None] * ends)[:, None, :])
+        weighted = torch.mul(slope, row_weights, out=aim).mul_(end_weights)
         loss += difference.sub_(slope, alpha=0.5).mul_(weighted).sum(dim=(1, 2))
         weighted.mul_(inverse_deviation[per_group])
-        radial += (weighted * distance).sum(dim=(1, 2))
+        radial += torch.mul(weighted, distance, out=slope).sum(dim=(1, 2))
     # Every distance moves every difference through the mean: d(d_ij / m) / d d_kl = ... - d_ij w_kl / (m^2 count).
     through_mean = (radial * inverse_mean.square() / count).to(share.dtype)
-    for here in _blocks(ours):
-        distance, slope = ours[:, here], target[:, here].mul_(inverse_mean.to(share.dtype)[per_group])
-        slope -= rows[:, here, None] * (through_mean[:, None] * ends)[:, None, :]
+    for (distance, row_weights, end_weights), (slope, _, _) in zip(
+        _blocks(ours, rows, through_mean[:, None] * ends), _blocks(target, rows, ends), strict=True
+    ):
+        slope.mul_(inverse_mean.to(share.dtype)[per_group]).sub_(row_weights * end_weights)
         distance.copy_(slope * torch.where(distance > 0, 1.0 / distance, 0.0))
     return loss.sum().to(share.dtype)
 
 
-def _take_roots(squared: Tensor, rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+def _take_roots(squared: list[Stripe], rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     """Distances in place of their squares; (G,) one over their weighted mean, and the weight of the positive ones."""
-    total, count = (torch.zeros(len(squared), dtype=torch.float64, device=squared.device) for _ in range(2))
-    for here in _blocks(squared):
-        distance = squared[:, here].sqrt_()
-        total += ((distance * ends[:, None, :]).sum(dim=2) * rows[:, here]).sum(dim=1)
-        count += ((ends[:, None, :] * (distance > 0)).sum(dim=2) * rows[:, here]).sum(dim=1)
+    total, count = (torch.zeros(len(rows), dtype=torch.float64, device=rows.device) for _ in range(2))
+    for entries, row_weights, end_weights in _blocks(squared, rows, ends):
+        distance = entries.sqrt_()
+        total += ((distance * end_weights).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
+        count += ((end_weights * (distance > 0)).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
     # With every row equal there is no scale; zero keeps value and gradient at zero.
     tiny = torch.finfo(torch.float32).tiny
     return torch.where(total > 0, count / total.clamp(min=tiny), 0.0), count.clamp(min=tiny)
 
 
-def _relative_variance(distance: Tensor, rows: Tensor, ends: Tensor, inverse_mean: Tensor) -> Tensor:
+def _relative_variance(distances: list[Stripe], rows: Tensor, ends: Tensor, inverse_mean: Tensor) -> Tensor:
     """(G,) weighted sum of (d / mean - 1)^2 over positive entries."""
     total = torch.zeros_like(inverse_mean)
-    for here in _blocks(distance):
-        deviation = distance[:, here] * inverse_mean.to(rows.dtype)[:, None, None] - 1.0
-        deviation.square_().mul_(distance[:, here] > 0)
-        total += ((deviation * ends[:, None, :]).sum(dim=2) * rows[:, here]).sum(dim=1)
+    for distance, row_weights, end_weights in _blocks(distances, rows, ends):
+        deviation = distance * inverse_mean.to(rows.dtype)[:, None, None] - 1.0
+        deviation.square_().mul_(distance > 0)
+        total += ((deviation * end_weights).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
     return total
 
 
-def _blocks(matrix: Tensor) -> Iterator[slice]:
-    groups, rows, ends = matrix.shape
-    block = max(1, _BLOCK_ELEMENTS.get(matrix.device.type, 1 << 22) // (groups * ends))
-    for start in range(0, rows, block):
-        yield slice(start, start + block)
+def _blocks(stripes: list[Stripe], rows: Tensor, ends: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Entries (G, J, K), weights of their rows (G, J, 1) and of their ends (G, 1, K), twice for a mirrored entry."""
+    for stripe in stripes:
+        of_ends, of_rows = stripe.weights(ends)[:, None], rows[:, stripe.rows, None]
+        groups, height, width = stripe.entries.shape
+        block = max(1, _BLOCK_ELEMENTS.get(rows.device.type, 1 << 22) // (groups * width))
+        for start in range(0, height, block):
+            here = slice(start, start + block)
+            yield stripe.entries[:, here], of_rows[:, here], of_ends

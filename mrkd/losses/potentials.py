@@ -5,7 +5,7 @@ Axes: G groups, N rows, M other ends (the rows themselves, or the anchors), D em
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -96,6 +96,28 @@ class Frame:
             yield columns, rows, ends
 
 
+@dataclass(frozen=True)
+class Stripe:
+    """Some rows of a matrix of distances, G x N x M.
+
+    Where rows and ends are the same points, a stripe begins at its own rows: what lies before is the transpose of an
+    earlier stripe, so that all of them together hold little more than half the matrix.
+    """
+
+    rows: slice
+    columns: slice
+    entries: Tensor
+    """(G, J, K), the rows' entries in those columns."""
+    mirrored: int
+    """The stripe's column from which on an entry stands for its transpose as well; K when none does."""
+
+    def weights(self, ends: Tensor) -> Tensor:
+        """(G, M) weights of the ends become (G, K), doubled where an entry stands for two."""
+        counted = ends[:, self.columns].clone()
+        counted[:, self.mirrored :] *= 2.0
+        return counted
+
+
 def measure(frame: Frame) -> tuple[Tensor, Tensor]:
     """Squared distances of rows to each other or to anchors, from a Gram matrix: no N x M x D tensor.
 
@@ -106,32 +128,48 @@ def measure(frame: Frame) -> tuple[Tensor, Tensor]:
     Returns:
         (G, N, M) squared distances over the scale, exactly zero where two points are one; (G,) the scale.
     """
+    (whole,), scale = measure_stripes(frame, frame.embeddings.shape[1])
+    return whole.entries, scale
+
+
+def measure_stripes(frame: Frame, height: int) -> tuple[list[Stripe], Tensor]:
+    """As `measure`, the squared distances cut into stripes of `height` rows; each pair of points is in one of them."""
     square = frame.anchors is None
     groups, count, _ = frame.embeddings.shape
     others = count if frame.anchors is None else frame.anchors.shape[1]
-    squared = torch.zeros(groups, count, others, dtype=gram_dtype(frame.weights), device=frame.weights.device)
-    row_norm, end_norm = squared.new_zeros(groups, count), squared.new_zeros(groups, others)
-    for _, rows, ends in frame.pieces():
-        with _full_float32(rows):
-            squared.baddbmm_(rows, ends.mT)
+    weights = frame.weights
+    stripes = []
+    for first in range(0, count, height):
+        rows, columns = slice(first, min(first + height, count)), slice(first if square else 0, others)
+        shape = (groups, rows.stop - first, others - columns.start)
+        entries = torch.zeros(shape, dtype=gram_dtype(weights), device=weights.device)
+        stripes.append(Stripe(rows, columns, entries, shape[1] if square else others))
+    row_norm, end_norm = (stripes[0].entries.new_zeros(groups, size) for size in (count, others))
+    for _, points, ends in frame.pieces():
+        with _full_float32(points):
+            for stripe in stripes:
+                stripe.entries.baddbmm_(points[:, stripe.rows], ends[:, stripe.columns].mT)
         if not square:
-            row_norm += rows.square().sum(dim=2)
+            row_norm += points.square().sum(dim=2)
             end_norm += ends.square().sum(dim=2)
     if square:
-        row_norm = end_norm = squared.diagonal(dim1=1, dim2=2).clone()
-    weights = frame.weights
+        for stripe in stripes:
+            row_norm[:, stripe.rows] = stripe.entries.diagonal(dim1=1, dim2=2)
+        end_norm = row_norm
     scale = (row_norm * weights).sum(dim=1)
     if not square:
         scale = scale + end_norm.mean(dim=1)
     inverse = inverse_scale(scale)[:, None]
-    squared.mul_(-2.0 * inverse[..., None]).add_((row_norm * inverse)[:, :, None]).add_(
-        (end_norm * inverse)[:, None, :]
-    )
-    # Two points this close are one: the slope of a square root there is noise.
-    torch.threshold_(squared, 1e-6 if weights.dtype == torch.float32 else 1e-14, 0.0)
-    if square:
-        squared.diagonal(dim1=1, dim2=2).zero_()
-    return squared.to(weights.dtype), scale.to(weights.dtype)
+    row_norm, end_norm = row_norm * inverse, end_norm * inverse
+    for number, stripe in enumerate(stripes):
+        squared = stripe.entries.mul_(-2.0 * inverse[..., None]).add_(row_norm[:, stripe.rows, None])
+        squared.add_(end_norm[:, None, stripe.columns])
+        # Two points this close are one: the slope of a square root there is noise.
+        torch.threshold_(squared, 1e-6 if weights.dtype == torch.float32 else 1e-14, 0.0)
+        if square:
+            squared.diagonal(dim1=1, dim2=2).zero_()
+        stripes[number] = replace(stripe, entries=squared.to(weights.dtype))
+    return stripes, scale.to(weights.dtype)
 
 
 def inverse_scale(scale: Tensor) -> Tensor:
@@ -148,15 +186,33 @@ def pull_back(frame: Frame, scale: Tensor, edge_gradient: Tensor) -> Tensor:
         scale: (G,) as `measure` returns it.
         edge_gradient: (G, N, M) B = (dL / dd) / d over unordered pairs, in units of `measure`; overwritten.
     """
-    edge_gradient.mul_(inverse_scale(scale)[:, None, None])
-    row_sum = edge_gradient.sum(dim=2)
-    negative = edge_gradient.neg_()
-    if frame.anchors is None:
-        negative.diagonal(dim1=1, dim2=2).add_(row_sum)
-    gradient = torch.empty_like(frame.embeddings, dtype=frame.weights.dtype, memory_format=torch.contiguous_format)
+    _, rows, columns = edge_gradient.shape
+    return pull_back_stripes(frame, scale, [Stripe(slice(0, rows), slice(0, columns), edge_gradient, columns)])
+
+
+def pull_back_stripes(frame: Frame, scale: Tensor, stripes: list[Stripe]) -> Tensor:
+    """As `pull_back`, B in the stripes of `measure_stripes`."""
+    weights, square = frame.weights, frame.anchors is None
+    inverse = inverse_scale(scale)[:, None, None]
+    row_sum = torch.zeros_like(weights)
+    for stripe in stripes:
+        entries = stripe.entries.mul_(inverse)
+        row_sum[:, stripe.rows] += entries.sum(dim=2)
+        row_sum[:, stripe.columns][:, stripe.mirrored :] += entries[..., stripe.mirrored :].sum(dim=1)
+    for stripe in stripes:
+        negative = stripe.entries.neg_()
+        if square:
+            negative.diagonal(dim1=1, dim2=2).add_(row_sum[:, stripe.rows])
+    gradient = torch.zeros(frame.embeddings.shape, dtype=weights.dtype, device=weights.device)
     for columns, rows, ends in frame.pieces():
-        piece = full_matmul(negative, ends)
-        gradient[..., columns] = piece if frame.anchors is None else piece.addcmul_(row_sum[..., None].to(rows), rows)
+        piece = gradient[..., columns]
+        if not square:
+            piece.addcmul_(row_sum[..., None], rows.to(piece.dtype))
+        for stripe in stripes:
+            add_product(piece[:, stripe.rows], stripe.entries, ends[:, stripe.columns])
+            mirrored = stripe.entries[..., stripe.mirrored :]
+            if mirrored.shape[2]:
+                add_product(piece[:, stripe.columns][:, stripe.mirrored :], mirrored.mT, ends[:, stripe.rows])
     return gradient
 
 
@@ -171,6 +227,15 @@ def full_matmul(left: Tensor, right: Tensor) -> Tensor:
         return left.double() @ right.double()
     with _full_float32(left):
         return left @ right
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right as `full_matmul` computes it; `total` may be a part of a larger tensor."""
+    if left.is_cuda:
+        total += left.double() @ right.double()
+        return
+    with _full_float32(left):
+        total.baddbmm_(left, right)
 
 
 @contextmanager

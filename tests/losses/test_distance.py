@@ -69,11 +69,33 @@ def test_any_shape_equals_the_explicit_form(rows, width, seed, duplicates, offse
     assert torch.allclose(*gradients, rtol=1e-6, atol=100 * tolerance * (1 + gradients[1].abs().max().item()))
 
 
-def test_small_blocks_give_the_same(monkeypatch):
+@pytest.mark.parametrize("height", [1, 5, 13])
+@pytest.mark.parametrize("anchored", [False, True])
+def test_cutting_the_matrix_into_stripes_and_blocks_changes_nothing(monkeypatch, height, anchored):
     student, teacher = torch.randn(2, 3, 13, 5, dtype=torch.float64).unbind()
-    whole = rkd_distance(student, teacher, standardize=True)
+    student.requires_grad_(True)
+    options = {
+        "standardize": True,
+        "huber_delta": 0.3,
+        "row_weights": torch.rand(3, 13, dtype=torch.float64),
+        "anchors": torch.randn(4, 5, dtype=torch.float64) if anchored else None,
+    }
+    whole = rkd_distance(student, teacher, **options)
+    monkeypatch.setitem(distance._STRIPE_ROWS, "cpu", height)
     monkeypatch.setitem(distance._BLOCK_ELEMENTS, "cpu", 80)
-    assert rkd_distance(student, teacher, standardize=True).item() == pytest.approx(whole.item(), rel=1e-12)
+    cut = rkd_distance(student, teacher, **options)
+    assert cut.item() == pytest.approx(whole.item(), rel=1e-12)
+    gradients = [torch.autograd.grad(value, student)[0] for value in (whole, cut)]
+    assert torch.allclose(*gradients, rtol=1e-10, atol=1e-14)
+
+
+def test_a_batch_of_more_rows_than_a_stripe_equals_the_explicit_form():
+    student = torch.randn(600, 3, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(600, 4, dtype=torch.float64)
+    ours, expected = rkd_distance(student, teacher), explicit_distance(student, teacher)
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-10)
+    gradients = [torch.autograd.grad(value, student)[0] for value in (ours, expected)]
+    assert torch.allclose(*gradients, rtol=1e-8, atol=1e-14)
 
 
 def test_a_teacher_with_equal_distances_is_not_standardised():
