@@ -331,7 +331,8 @@ class TrainConfig:
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
     precision: str = "auto"
-    """Lightning Fabric's precision; auto is bf16-mixed on CUDA and 32-true elsewhere."""
+    """Lightning Fabric's precision; auto is bf16-mixed on CUDA and on CPUs that multiply bfloat16 (AVX-512 BF16, AMX),
+    32-true elsewhere."""
     micro_batch: int | None = None
     """Views that go through a device's backbone at a time; null takes all at once. Losses still see the whole batch, so
     that it may be larger than the memory allows; costs one more forward pass."""

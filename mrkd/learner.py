@@ -1,5 +1,6 @@
 """Everything that one training step moves: networks, objective, optimizer and the random generators."""
 
+import logging
 import math
 import os
 import warnings
@@ -10,6 +11,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning_utilities.core import rank_zero
 from torch import Tensor, nn
 
 from mrkd.checkpoint import random_state, set_random_state
@@ -57,13 +59,21 @@ class _AsItIs(DDPStrategy):
         return module
 
 
+def automatic_precision(accelerator: str) -> str:
+    """bfloat16 for the networks where the device multiplies it faster than float32; losses are float32 everywhere."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if accelerator != "cpu" and (cuda or mps):
+        return "bf16-mixed" if cuda else "32-true"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
 def make_fabric(config: Config) -> Fabric:
     """Devices and precision, launched and seeded."""
     warnings.filterwarnings("ignore", message=".*lightning.*", module="lightning.*")
-    precision = config.train.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() and config.train.accelerator != "cpu" else "32-true"
+    rank_zero.log.setLevel(logging.WARNING)  # it announces the precision
     train = config.train
+    precision = automatic_precision(train.accelerator) if train.precision == "auto" else train.precision
     started = int(os.environ.get("WORLD_SIZE", train.devices))
     if started != train.processes:
         raise UserError(
