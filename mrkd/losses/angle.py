@@ -1,23 +1,25 @@
 """RKD-A without its N x N x D and N x N x N tensors: exact, O(N^2 D + N^3) work, O(N^2) memory.
 
-The law of cosines gives each angle from three distances, and those come from a Gram matrix. Value and gradient are
-computed together in the forward pass; docs/methods.md derives both. Axes: G groups, N rows, M anchors, D embedding.
+The law of cosines gives each angle from three distances, and those come from a Gram matrix. The value and its
+derivatives over the distances are computed together in the forward pass; docs/methods.md derives both. Axes: G groups,
+N rows, M anchors, D embedding.
 """
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mrkd.losses.potentials import Frame, inverse_scale, measure, pull_back
+from mrkd.losses.potentials import Frame, inverse_scale, measure
 from mrkd.losses.relation_op import (
     check_arguments,
     check_values,
     fake_outputs,
+    frame_of,
     grouped,
     register_first_order,
     unit_weights,
@@ -68,7 +70,19 @@ def rkd_angle(
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
     check = not torch.compiler.is_compiling()
     need = wants_gradient(student)
-    value, _ = _angle(student, teacher, anchors, row_weights, None, standardize, huber_delta, backend, need, check)
+    value, *_ = _angle(
+        student,
+        teacher,
+        anchors,
+        row_weights,
+        None,
+        standardize,
+        huber_delta,
+        backend,
+        student.shape[-2],
+        need,
+        check,
+    )
     return value
 
 
@@ -116,7 +130,7 @@ def rkd_angle_sampled(
     drawn = keys.argsort(dim=1)[:, :vertices]
     check = not torch.compiler.is_compiling()
     need = wants_gradient(student)
-    value, _ = _angle(student, teacher, None, row_weights, drawn, standardize, huber_delta, backend, need, check)
+    value, *_ = _angle(student, teacher, None, row_weights, drawn, standardize, huber_delta, backend, rows, need, check)
     return value
 
 
@@ -230,24 +244,21 @@ def _angle(
     standardize: bool,
     huber_delta: float,
     backend: str | None,
+    height: int,
     need_gradient: bool,
     check: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
-        rows, target_rows = grouped(student), grouped(teacher)
-        raw, weights, share = unit_weights(rows, row_weights)
-        masked = row_weights is not None
-        if anchors is not None:
-            anchors = grouped(anchors).to(weights.dtype).expand(len(rows), -1, -1)
-        frame = Frame(rows, weights, anchors, masked)
-        target, target_scale = measure(Frame(target_rows, weights, anchors, masked))
+        frame = frame_of(student, anchors, row_weights)
+        raw, weights, share = unit_weights(frame.embeddings, row_weights)
+        target, target_scale = measure(replace(frame, embeddings=grouped(teacher)))
         ours, scale = measure(frame)
         if check:
             check_values(raw, student=scale, teacher=target_scale)
         module = _module(backend, student.device)
         triplets: _Triplets = _Rows(module, ours, target, weights)
-        if anchors is not None:
-            triplets = _Anchored(module, ours, target, weights, anchors, scale, target_scale)
+        if frame.anchors is not None:
+            triplets = _Anchored(module, ours, target, weights, frame.anchors, scale, target_scale)
         elif vertices is not None:
             triplets = _Sampled(module, ours, target, weights, vertices)
         inverse_deviation = torch.ones_like(share)
@@ -258,14 +269,25 @@ def _angle(
         factor = share * inverse_deviation.square()
         value = (loss * factor).sum()
         if not need_gradient:
-            return value, value.new_empty(0)
-        gradient = pull_back(frame, scale, edge_gradient.mul_(factor[:, None, None]))
-        return value, gradient.view(student.shape)
+            return value, value.new_empty(0), value.new_empty(0)
+        return value, edge_gradient.mul_(factor[:, None, None]).flatten(), scale
 
 
 @_angle.register_fake
-def _(student, teacher, anchors, row_weights, vertices, standardize, huber_delta, backend, need_gradient, check):  # type: ignore[no-untyped-def]
-    return fake_outputs(student, need_gradient)
+def _(  # type: ignore[no-untyped-def]
+    student,
+    teacher,
+    anchors,
+    row_weights,
+    vertices,
+    standardize,
+    huber_delta,
+    backend,
+    height,
+    need_gradient,
+    check,
+):
+    return fake_outputs(student, anchors, height, need_gradient)
 
 
-register_first_order(_angle, inputs=10)
+register_first_order(_angle)

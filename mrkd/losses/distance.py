@@ -4,15 +4,17 @@ docs/methods.md derives the gradient. Axes: G groups, N rows, M other ends (the 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mrkd.losses.potentials import Frame, Stripe, measure_stripes, pull_back_stripes
+from mrkd.losses.potentials import Stripe, cut_into_stripes, measure_stripes
 from mrkd.losses.relation_op import (
     check_arguments,
     check_values,
     fake_outputs,
+    frame_of,
     grouped,
     register_first_order,
     unit_weights,
@@ -63,7 +65,8 @@ def rkd_distance(
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
     check = not torch.compiler.is_compiling()
     need = wants_gradient(student)
-    value, _ = _distance(student, teacher, anchors, row_weights, standardize, huber_delta, need, check)
+    height = _STRIPE_ROWS.get(student.device.type, 2048)
+    value, *_ = _distance(student, teacher, anchors, row_weights, standardize, huber_delta, height, need, check)
     return value
 
 
@@ -75,40 +78,36 @@ def _distance(
     row_weights: Tensor | None,
     standardize: bool,
     huber_delta: float,
+    height: int,
     need_gradient: bool,
     check: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
-        rows = grouped(student)
-        raw, weights, share = unit_weights(rows, row_weights)
-        masked = row_weights is not None
-        if anchors is not None:
-            anchors = grouped(anchors).to(weights.dtype).expand(len(rows), -1, -1)
-        height = _STRIPE_ROWS.get(student.device.type, 2048)
-        frame = Frame(rows, weights, anchors, masked)
-        target, target_scale = measure_stripes(Frame(grouped(teacher), weights, anchors, masked), height)
-        ours, scale = measure_stripes(frame, height)
+        frame = frame_of(student, anchors, row_weights)
+        raw, weights, share = unit_weights(frame.embeddings, row_weights)
+        target, target_scale = measure_stripes(replace(frame, embeddings=grouped(teacher)), height)
+        edges, scale = measure_stripes(frame, height)
         if check:
             check_values(raw, student=scale, teacher=target_scale)
-        ends = weights if anchors is None else weights.new_full(anchors.shape[:2], 1.0 / anchors.shape[1])
-        loss = _loss_and_slope(ours, target, weights, ends, share, standardize, huber_delta)
+        ours, aims = (cut_into_stripes(flat, frame.shape, height, square=anchors is None) for flat in (edges, target))
+        ends = weights if anchors is None else weights.new_full((len(weights), frame.shape[2]), 1.0 / frame.shape[2])
+        loss = _loss_and_slope(ours, aims, weights, ends, share, standardize, huber_delta)
         if not need_gradient:
-            return loss, loss.new_empty(0)
+            return loss, loss.new_empty(0), loss.new_empty(0)
         # `ours` now holds dL / dd over d. In the square form d_ij and d_ji are one distance; what is mirrored counted
         # twice already.
         if anchors is None:
             for stripe in ours:
                 stripe.entries[..., : stripe.mirrored] *= 2.0
-        gradient = pull_back_stripes(frame, scale, ours)
-        return loss, gradient.view(student.shape)
+        return loss, edges, scale
 
 
 @_distance.register_fake
-def _(student, teacher, anchors, row_weights, standardize, huber_delta, need_gradient, check):  # type: ignore[no-untyped-def]
-    return fake_outputs(student, need_gradient)
+def _(student, teacher, anchors, row_weights, standardize, huber_delta, height, need_gradient, check):  # type: ignore[no-untyped-def]
+    return fake_outputs(student, anchors, height, need_gradient)
 
 
-register_first_order(_distance, inputs=8)
+register_first_order(_distance)
 
 
 def _loss_and_slope(

@@ -3,9 +3,10 @@
 Axes: G groups, N rows, M other ends (the rows themselves, or the anchors), D embedding.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -78,6 +79,12 @@ class Frame:
     masked: bool
     """Whether some weights may be zero; the values of such rows may be anything, even NaN."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """G, N, M of the matrix of distances."""
+        groups, rows, _ = self.embeddings.shape
+        return groups, rows, rows if self.anchors is None else self.anchors.shape[1]
+
     def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Columns, and the centred rows (G, N, P) and ends (G, M, P) there, on the rows' or the anchors' mean."""
         hidden = (self.weights <= 0)[..., None] if self.masked else None
@@ -118,6 +125,28 @@ class Stripe:
         return counted
 
 
+def stripes_size(shape: tuple[int, int, int], height: int, *, square: bool) -> int:
+    """Number of entries in the stripes of a G x N x M matrix."""
+    groups, rows, columns = shape
+    return groups * sum(
+        (min(first + height, rows) - first) * (columns - first * square) for first in range(0, rows, height)
+    )
+
+
+def cut_into_stripes(flat: Tensor, shape: tuple[int, int, int], height: int, *, square: bool) -> list[Stripe]:
+    """The stripes of a G x N x M matrix, which lie one after another in `flat`."""
+    groups, rows, columns = shape
+    stripes, start = [], 0
+    for first in range(0, rows, height):
+        own = slice(first, min(first + height, rows))
+        own_columns = slice(first if square else 0, columns)
+        size = (groups, own.stop - first, columns - own_columns.start)
+        entries = flat[start : start + math.prod(size)].view(size)
+        stripes.append(Stripe(own, own_columns, entries, size[1] if square else columns))
+        start += entries.numel()
+    return stripes
+
+
 def measure(frame: Frame) -> tuple[Tensor, Tensor]:
     """Squared distances of rows to each other or to anchors, from a Gram matrix: no N x M x D tensor.
 
@@ -128,27 +157,22 @@ def measure(frame: Frame) -> tuple[Tensor, Tensor]:
     Returns:
         (G, N, M) squared distances over the scale, exactly zero where two points are one; (G,) the scale.
     """
-    (whole,), scale = measure_stripes(frame, frame.embeddings.shape[1])
-    return whole.entries, scale
+    flat, scale = measure_stripes(frame, frame.embeddings.shape[1])
+    return flat.view(frame.shape), scale
 
 
-def measure_stripes(frame: Frame, height: int) -> tuple[list[Stripe], Tensor]:
-    """As `measure`, the squared distances cut into stripes of `height` rows; each pair of points is in one of them."""
+def measure_stripes(frame: Frame, height: int) -> tuple[Tensor, Tensor]:
+    """As `measure`, the squared distances as `cut_into_stripes` takes them; each pair of points is in one stripe."""
     square = frame.anchors is None
-    groups, count, _ = frame.embeddings.shape
-    others = count if frame.anchors is None else frame.anchors.shape[1]
+    groups, count, others = frame.shape
     weights = frame.weights
-    stripes = []
-    for first in range(0, count, height):
-        rows, columns = slice(first, min(first + height, count)), slice(first if square else 0, others)
-        shape = (groups, rows.stop - first, others - columns.start)
-        entries = torch.zeros(shape, dtype=gram_dtype(weights), device=weights.device)
-        stripes.append(Stripe(rows, columns, entries, shape[1] if square else others))
-    row_norm, end_norm = (stripes[0].entries.new_zeros(groups, size) for size in (count, others))
+    size = stripes_size(frame.shape, height, square=square)
+    flat = torch.zeros(size, dtype=gram_dtype(weights), device=weights.device)
+    stripes = cut_into_stripes(flat, frame.shape, height, square=square)
+    row_norm, end_norm = flat.new_zeros(groups, count), flat.new_zeros(groups, others)
     for _, points, ends in frame.pieces():
-        with _full_float32(points):
-            for stripe in stripes:
-                stripe.entries.baddbmm_(points[:, stripe.rows], ends[:, stripe.columns].mT)
+        for stripe in stripes:
+            add_product(stripe.entries, points[:, stripe.rows], ends[:, stripe.columns].mT)
         if not square:
             row_norm += points.square().sum(dim=2)
             end_norm += ends.square().sum(dim=2)
@@ -161,15 +185,14 @@ def measure_stripes(frame: Frame, height: int) -> tuple[list[Stripe], Tensor]:
         scale = scale + end_norm.mean(dim=1)
     inverse = inverse_scale(scale)[:, None]
     row_norm, end_norm = row_norm * inverse, end_norm * inverse
-    for number, stripe in enumerate(stripes):
+    for stripe in stripes:
         squared = stripe.entries.mul_(-2.0 * inverse[..., None]).add_(row_norm[:, stripe.rows, None])
         squared.add_(end_norm[:, None, stripe.columns])
         # Two points this close are one: the slope of a square root there is noise.
         torch.threshold_(squared, 1e-6 if weights.dtype == torch.float32 else 1e-14, 0.0)
         if square:
             squared.diagonal(dim1=1, dim2=2).zero_()
-        stripes[number] = replace(stripe, entries=squared.to(weights.dtype))
-    return stripes, scale.to(weights.dtype)
+    return flat.to(weights.dtype), scale.to(weights.dtype)
 
 
 def inverse_scale(scale: Tensor) -> Tensor:
@@ -178,41 +201,32 @@ def inverse_scale(scale: Tensor) -> Tensor:
     return torch.where(positive, 1.0 / torch.where(positive, scale, 1.0), 0.0)
 
 
-def pull_back(frame: Frame, scale: Tensor, edge_gradient: Tensor) -> Tensor:
-    """Gradient (G, N, D) with respect to the embeddings, sum over m of B_nm (x_n - e_m) / scale.
+def pull_back(frame: Frame, stripes: list[Stripe], factor: Tensor) -> Tensor:
+    """Gradient (G, N, D) with respect to the embeddings, factor times the sum over m of B_nm (x_n - e_m).
 
     Args:
         frame: of the student.
-        scale: (G,) as `measure` returns it.
-        edge_gradient: (G, N, M) B = (dL / dd) / d over unordered pairs, in units of `measure`; overwritten.
+        stripes: B = (dL / dd) / d over unordered pairs, G x N x M; kept as they are.
+        factor: (G,).
     """
-    _, rows, columns = edge_gradient.shape
-    return pull_back_stripes(frame, scale, [Stripe(slice(0, rows), slice(0, columns), edge_gradient, columns)])
-
-
-def pull_back_stripes(frame: Frame, scale: Tensor, stripes: list[Stripe]) -> Tensor:
-    """As `pull_back`, B in the stripes of `measure_stripes`."""
-    weights, square = frame.weights, frame.anchors is None
-    inverse = inverse_scale(scale)[:, None, None]
+    weights = frame.weights
     row_sum = torch.zeros_like(weights)
     for stripe in stripes:
-        entries = stripe.entries.mul_(inverse)
-        row_sum[:, stripe.rows] += entries.sum(dim=2)
-        row_sum[:, stripe.columns][:, stripe.mirrored :] += entries[..., stripe.mirrored :].sum(dim=1)
-    for stripe in stripes:
-        negative = stripe.entries.neg_()
-        if square:
-            negative.diagonal(dim1=1, dim2=2).add_(row_sum[:, stripe.rows])
-    gradient = torch.zeros(frame.embeddings.shape, dtype=weights.dtype, device=weights.device)
+        row_sum[:, stripe.rows] += stripe.entries.sum(dim=2)
+        row_sum[:, stripe.columns][:, stripe.mirrored :] += stripe.entries[..., stripe.mirrored :].sum(dim=1)
+    gradient = torch.empty(frame.embeddings.shape, dtype=weights.dtype, device=weights.device)
     for columns, rows, ends in frame.pieces():
+        rows.mul_(factor[:, None, None])
+        if ends is not rows:
+            ends.mul_(factor[:, None, None])
         piece = gradient[..., columns]
-        if not square:
-            piece.addcmul_(row_sum[..., None], rows.to(piece.dtype))
+        torch.mul(rows, row_sum[..., None], out=piece)
         for stripe in stripes:
-            add_product(piece[:, stripe.rows], stripe.entries, ends[:, stripe.columns])
+            add_product(piece[:, stripe.rows], stripe.entries, ends[:, stripe.columns], factor=-1)
             mirrored = stripe.entries[..., stripe.mirrored :]
             if mirrored.shape[2]:
-                add_product(piece[:, stripe.columns][:, stripe.mirrored :], mirrored.mT, ends[:, stripe.rows])
+                of_ends = piece[:, stripe.columns][:, stripe.mirrored :]
+                add_product(of_ends, mirrored.mT, ends[:, stripe.rows], factor=-1)
     return gradient
 
 
@@ -229,13 +243,13 @@ def full_matmul(left: Tensor, right: Tensor) -> Tensor:
         return left @ right
 
 
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right as `full_matmul` computes it; `total` may be a part of a larger tensor."""
+def add_product(total: Tensor, left: Tensor, right: Tensor, *, factor: int = 1) -> None:
+    """total += factor * left @ right as `full_matmul` computes it; `total` may be a part of a larger tensor."""
     if left.is_cuda:
-        total += left.double() @ right.double()
+        total.add_(left.double() @ right.double(), alpha=factor)
         return
     with _full_float32(left):
-        total.baddbmm_(left, right)
+        total.baddbmm_(left, right, alpha=factor)
 
 
 @contextmanager

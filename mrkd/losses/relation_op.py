@@ -1,5 +1,5 @@
 """What the two relational losses share: argument checks, normalised weights, and an autograd node for a loss that
-computes its gradient along with its value. Axes: G groups, N rows, M anchors, D embedding.
+computes its derivatives over the distances along with its value. Axes: G groups, N rows, M anchors, D embedding.
 """
 
 import math
@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrkd.losses.potentials import check_shapes, wide_dtype
+from mrkd.losses.potentials import (
+    Frame,
+    check_shapes,
+    cut_into_stripes,
+    inverse_scale,
+    pull_back,
+    stripes_size,
+    wide_dtype,
+)
 
 
 def check_arguments(
@@ -82,39 +90,76 @@ def grouped(tensor: Tensor) -> Tensor:
     return tensor[None] if tensor.ndim == 2 else tensor
 
 
-def fake_outputs(student: Tensor, need_gradient: bool) -> tuple[Tensor, Tensor]:
-    """Shapes of (value, gradient) for the compiler; the gradient is empty when nobody asked."""
-    dtype = wide_dtype(student)
-    gradient = student.new_empty(student.shape if need_gradient else (0,), dtype=dtype)
-    return student.new_empty((), dtype=dtype), gradient
+def frame_of(student: Tensor, anchors: Tensor | None, row_weights: Tensor | None) -> Frame:
+    """The student's embeddings with weights that sum to 1 in each group."""
+    rows = grouped(student)
+    _, weights, _ = unit_weights(rows, row_weights)
+    if anchors is not None:
+        anchors = grouped(anchors).to(weights.dtype).expand(len(rows), -1, -1)
+    return Frame(rows, weights, anchors, masked=row_weights is not None)
 
 
-def register_first_order(operator: Any, inputs: int) -> None:
-    """Let the operator's second output be the gradient of its first with respect to its first input."""
+def fake_outputs(
+    student: Tensor, anchors: Tensor | None, height: int, need_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of (value, edges, scale) for the compiler; the last two are empty when nobody asked for the gradient."""
+    value = student.new_empty((), dtype=wide_dtype(student))
+    if not need_gradient:
+        return value, value.new_empty(0), value.new_empty(0)
+    groups, rows = grouped(student).shape[:2]
+    shape = (groups, rows, rows if anchors is None else anchors.shape[-2])
+    size = stripes_size(shape, height, square=anchors is None)
+    return value, value.new_empty(size), value.new_empty(groups)
 
-    def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(inputs[0], output[1])
 
-    def backward(ctx: Any, value_gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        student, gradient = ctx.saved_tensors
-        return (_first_order(student, gradient, value_gradient), *(None,) * (inputs - 1))
+def register_first_order(operator: Any) -> None:
+    """Let the operator's outputs be (value, edges, scale), from which `_gradient` makes the student's gradient.
+
+    Keeping the N x M edges and not the N x D gradient saves a copy of the embeddings, and the loss's factor is applied
+    where the gradient is written.
+
+    Args:
+        operator: with inputs student, anchors, row_weights and height among others.
+    """
+    names = [argument.name for argument in operator._opoverload._schema.arguments]
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        given = dict(zip(names, inputs, strict=True))
+        ctx.height = given["height"]
+        ctx.save_for_backward(given["student"], given["anchors"], given["row_weights"], *output[1:])
+
+    def backward(ctx: Any, value_gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = _gradient(*ctx.saved_tensors, value_gradient, ctx.height)
+        return tuple(gradient if name == "student" else None for name in names)
 
     operator.register_autograd(backward, setup_context=setup)
 
 
-@torch.library.custom_op("mrkd::first_order", mutates_args=())
-def _first_order(student: Tensor, gradient: Tensor, value_gradient: Tensor) -> Tensor:
-    # Cast last: a float16 gradient is scaled before it is narrowed.
-    return (gradient * value_gradient.to(gradient.dtype)).to(student.dtype)
+@torch.library.custom_op("mrkd::relation_gradient", mutates_args=())
+def _gradient(
+    student: Tensor,
+    anchors: Tensor | None,
+    row_weights: Tensor | None,
+    edges: Tensor,
+    scale: Tensor,
+    value_gradient: Tensor,
+    height: int,
+) -> Tensor:
+    with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
+        frame = frame_of(student, anchors, row_weights)
+        stripes = cut_into_stripes(edges, frame.shape, height, square=anchors is None)
+        # The factor comes first and the cast last: a float16 gradient is scaled before it is narrowed.
+        gradient = pull_back(frame, stripes, inverse_scale(scale) * value_gradient.to(scale.dtype))
+        return gradient.to(student.dtype).view(student.shape)
 
 
-@_first_order.register_fake
-def _(student: Tensor, gradient: Tensor, value_gradient: Tensor) -> Tensor:
-    return torch.empty_like(gradient, dtype=student.dtype)
+@_gradient.register_fake
+def _(student, anchors, row_weights, edges, scale, value_gradient, height):  # type: ignore[no-untyped-def]
+    return torch.empty_like(student, memory_format=torch.contiguous_format)
 
 
 def _refuse(ctx: Any, *_: Any) -> None:
     raise RuntimeError("the relational losses are differentiable once: their second derivative is not implemented")
 
 
-_first_order.register_autograd(_refuse)
+_gradient.register_autograd(_refuse)

@@ -87,6 +87,16 @@ def test_no_gradient_flows_into_the_teacher(loss):
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
+@pytest.mark.parametrize("anchored", [False, True])
+def test_going_back_twice_gives_the_same_gradient_twice(loss, anchored):
+    student, teacher = torch.randn(2, 300, 3, dtype=torch.float64).unbind()
+    student.requires_grad_(True)
+    value = loss(student, teacher, anchors=torch.randn(5, 3, dtype=torch.float64) if anchored else None)
+    first, second = (torch.autograd.grad(value, student, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
 def test_a_second_derivative_is_refused(loss):
     student = torch.randn(5, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(loss(student, torch.randn(5, 3)).square(), student, create_graph=True)
