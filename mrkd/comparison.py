@@ -1,18 +1,13 @@
 """Methods x seeds on one data set, each in a process of its own, into one table."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mrkd.children import Children
 from mrkd.config import Config
 from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
@@ -20,12 +15,19 @@ from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.run import EVALUATION, Run, write_json, write_text
-from mrkd.settings import differences, to_dict
+from mrkd.settings import differences, laid_over
 from mrkd.signals import StopRequest
 
 
 def compare(
-    config: Config, methods: Sequence[str], seeds: Sequence[int], out: str | Path, *, jobs: int = 1, command: str = ""
+    config: Config,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: str | Path,
+    *,
+    tuned: Mapping[str, Mapping[str, Any]] | None = None,
+    jobs: int = 1,
+    command: str = "",
 ) -> dict[str, Any]:
     """Train, measure and draw every method with every seed under one config; write the table and the report.
 
@@ -37,6 +39,7 @@ def compare(
         methods: names as `mrkd methods` lists them.
         seeds: one run of each method per seed.
         out: a directory; gets `runs/`, `table.json`, `table.md` and `report.html`.
+        tuned: dotted settings of single methods, laid over the config; the table lists them.
         jobs: runs at a time, each with its share of the CPU's threads. Small networks gain from it: one thread each
             wastes less than two threads that wait for each other.
         command: shown in the report as the way to get there again.
@@ -53,7 +56,12 @@ def compare(
         raise UserError(f"jobs must be at least 1, got {jobs}")
     if config.train.auto_batch or config.train.minutes is not None:
         raise UserError("compare needs the same batch and length for all: give --batch-size and --epochs as numbers")
-    planned = [_variant(config, method, seed) for method in dict.fromkeys(methods) for seed in dict.fromkeys(seeds)]
+    tuned = dict(tuned or {})
+    planned = [
+        _variant(config, method, seed, tuned.get(method, {}))
+        for method in dict.fromkeys(methods)
+        for seed in dict.fromkeys(seeds)
+    ]
     for variant in planned:
         resolve_terms(variant.objective)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):
@@ -66,6 +74,7 @@ def compare(
     table["failures"] = failures
     table["command"] = command
     table["jobs"] = jobs
+    table["tuned"] = {method: dict(tuned[method]) for method in dict.fromkeys(methods) if method in tuned}
     write_json(out / "table.json", table)
     write_text(out / "table.md", table_markdown(table))
     report(runs, out / "report.html", command=command)
@@ -82,10 +91,12 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
             unfinished.append(variant)
     failures: dict[str, str] = {}
     estimate = _Estimate(unfinished)
-    children = _Children(jobs)
+    children = Children(jobs)
     with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
         pending = {
-            pool.submit(children.run, variant, out / "runs" / run_name(variant), request): variant
+            pool.submit(
+                children.run, variant, out / "runs" / run_name(variant), request, then=("evaluate", "attend")
+            ): variant
             for variant in unfinished
         }
         for number, future in enumerate(as_completed(pending), start=1):
@@ -126,7 +137,8 @@ def run_name(config: Config) -> str:
     return f"{config.objective.method}-seed{config.train.seed}"
 
 
-def _variant(config: Config, method: str, seed: int) -> Config:
+def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> Config:
+    config = laid_over(config, own)
     return dataclasses.replace(
         config,
         objective=dataclasses.replace(config.objective, method=method),
@@ -144,66 +156,3 @@ def _finished(path: Path, config: Config) -> bool:
         shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in changed.items())
         raise UserError(f"{path} holds a run with other settings ({shown}): choose another --out, or remove it")
     return run.finished and (path / EVALUATION).is_file() and (path / "attention.png").is_file()
-
-
-class _Children:
-    """The processes that train, so that each gets its share of the threads, and every signal."""
-
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
-        self.live: list[subprocess.Popen[str]] = []
-
-    def pass_on(self, number: int) -> None:
-        """Send a signal to all of them."""
-        for child in list(self.live):
-            if child.poll() is None:
-                child.send_signal(number)
-
-    def run(self, config: Config, path: Path, request: StopRequest) -> str | None:
-        """Train, evaluate and draw in a fresh interpreter, so that memory and time are the run's own.
-
-        Returns:
-            None, or the line that says why it failed.
-        """
-        if request.received is not None:
-            return "not started"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        settings = path.parent / f"{path.name}.yaml"
-        write_text(settings, yaml.safe_dump(to_dict(config), sort_keys=False))
-        command = [sys.executable, "-m", "mrkd", "pretrain", "--config", str(settings), "--out", str(path)]
-        with tempfile.TemporaryFile("w+") as complaints:
-            child = subprocess.Popen(
-                [*command, "--then", "evaluate,attend"],
-                stdin=subprocess.DEVNULL,
-                # One live bar has the terminal to itself; lines of several runs must not overwrite each other.
-                stdout=None if self.jobs == 1 else subprocess.PIPE,
-                stderr=complaints,
-                text=True,
-                env=self._environment(),
-                # A group of its own: Ctrl-C would otherwise reach it twice, and a second signal means 'at once'.
-                process_group=0,
-            )
-            self.live.append(child)
-            _catch_up(child, request)
-            for line in child.stdout or ():
-                print(f"   {path.name:24s} {line}", end="", flush=True)
-            status = child.wait()
-            self.live.remove(child)
-            settings.unlink(missing_ok=True)
-            complaints.seek(0)
-            lines = [line for line in complaints.read().splitlines() if line.strip()]
-        if status == 0:
-            return None
-        return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {status}"
-
-    def _environment(self) -> dict[str, str]:
-        if self.jobs == 1:
-            return dict(os.environ)
-        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        return {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
-
-
-def _catch_up(child: subprocess.Popen[str], request: StopRequest) -> None:
-    """Send a signal that came while the process was being started."""
-    if request.received is not None:
-        child.send_signal(request.received)

@@ -117,6 +117,16 @@ def build(flat: Mapping[str, Any]) -> Config:
     return Config(**sections)
 
 
+def laid_over(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The config with dotted settings in the place of its own.
+
+    Raises:
+        UserError: as `build`.
+    """
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    return build({**flatten(to_dict(config), "config"), **plain}) if plain else config
+
+
 def _spelled_out(flat: Mapping[str, Any]) -> dict[str, Any]:
     """`train.batch: auto` in the two fields that it stands for; a batch that is a number stays a number."""
     if flat.get("train.batch") != "auto":

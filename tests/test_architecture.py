@@ -82,7 +82,9 @@ ALLOWED = {
         "mrkd.run",
         "mrkd.signals",
     },
-    "comparison": {"mrkd.losses", "mrkd.reporting", "mrkd.run", "mrkd.signals"},
+    "children": {"mrkd.run", "mrkd.signals"},
+    "comparison": {"mrkd.children", "mrkd.losses", "mrkd.reporting", "mrkd.run", "mrkd.signals"},
+    "sweeping": {"mrkd.children", "mrkd.losses", "mrkd.run", "mrkd.signals"},
 }
 
 

@@ -16,6 +16,7 @@ from mrkd.cli.verbs import (
     report,
     runs,
     settings,
+    sweep,
     watch,
 )
 
@@ -29,6 +30,7 @@ VERBS: dict[str, Verb] = {
         report.VERB,
         watch.VERB,
         compare.VERB,
+        sweep.VERB,
         embed.VERB,
         export.VERB,
         finetune.VERB,

@@ -13,16 +13,23 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", required=True, help="names joined by commas")
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the CPU's threads")
+    parser.add_argument("--tuned", metavar="DIR", help="give each method the best settings that a sweep found")
     parser.add_argument("--out", required=True, help="a directory for runs, table and report")
 
 
 def _run(options: argparse.Namespace) -> None:
     config = config_from(options)
     seeds = parse_seeds(options.seeds)
+    methods = options.methods.split(",")
     from mrkd.comparison import compare
 
+    tuned = None
+    if options.tuned:
+        from mrkd.sweeping import tuned_settings
+
+        tuned = tuned_settings(options.tuned, methods)
     command = "mrkd " + shlex.join(options.argv)
-    compare(config, options.methods.split(","), seeds, options.out, jobs=options.jobs, command=command)
+    compare(config, methods, seeds, options.out, tuned=tuned, jobs=options.jobs, command=command)
     print((Path(options.out) / "table.md").read_text(encoding="utf-8"))
     print(f"report: {Path(options.out) / 'report.html'}")
 

@@ -1,0 +1,102 @@
+"""What a sweep found, as plain values, a table and the best settings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mrkd.config import Config
+from mrkd.errors import UserError
+from mrkd.run import read_json
+from mrkd.settings import to_dict
+from mrkd.sweeping.space import Choice, Space
+
+RECORD = "sweep.json"
+
+
+def sweep_record(studies: Mapping[str, Any], space: Space, config: Config, command: str) -> dict[str, Any]:
+    """Every trial of every method: its settings, its k-NN along the run and at the end, its seconds."""
+    return {
+        "command": command,
+        "space": {key: str(varied) for key, varied in space.items()},
+        "config": to_dict(config),
+        "methods": {method: _method(study, space) for method, study in studies.items()},
+    }
+
+
+def _method(study: Any, space: Space) -> dict[str, Any]:
+    trials = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name == "WAITING":
+            continue
+        trials.append(
+            {
+                "number": trial.number,
+                "state": trial.state.name.lower(),
+                "settings": {key: _value(space[key], value) for key, value in trial.params.items()},
+                "knn": trial.value,
+                "curve": [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
+                **trial.user_attrs,
+            }
+        )
+    complete = [trial for trial in trials if trial["knn"] is not None]
+    best = max(complete, key=lambda trial: trial["knn"])["number"] if complete else None
+    return {"best": best, "trials": trials}
+
+
+def _value(varied: Any, stored: Any) -> Any:
+    return varied.values[stored] if isinstance(varied, Choice) else stored
+
+
+def best_settings(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Method -> the settings of its best trial, for methods with a trial that came to its end."""
+    found = {}
+    for method, result in record["methods"].items():
+        for trial in result["trials"]:
+            if trial["number"] == result["best"]:
+                found[method] = trial["settings"]
+    return found
+
+
+def tuned_settings(folder: str | Path, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The best settings that the sweep in a folder found for these methods, but for those that train nothing.
+
+    Raises:
+        UserError: no finished sweep there, or one without some of the methods.
+    """
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        raise UserError(f"no finished sweep at {folder}: expected {RECORD}, which 'mrkd sweep' writes")
+    found = best_settings(read_json(path))
+    missing = [method for method in methods if method not in found and method != "random"]
+    if missing:
+        raise UserError(
+            f"the sweep at {folder} has no best settings of {', '.join(missing)}; it has {', '.join(found)}"
+        )
+    return {method: values for method, values in found.items() if method in methods}
+
+
+def sweep_markdown(record: Mapping[str, Any]) -> str:
+    """A table of the best trial of each method, and one of all trials."""
+    keys = list(record["space"])
+    lines = [f"| method | best k-NN | trials | {' | '.join(keys)} |", "|---" * (3 + len(keys)) + "|"]
+    for method, result in record["methods"].items():
+        best = next((trial for trial in result["trials"] if trial["number"] == result["best"]), None)
+        lines.append(f"| {method} | {_cells(best, keys, len(result['trials']))} |")
+    lines += ["", f"| trial | k-NN | ended | {' | '.join(keys)} |", "|---" * (3 + len(keys)) + "|"]
+    for method, result in record["methods"].items():
+        for trial in result["trials"]:
+            ended = trial.get("failure", trial["state"]).replace("|", "/")
+            lines.append(f"| {method} {trial['number']} | {_cells(trial, keys, ended)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(trial: Mapping[str, Any] | None, keys: list[str], second: Any) -> str:
+    if trial is None:
+        return " | ".join(["–", str(second), *("–" for _ in keys)])
+    reached = trial["knn"] if trial["knn"] is not None else (trial["curve"] or [None])[-1]
+    shown = "–" if reached is None else f"{reached:.1f}" + ("" if trial["knn"] is not None else " (stopped)")
+    return " | ".join([shown, str(second), *(_short(trial["settings"].get(key, "–")) for key in keys)])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

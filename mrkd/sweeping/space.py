@@ -1,0 +1,147 @@
+"""What a sweep may change: for each dotted setting a range of numbers or a list of values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mrkd.config import Config
+from mrkd.errors import UserError
+from mrkd.settings import check_key, flatten, laid_over, read_yaml
+
+_FORMS = "KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=VALUE,VALUE,..."
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included; whole ones when both are whole."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Equal factors are equally likely, instead of equal steps."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def ends(self) -> tuple[Any, ...]:
+        """What must be valid for every draw to be."""
+        return self.low, self.high
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value could be drawn."""
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}{':log' if self.log else ''}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values of any kind."""
+
+    values: tuple[Any, ...]
+
+    def ends(self) -> tuple[Any, ...]:
+        """What must be valid for every draw to be."""
+        return self.values
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value could be drawn."""
+        return value in self.values
+
+    def __str__(self) -> str:
+        return ",".join(str(value) for value in self.values)
+
+
+Space = Mapping[str, Range | Choice]
+
+
+def parse_space(words: Sequence[str]) -> dict[str, Range | Choice]:
+    """`optim.learning_rate=0.001..0.01:log` and `optim.ema=0.9,0.95`, each a string.
+
+    Raises:
+        UserError: another form, an unknown setting, a setting named twice, or an empty range.
+    """
+    space: dict[str, Range | Choice] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not text:
+            raise UserError(f"expected {_FORMS}, got {word!r}")
+        check_key(key)
+        if key in space:
+            raise UserError(f"{key} is varied twice")
+        space[key] = _parse(key, text)
+    return space
+
+
+def _parse(key: str, text: str) -> Range | Choice:
+    if ".." not in text:
+        return _choice(key, yaml.safe_load(f"[{text}]"))
+    spread, colon, scale = text.partition(":")
+    low, _, high = spread.partition("..")
+    if colon and scale != "log":
+        raise UserError(f"{key}: expected {_FORMS}, got {text!r}")
+    return _range(key, _number(key, low), _number(key, high), log=bool(colon))
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{key}: the ends of a range must be numbers, got {text!r}") from None
+
+
+def _range(key: str, low: float, high: float, *, log: bool) -> Range:
+    if not low < high:
+        raise UserError(f"{key}: a range needs low < high, got {low} and {high}")
+    if log and low <= 0:
+        raise UserError(f"{key}: a range by factors must begin above 0, got {low}")
+    return Range(low, high, log)
+
+
+def _choice(key: str, values: list[Any]) -> Choice:
+    # A list has no hash and is as good a setting as its tuple.
+    values = [tuple(value) if isinstance(value, list) else value for value in values]
+    if len(values) < 2:
+        raise UserError(f"{key}: a choice needs at least 2 values, got {len(values)}")
+    return Choice(tuple(values))
+
+
+def read_space(path: str | Path) -> dict[str, Range | Choice]:
+    """A YAML file of sections; each setting holds a list of values, or `{low: , high: , log: }`.
+
+    Raises:
+        UserError: no such file, other content, or an unknown setting.
+    """
+    space: dict[str, Range | Choice] = {}
+    for key, value in flatten(read_yaml(Path(path)), str(path)).items():
+        if isinstance(value, list):
+            space[key] = _choice(key, value)
+        elif isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+            for end in ("low", "high"):
+                if isinstance(value[end], bool) or not isinstance(value[end], int | float):
+                    raise UserError(f"{path}: {key}: {end} must be a number, got {value[end]!r}")
+            space[key] = _range(key, value["low"], value["high"], log=bool(value.get("log", False)))
+        else:
+            raise UserError(f"{path}: {key} must hold a list of values or {{low: , high: , log: }}, got {value!r}")
+    return space
+
+
+def check_space(space: Space, config: Config) -> None:
+    """Refuse a space with an end that the config does not take, before anything is trained."""
+    if not space:
+        raise UserError("nothing to vary: give --space FILE or --vary KEY=LOW..HIGH")
+    for key, varied in space.items():
+        if key in ("objective.method", "train.seed"):
+            raise UserError(f"{key} is not for tuning: give --methods and --seed")
+        for value in varied.ends():
+            laid_over(config, {key: value})

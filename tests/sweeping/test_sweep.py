@@ -1,0 +1,190 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import optuna
+import pytest
+import yaml
+
+from mrkd.cli import main
+from mrkd.errors import UserError
+from mrkd.run import METRICS, Run
+from mrkd.sweeping import parse_space, sweep, tuned_settings
+from mrkd.sweeping.sweep import STUDY, _Follow
+
+SPACE = parse_space(["optim.learning_rate=0.002..0.02:log", "mask.ratio=[0.1,0.4],[0.0,0.2]"])
+
+
+@pytest.fixture
+def labelled(tiny_config):
+    return dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, monitor_times=2))
+
+
+def test_every_method_gets_the_same_trials_and_the_first_is_the_config_itself(labelled, tmp_path):
+    record = sweep(labelled, ["rkd-d", "ibot"], SPACE, tmp_path / "s", trials=2, jobs=2)
+    for method in ("rkd-d", "ibot"):
+        trials = record["methods"][method]["trials"]
+        assert [trial["number"] for trial in trials] == [0, 1]
+        assert trials[0]["settings"] == {
+            "optim.learning_rate": labelled.optim.learning_rate,
+            "mask.ratio": labelled.mask.ratio,
+        }
+        values = [trial["knn"] for trial in trials if trial["knn"] is not None]
+        best = yaml.safe_load((tmp_path / "s" / f"best-{method}.yaml").read_text())
+        chosen = trials[record["methods"][method]["best"]]
+        assert chosen["knn"] == max(values)
+        assert best["optim"]["learning_rate"] == chosen["settings"]["optim.learning_rate"]
+        assert best["objective"]["method"] == method
+        run = Run(tmp_path / "s" / "trials" / f"{method}-{chosen['number']:03d}")
+        assert run.finished
+        assert run.config().optim.learning_rate == chosen["settings"]["optim.learning_rate"]
+    assert "| rkd-d | " in (tmp_path / "s" / "sweep.md").read_text()
+    assert tuned_settings(tmp_path / "s", ["random", "ibot"]).keys() == {"ibot"}
+
+    before = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    assert sweep(labelled, ["rkd-d", "ibot"], SPACE, tmp_path / "s", trials=2)["methods"] == record["methods"]
+    assert before["methods"]["ibot"]["best"] == record["methods"]["ibot"]["best"]
+    with pytest.raises(UserError, match="another space"):
+        sweep(labelled, ["rkd-d"], parse_space(["optim.ema=0.9,0.8"]), tmp_path / "s", trials=2)
+    other = dataclasses.replace(labelled, train=dataclasses.replace(labelled.train, batch=20))
+    with pytest.raises(UserError, match=r"other settings \(train.batch"):
+        sweep(other, ["rkd-d"], SPACE, tmp_path / "s", trials=2)
+
+
+def command(out, *, steps):
+    return [
+        sys.executable, "-m", "mrkd", "sweep", "--recipe", "quick", "--data.train_images", "100", "--train.batch", "20",
+        "--model.width", "16", "--model.depth", "1", "--model.heads", "2", "--train.steps", str(steps),
+        "--train.monitor_times", "4", "--methods", "rkd-d", "--vary", "optim.learning_rate=0.002..0.02:log",
+        "--trials", "2", "--no-pruning", "--out", str(out),
+    ]  # fmt: skip
+
+
+def test_a_stopped_sweep_goes_on_in_the_middle_of_its_trial(tmp_path):
+    out = tmp_path / "s"
+    process = subprocess.Popen(command(out, steps=200), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = out / "trials" / "rkd-d-000" / METRICS
+    deadline = time.monotonic() + 60
+    while not metrics.is_file() or metrics.read_text().count("\n") < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in errors
+    reached = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    assert 0 < reached < 200
+
+    ended = subprocess.run(command(out, steps=200), capture_output=True, text=True, check=True, timeout=120)
+    assert "rkd-d-000 k-NN" in ended.stdout
+    trials = json.loads((out / "sweep.json").read_text())["methods"]["rkd-d"]["trials"]
+    assert [trial["state"] for trial in trials] == ["complete", "complete"]
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert steps == sorted(set(steps)), "the trial began anew"
+    assert steps[-1] == 200
+
+
+def test_two_processes_share_the_trials_of_one_study(tmp_path):
+    both = [
+        subprocess.Popen(command(tmp_path / "s", steps=30), stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+        for _ in range(2)
+    ]
+    shown = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    ended = [line.split()[1] for text in shown for line in text.splitlines() if line.startswith("── ")]
+    assert sorted(ended) == ["rkd-d-000", "rkd-d-001"]
+
+
+def test_a_trial_behind_the_others_is_stopped_and_one_ahead_is_not(tmp_path):
+    study = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=2)
+    )
+    for _ in range(2):
+        trial = study.ask()
+        for step, value in enumerate([20.0, 30.0, 40.0]):
+            trial.report(value, step)
+        study.tell(trial, 40.0)
+    for curve, wanted in (([20.0, 35.0], True), ([20.0, 25.0], True), ([20.0, 26.0, 27.0], False)):
+        path = tmp_path / str(len(curve)) / str(curve[1])
+        path.mkdir(parents=True)
+        (path / METRICS).write_text("".join(json.dumps({"step": s, "knn": v}) + "\n" for s, v in enumerate(curve)))
+        with (path / METRICS).open("a") as file:
+            file.write('{"step": 9, "kn')  # half written
+        follow = _Follow(study.ask(), path)
+        assert follow.worth_going_on() is wanted
+        assert follow.last == curve[-1]
+
+
+def test_a_trial_that_fails_is_told_and_the_others_go_on(labelled, tmp_path):
+    space = parse_space(["optim.learning_rate=0.001,1.0e+30"])
+    labelled = dataclasses.replace(labelled, optim=dataclasses.replace(labelled.optim, learning_rate=0.001, clip=0.0))
+    record = sweep(labelled, ["rkd-d"], space, tmp_path / "s", trials=3, jobs=2)
+    states = {t["settings"]["optim.learning_rate"]: t["state"] for t in record["methods"]["rkd-d"]["trials"]}
+    assert states[0.001] == "complete"
+    assert states[1e30] == "fail"
+    assert record["methods"]["rkd-d"]["trials"][record["methods"]["rkd-d"]["best"]]["settings"] == {
+        "optim.learning_rate": 0.001
+    }
+    assert (tmp_path / "s" / STUDY).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--vary", "optim.ema=0.9,0.8", "--trials", "0"], "trials must be at least 1"),
+        (["--vary", "optim.ema=0.9,0.8", "--minutes", "1"], "give --batch-size and --epochs as numbers"),
+        ([], "nothing to vary"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_one_line_and_status_two(arguments, message, tmp_path, capsys):
+    line = ["sweep", "--recipe", "quick", "--methods", "rkd-d", "--out", str(tmp_path / "s"), *arguments]
+    assert main(line) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_methods_without_training_and_images_without_labels_are_refused(labelled, tmp_path):
+    with pytest.raises(UserError, match="random trains nothing"):
+        sweep(labelled, ["random"], SPACE, tmp_path / "s")
+    unlabelled = dataclasses.replace(labelled, data=dataclasses.replace(labelled.data, use_labels=False))
+    with pytest.raises(UserError, match="needs labels"):
+        sweep(unlabelled, ["rkd-d"], SPACE, tmp_path / "u", trials=1)
+
+
+def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
+    from mrkd.comparison import compare
+
+    labelled = dataclasses.replace(labelled, evaluation=dataclasses.replace(labelled.evaluation, finetune_epochs=0))
+    tuned = {"rkd-d": {"optim.learning_rate": 0.0123}}
+    table = compare(labelled, ["random", "rkd-d"], [0], tmp_path / "c", tuned=tuned)
+    assert table["tuned"] == tuned
+    assert Run(tmp_path / "c" / "runs" / "rkd-d-seed0").config().optim.learning_rate == 0.0123
+    assert Run(tmp_path / "c" / "runs" / "random-seed0").config().optim == labelled.optim
+
+
+def test_settings_of_no_sweep_or_of_another_method_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no finished sweep"):
+        tuned_settings(tmp_path, ["rkd-d"])
+    record = {"methods": {"ibot": {"best": 0, "trials": [{"number": 0, "settings": {}}]}}}
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="no best settings of rkd-d; it has ibot"):
+        tuned_settings(tmp_path, ["rkd-d"])
+
+
+def test_the_lock_is_the_threads_as_well(labelled, tmp_path):
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(sweep(labelled, ["rkd-d"], SPACE, tmp_path / "s", trials=2)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(result["methods"]["rkd-d"]["trials"]) for result in results] == [2, 2]
