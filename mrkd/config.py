@@ -338,6 +338,9 @@ class TrainConfig:
     that it may be larger than the memory allows; costs one more forward pass."""
     checkpoint_activations: bool = False
     """Compute each block again in the backward pass instead of keeping what is inside it: less memory, more time."""
+    compile: bool = False
+    """Compile the networks' blocks with torch.compile when the first step is taken, which takes 10 s to a minute. On a
+    CPU it gained 1 to 4 % (docs/results/performance.md)."""
     log_steps: int = 10
     """Metrics are written every so many steps."""
     logger: Literal["none", "wandb", "mlflow"] = "none"

@@ -116,6 +116,8 @@ class Learner:
         self.objective.to(fabric.device)
         if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
             self.pair.use_plain_attention()
+        if config.train.compile:
+            self.pair.compile_blocks()
         self.sharded = config.train.strategy == "fsdp" and config.train.processes > 1
         if self.sharded:
             self.pair.shard(fabric.device.type)

@@ -46,6 +46,7 @@ TEMPORARY = ".mrkd-"
 """Start of the names of files that are being written."""
 
 MAY_CHANGE = (
+    "train.compile",
     "train.log_steps",
     "train.logger",
     "train.monitor_times",

@@ -229,6 +229,8 @@ class Training:
                     self.training_since, self.feed.waited_seconds = time.monotonic(), 0.0
                 draws = learner.draws()
                 taken = self._take(batch.images, batch.step)
+                if config.train.compile and batch.step == first:
+                    bar.say(f"compiled in {time.monotonic() - self.training_since:.0f} s, the first step included")
                 progress.step = batch.step + 1
                 self.finite.note(progress.step, batch.rows, draws, taken.numbers())
                 if progress.step % self.finite.every == 0 or progress.step == learner.steps:

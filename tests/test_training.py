@@ -90,6 +90,16 @@ def test_a_diverging_loss_is_refused_with_the_name_of_its_term(tiny_config, tmp_
 
 
 @pytest.mark.slow
+def test_a_compiled_run_trains_as_a_plain_one(tiny_config, tmp_path, capfd):
+    losses = []
+    for compiled in (False, True):
+        config = dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, compile=compiled))
+        losses.append([row["loss"] for row in Run.open(mrkd.pretrain(config, tmp_path / str(compiled))).metrics()[1:]])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert "compiled in" in capfd.readouterr().out
+
+
+@pytest.mark.slow
 def test_relations_alone_teach_digits_far_beyond_random_weights(tmp_path):
     config = mrkd.load_config("quick", objective__method="rkd-d", train__epochs=20, data__holdout="validation")
     rows = Run.open(mrkd.pretrain(config, tmp_path / "run")).metrics()

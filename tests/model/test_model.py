@@ -73,6 +73,25 @@ def test_the_teacher_moves_towards_the_student_by_one_minus_the_momentum():
     assert torch.allclose(pair.teacher.state_dict()[name], before + 0.1)
 
 
+def test_compiled_blocks_compute_the_same_under_the_same_names():
+    pair = TeacherStudent(Config(model=SMALL), Needs(head="masked"))
+    views, mask = torch.randn(2, 3, 3, 32, 32), torch.rand(2, 3, 16) < 0.3
+    plain = pair(views, None, mask)
+    names = list(pair.network.state_dict())
+    compiled = []
+
+    def backend(graph, example_inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    pair.compile_blocks(backend)
+    result = pair(views, None, mask)
+    assert compiled, "nothing was compiled"
+    assert list(pair.network.state_dict()) == names
+    assert torch.allclose(result.student.root, plain.student.root, atol=1e-5)
+    assert torch.allclose(result.teacher.root, plain.teacher.root, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("model", "size", "message"),
     [
