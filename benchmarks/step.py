@@ -1,6 +1,6 @@
 """One training step against other projects' code: images a second, in turns, in one process.
 
-    python benchmarks/step.py --ibot PATH --solo PATH --json docs/results/step.json
+    python benchmarks/step.py --ibot PATH --solo PATH --json docs/results/performance.json
 
 Two views of 32 pixels, patch 8, 8,192 prototypes, batch 64, float32 and bfloat16; AdamW, clipping and EMA included,
 views and masks ready beforehand. PATH is a checkout of bytedance/ibot and of vturrisi/solo-learn; lightly comes with
