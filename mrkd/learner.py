@@ -98,6 +98,21 @@ def make_fabric(config: Config) -> Fabric:
     return fabric
 
 
+class _InPrecision:
+    """The forward pass as Fabric's wrapper of the network takes it, in whatever precision.
+
+    The wrapper itself forbids every way back but Fabric's own, and shares and parts of a batch ask autograd directly.
+    """
+
+    def __init__(self, network: nn.Module, fabric: Fabric) -> None:
+        self.network, self.precision = network, fabric.strategy.precision
+
+    def __call__(self, *given: Any) -> Any:
+        given, _ = self.precision.convert_input((given, {}))
+        with self.precision.forward_context():
+            return self.precision.convert_output(self.network(*given))
+
+
 class Learner:
     """Takes steps, and hands over or takes back all of its state.
 
@@ -122,7 +137,8 @@ class Learner:
         if self.sharded:
             self.pair.shard(fabric.device.type)
         self.plain_optimizer = make_optimizer(self.pair.network, config.optim)
-        self.pair.student, self.optimizer = fabric.setup(self.pair.network, self.plain_optimizer)
+        _, self.optimizer = fabric.setup(self.pair.network, self.plain_optimizer)
+        self.pair.student = _InPrecision(self.pair.network, fabric)
         self.pair.teacher.to(fabric.device)
         self.view_maker = ViewMaker(config.views, config.data.size)
         self.mask_generator = torch.Generator().manual_seed(config.train.seed)
@@ -199,7 +215,7 @@ class Learner:
         # An infinite limit clips nothing and still measures.
         with self.clock.part("optimizer"):
             norm = self.fabric.clip_gradients(
-                self.pair.student, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
+                self.pair.network, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
             )
         assert norm is not None
         return whole(norm)

@@ -4,6 +4,7 @@ Axes: V views, B images, N patches, M patch tokens through the head, D width, E 
 """
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -63,14 +64,14 @@ class Network(nn.Module):
 
 
 class TeacherStudent:
-    """The pair. `student` may be wrapped by the trainer after construction; the teacher is never trained."""
+    """The pair. The trainer may put another way to call the network into `student`; the teacher is never trained."""
 
     def __init__(self, config: Config, needs: Needs) -> None:
         self.needs = needs
         self.network = Network(config, needs, config.model.drop_path)
         if config.model.weights is not None:
             load_weights(self.network.backbone.vit, config.model.weights)
-        self.student: nn.Module = self.network
+        self.student: Callable[..., NetworkOutput] = self.network
         self.teacher = Network(config, needs, 0.0).requires_grad_(False)
         self.teacher.load_state_dict(self.network.state_dict())
         # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.

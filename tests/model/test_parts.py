@@ -105,7 +105,7 @@ def test_training_in_parts_takes_the_steps_of_training_in_one_piece(tiny_config,
 
     losses = []
     for micro_batch in (None, 16):
-        train = dataclasses.replace(tiny_config.train, micro_batch=micro_batch)
+        train = dataclasses.replace(tiny_config.train, micro_batch=micro_batch, precision="32-true")
         run = mrkd.pretrain(dataclasses.replace(tiny_config, train=train), tmp_path / str(micro_batch))
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["loss"] for row in rows if "loss" in row])
