@@ -27,11 +27,11 @@ def markdown(head: list[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def machine(record: dict[str, Any]) -> str:
-    rates = record["matrix_gflops"]
+    rates, threads = record["matrix_gflops"], record["threads"]
     return (
-        f"Machine: {record['device']}, {record['threads']} thread{'s' * (record['threads'] > 1)}; a large matrix "
-        f"product reaches {rates['float32']} GFLOP/s in float32 and {rates['bfloat16']} in bfloat16. torch {record['torch']}, "
-        f"commit {record['commit']}."
+        f"Machine: {record['device']}, {threads} thread{'s' * (threads > 1)}; a large matrix product reaches "
+        f"{rates['float32']} GFLOP/s in float32 and {rates['bfloat16']} in bfloat16. torch {record['torch']}, commit "
+        f"{record['commit']}."
     )
 
 
