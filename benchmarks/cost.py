@@ -1,6 +1,6 @@
 """What a training step costs by batch, tokens and width, and what relations add to it.
 
-    python benchmarks/cost.py --json docs/results/performance.json
+    python benchmarks/cost.py --json docs/results/performance.json --plot docs/results/performance.png
 
 1. iBOT with K = 8192 on ViTs of 12 blocks: images a second as batch, image size (so tokens) and width grow.
 2. A step of iBOT at batch 512 on ViT-S/8, and the same losses with RKD-D and RKD-A added, on the same tokens: the
@@ -54,6 +54,23 @@ def curves(rounds: int, bfloat16: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(9, 3), layout="constrained")
+    for axis, varied in zip(axes, SHAPES, strict=True):
+        points = [(row[varied], row["images_per_second"]) for row in rows if row["varied"] == varied]
+        axis.plot(*zip(*points, strict=True), "o-", markersize=4)
+        axis.set(xlabel=varied, ylabel="images/s", xscale="log", yscale="log")
+        axis.set_xticks([x for x, _ in points], [str(x) for x, _ in points])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
 def relations(rounds: int, bfloat16: bool, batch: int) -> dict[str, Any]:
     step = seconds(our_step(our_config(384, 6, batch=batch, bfloat16=bfloat16, method="ibot"), None), rounds)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,6 +99,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("curves", "relations"))
     parser.add_argument("--threads", type=int, help="of the CPU; all of them when left out")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="draw the curves here")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -89,6 +107,8 @@ def main() -> None:
         rows = curves(options.rounds, options.bfloat16)
         if options.json:
             write_record(options.json, "cost", rows)
+        if options.plot:
+            draw(rows, options.plot)
     if options.only != "curves":
         row = relations(options.rounds, options.bfloat16, options.batch)
         if options.json:

@@ -9,9 +9,14 @@ A page in docs/results holds `<!-- table: NAME -->` and `<!-- end -->`; what lie
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from scipy import stats
+
+from mrkd.reporting.table import format_cell
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 _MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -108,7 +113,77 @@ def cost() -> str:
     return f"{markdown(head, rows)}\n\n{machine(record)}"
 
 
-TABLES: dict[str, Callable[[], str]] = {"relational": relational, "step": step, "views": views, "cost": cost}
+def added() -> str:
+    (row,) = read("performance.json")["relations_in_a_step"]["rows"]
+    return (
+        f"RKD-D and RKD-A on the class tokens of ViT-S/8 at batch {row['batch']}, two pairs of views, forward and "
+        f"backward: {row['relations_milliseconds']:.0f} ms beside a step of {row['step_milliseconds']:,.0f} ms, "
+        f"**{row['percent']:.2f} %**."
+    )
+
+
+def _mean_std(value: dict[str, Any] | None) -> str:
+    return "–" if value is None else format_cell(value)
+
+
+def difference(own: list[float], other: list[float]) -> str:
+    """Mean of paired differences over the seeds, with the 95 % interval of Student's t."""
+    pairs = [a - b for a, b in zip(own, other, strict=True)]
+    mean = statistics.fmean(pairs)
+    if len(pairs) < 2:
+        return f"{mean:+.1f}"
+    half = stats.t.ppf(0.975, len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
+
+
+def cifar10() -> str:
+    table = read("cifar10-cpu.json")
+    by_method = {row["method"]: row for row in table["rows"]}
+    rows = []
+    for method, row in by_method.items():
+        same = row["seeds"] == by_method["ibot"]["seeds"]
+        rows.append(
+            [
+                f"`{method}`",
+                _mean_std(row["knn"]),
+                difference(row["knn"]["values"], by_method["ibot"]["knn"]["values"])
+                if same and method not in ("ibot", "random")
+                else "–",
+                *(_mean_std(row.get(key)) for key in ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme")),
+                _mean_std(row.get("seconds")) if method != "random" else "–",
+                _mean_std(row.get("peak_memory_mib")),
+            ]
+        )
+    head = ["method", "k-NN", "− `ibot`", "linear, 10 ep", "linear, 100 ep", "k-means", "RankMe", "seconds", "peak MiB"]
+    seeds = ", ".join(map(str, by_method["ibot"]["seeds"]))
+    return f"{markdown(head, rows)}\n\nSeeds {seeds}; commit {table['commit']}; {table['data']['device']}."
+
+
+def cifar10_trials() -> str:
+    record = read("cifar10-trials.json")
+    rows = []
+    for trial in record["trials"]:
+        own = {key: value for key, value in trial["settings"].items() if key not in ("objective.method", "train.steps")}
+        rows.append(
+            [
+                f"`{trial['settings'].get('objective.method', record['shared']['objective.method'])}`",
+                ", ".join(f"{key} {value}" for key, value in own.items()) or "–",
+                str(trial["steps"]),
+                f"{trial['knn'][-1][1]:.1f}",
+                f"{trial['rankme']:.0f}",
+                f"{trial['relation_correlation']:.2f}" if "relation_correlation" in trial else "–",
+            ]
+        )
+    return markdown(["method", "what differs", "steps", "k-NN", "RankMe", "relation correlation"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "relational": relational,
+    "step": step,
+    "views": views,
+    "cost": cost,
+    "added": added,
+}
 
 
 def filled(text: str) -> str:

@@ -7,8 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from mrkd.budget import LARGEST_ON_CPU, batch_limit
 from mrkd.children import Children
 from mrkd.config import Config
+from mrkd.data.feed import open_feed
 from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
@@ -35,7 +39,7 @@ def compare(
     checkpoint, so an interrupted comparison takes up where it was.
 
     Args:
-        config: everything but method and seed.
+        config: everything but method and seed; an automatic batch is chosen once, by the number of images.
         methods: names as `mrkd methods` lists them.
         seeds: one run of each method per seed.
         out: a directory; gets `runs/`, `table.json`, `table.md` and `report.html`.
@@ -54,8 +58,10 @@ def compare(
         raise UserError("compare needs at least one method and one seed")
     if jobs < 1:
         raise UserError(f"jobs must be at least 1, got {jobs}")
-    if config.train.auto_batch or config.train.minutes is not None:
-        raise UserError("compare needs the same batch and length for all: give --batch-size and --epochs as numbers")
+    if config.train.minutes is not None:
+        raise UserError("compare needs the same length for all: give --epochs or --train.steps instead of --minutes")
+    if config.train.auto_batch:
+        config = _with_one_batch(config)
     tuned = dict(tuned or {})
     planned = [
         _variant(config, method, seed, tuned.get(method, {}))
@@ -79,6 +85,14 @@ def compare(
     write_text(out / "table.md", table_markdown(table))
     report(runs, out / "report.html", command=command)
     return table
+
+
+def _with_one_batch(config: Config) -> Config:
+    """The batch that the number of images allows in place of `auto`: the memory a method needs must not decide it."""
+    images = len(open_feed(config, torch.device("cpu")))
+    batch = batch_limit(images, LARGEST_ON_CPU)
+    print(f"batch {batch} for all methods, by the number of images, {images:,}", flush=True)
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, auto_batch=False, batch=batch))
 
 
 def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:

@@ -19,6 +19,7 @@ from mrkd.losses.angle import available_backends, rkd_angle
 PACKAGES = ("torch", "torchvision", "timm", "lightning", "datasets", "numpy", "numba", "triton")
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "sweep": ("optuna",),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),

@@ -83,7 +83,15 @@ ALLOWED = {
         "mrkd.signals",
     },
     "children": {"mrkd.run", "mrkd.signals"},
-    "comparison": {"mrkd.children", "mrkd.losses", "mrkd.reporting", "mrkd.run", "mrkd.signals"},
+    "comparison": {
+        "mrkd.budget",
+        "mrkd.children",
+        "mrkd.data",
+        "mrkd.losses",
+        "mrkd.reporting",
+        "mrkd.run",
+        "mrkd.signals",
+    },
     "sweeping": {"mrkd.children", "mrkd.losses", "mrkd.run", "mrkd.signals"},
 }
 

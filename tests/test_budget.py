@@ -119,10 +119,15 @@ def test_running_out_of_memory_means_that_the_batch_does_not_fit(tiny_config, mo
     assert not budget._fits(tiny_config, (), images, SimpleNamespace(device=torch.device("cuda")))
 
 
-def test_compare_wants_the_same_batch_and_length_for_all(tiny_config, tmp_path):
-    for changes in ({"auto_batch": True}, {"minutes": 1.0}):
-        with pytest.raises(UserError, match="the same batch and length for all"):
-            compare(changed(tiny_config, **changes), ["rkd-d"], [0], tmp_path / "out")
+def test_compare_refuses_minutes_and_gives_all_methods_one_automatic_batch(tiny_config, tmp_path, capsys):
+    with pytest.raises(UserError, match="the same length for all"):
+        compare(changed(tiny_config, minutes=1.0), ["rkd-d"], [0], tmp_path / "out")
+    automatic = changed(changed(tiny_config, auto_batch=True), "evaluation", finetune_epochs=0)
+    compare(automatic, ["random"], [0], tmp_path / "out")
+    assert "batch 32 for all methods, by the number of images, 200" in capsys.readouterr().out
+    assert Run(tmp_path / "out" / "runs" / "random-seed0").config().train.batch == 32
+    compare(automatic, ["random"], [0], tmp_path / "out")
+    assert "finished before, kept" in capsys.readouterr().out
 
 
 def test_training_starts_from_weights_and_goes_on_without_their_file(tiny_config, tmp_path):

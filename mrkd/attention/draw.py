@@ -87,9 +87,9 @@ def _segmentation(vit: VisionTransformer, images: ImageSet, config: Config) -> d
 
 
 def _choose(images: ImageSet, count: int) -> Tensor:
-    """Positions of the first images of different classes, so that every run shows the same ones."""
-    if images.labels is None:
-        return torch.arange(min(count, len(images)))
+    """Positions of the first images of different classes, or evenly over all: every run shows the same ones."""
+    if images.labels is None:  # files that lie together are often alike
+        return torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
     first = [int((images.labels == label).nonzero()[0]) for label in images.labels.unique()]
     rest = [index for index in range(len(images)) if index not in set(first)]
     return torch.tensor((first + rest)[:count])

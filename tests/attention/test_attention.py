@@ -1,3 +1,5 @@
+import dataclasses
+
 import torch
 
 from mrkd.attention.maps import last_block_attention, mass_mask
@@ -27,3 +29,14 @@ def test_a_mass_mask_keeps_the_fewest_patches_that_hold_the_mass():
     assert mass_mask(grid, 0.5).sum() == 1
     assert mass_mask(grid, 0.6).sum() == 2
     assert mass_mask(grid, 1.0).all()
+
+
+def test_images_without_labels_are_shown_evenly_over_the_set_and_labelled_ones_by_class(tiny_config):
+    from mrkd.attention.draw import _choose
+    from mrkd.data.sources import load
+
+    images = load(tiny_config.data).train
+    unlabelled = dataclasses.replace(images, labels=None)
+    assert _choose(unlabelled, 3).tolist() == [0, round((len(images) - 1) / 2), len(images) - 1]
+    assert len(_choose(unlabelled, 10_000)) == len(images)
+    assert images.labels[_choose(images, 5)].unique().numel() == 5
