@@ -58,7 +58,14 @@ def _schedule(rows: int) -> tuple[int, np.ndarray, np.ndarray]:
     triples = triples[(triples[:, 0] <= triples[:, 1]) & (triples[:, 1] <= triples[:, 2])]
     phase = triples.sum(axis=1) % blocks
     starts = np.searchsorted(np.sort(phase), np.arange(blocks + 1))
-    return block, triples[np.argsort(phase, kind="stable")].astype(np.int64), starts
+    # Threads get equal numbers of neighbours: spread the half tasks, those whose first two blocks are one, evenly.
+    half = triples[:, 0] == triples[:, 1]
+    place = np.empty(len(triples))
+    for one_phase in range(blocks):
+        for kind, lead in ((half, 0.0), (~half, 0.5)):
+            chosen = np.flatnonzero(kind & (phase == one_phase))
+            place[chosen] = (np.arange(len(chosen)) + lead) / max(1, len(chosen))
+    return block, triples[np.lexsort((~half, place, phase))].astype(np.int64), starts
 
 
 @numba.njit(parallel=True, fastmath=_FAST, error_model="numpy", cache=True)
@@ -167,43 +174,73 @@ def _task(squared_s, squared_t, weights, delta, block, triple):  # type: ignore[
 
 @numba.njit(fastmath=_FAST, error_model="numpy", cache=True)
 def _sweep(ij, ik, jk, gradient_ij, gradient_ik, gradient_jk, weights, third, loss_lanes, first, delta):  # type: ignore[no-untyped-def]
-    """All triangles i < j < k of three blocks; edges a = jk, b = ik, c = ij, opposite to the angles A, B, C."""
-    half = ij.dtype.type(0.5)
+    """All triangles i < j < k of three blocks; edges a = jk, b = ik, c = ij, opposite to the angles A, B, C.
+
+    Two i at a time, which share what lies at (j, k): those tiles are larger than a core's first-level cache.
+    """
+    zero = ij.dtype.type(0)
     block = ij.shape[1]
-    for i in range(block):
+    for i in range(0, block, 2):
+        n = i + 1
         for j in range(i + 1 if first else 0, block):
-            pair_weight = weights[0, i] * weights[1, j]
-            c_s, inverse_c_s, c_t, inverse_c_t = ij[0, i, j], ij[1, i, j], ij[2, i, j], ij[3, i, j]
-            square_c_s, square_c_t = c_s * c_s, c_t * c_t
-            gradient_c = ij.dtype.type(0)
+            edge_i = (ij[0, i, j], ij[1, i, j], ij[2, i, j], ij[3, i, j])
+            edge_n = (ij[0, n, j], ij[1, n, j], ij[2, n, j], ij[3, n, j])
+            weight_i = weights[0, i] * weights[1, j]
+            weight_n = weights[0, n] * weights[1, j] if not first or j > n else zero
+            gradient_i, gradient_n = zero, zero
             for k in range(block):
-                a_s, b_s, a_t, b_t = jk[0, j, k], ik[0, i, k], jk[2, j, k], ik[2, i, k]
-                square_a, square_b = a_s * a_s, b_s * b_s
-                inverse_ab = jk[1, j, k] * ik[1, i, k]
-                # One angle by the law of cosines, the others by projection: b = a cos C + c cos A.
-                cos_c = half * (square_a + square_b - square_c_s) * inverse_ab
-                cos_a = (b_s - a_s * cos_c) * inverse_c_s
-                cos_b = (a_s - b_s * cos_c) * inverse_c_s
-                aim_c = half * (a_t * a_t + b_t * b_t - square_c_t) * (jk[3, j, k] * ik[3, i, k])
-                delta_c = cos_c - aim_c
-                delta_a = cos_a - (b_t - a_t * aim_c) * inverse_c_t
-                delta_b = cos_b - (a_t - b_t * aim_c) * inverse_c_t
-                slope_a = min(max(delta_a, -delta), delta)
-                slope_b = min(max(delta_b, -delta), delta)
-                slope_c = min(max(delta_c, -delta), delta)
-                weight = third[j, k] * pair_weight
-                loss_lanes[k] += weight * (
-                    slope_a * (delta_a - half * slope_a)
-                    + slope_b * (delta_b - half * slope_b)
-                    + slope_c * (delta_c - half * slope_c)
-                )
-                # d cos A / da = -a / (bc), d cos A / db = a cos C / (bc), d cos A / dc = a cos B / (bc).
-                common = inverse_ab * (weight * inverse_c_s)
-                turn_a, turn_b, turn_c = slope_a * square_a, slope_b * square_b, slope_c * square_c_s
-                gradient_jk[j, k] += common * (turn_b * cos_c + turn_c * cos_b - turn_a)
-                gradient_ik[i, k] += common * (turn_a * cos_c + turn_c * cos_a - turn_b)
-                gradient_c += common * (turn_a * cos_b + turn_b * cos_a - turn_c)
-            gradient_ij[i, j] += gradient_c
+                a = (jk[0, j, k], jk[1, j, k], jk[2, j, k], jk[3, j, k])
+                b = (ik[0, i, k], ik[1, i, k], ik[2, i, k], ik[3, i, k])
+                loss_i, a_i, b_i, c_i = _triangle(a, b, edge_i, third[j, k] * weight_i, delta)
+                b = (ik[0, n, k], ik[1, n, k], ik[2, n, k], ik[3, n, k])
+                loss_n, a_n, b_n, c_n = _triangle(a, b, edge_n, third[j, k] * weight_n, delta)
+                loss_lanes[k] += loss_i + loss_n
+                gradient_jk[j, k] += a_i + a_n
+                gradient_ik[i, k] += b_i
+                gradient_ik[n, k] += b_n
+                gradient_i += c_i
+                gradient_n += c_n
+            gradient_ij[i, j] += gradient_i
+            gradient_ij[n, j] += gradient_n
+
+
+@numba.njit(fastmath=_FAST, error_model="numpy", cache=True)
+def _triangle(edge_a, edge_b, edge_c, weight, delta):  # type: ignore[no-untyped-def]
+    """Loss of the three angles of a triangle and its derivatives over the edges a, b, c.
+
+    Each edge: student's length and its inverse, teacher's length and its inverse.
+    """
+    a_s, inverse_a_s, a_t, inverse_a_t = edge_a
+    b_s, inverse_b_s, b_t, inverse_b_t = edge_b
+    c_s, inverse_c_s, c_t, inverse_c_t = edge_c
+    half = type(weight)(0.5)
+    square_a, square_b, square_c = a_s * a_s, b_s * b_s, c_s * c_s
+    inverse_ab = inverse_a_s * inverse_b_s
+    # One angle by the law of cosines, the others by projection: b = a cos C + c cos A.
+    cos_c = half * (square_a + square_b - square_c) * inverse_ab
+    cos_a = (b_s - a_s * cos_c) * inverse_c_s
+    cos_b = (a_s - b_s * cos_c) * inverse_c_s
+    aim_c = half * (a_t * a_t + b_t * b_t - c_t * c_t) * (inverse_a_t * inverse_b_t)
+    delta_c = cos_c - aim_c
+    delta_a = cos_a - (b_t - a_t * aim_c) * inverse_c_t
+    delta_b = cos_b - (a_t - b_t * aim_c) * inverse_c_t
+    slope_a = min(max(delta_a, -delta), delta)
+    slope_b = min(max(delta_b, -delta), delta)
+    slope_c = min(max(delta_c, -delta), delta)
+    loss = weight * (
+        slope_a * (delta_a - half * slope_a)
+        + slope_b * (delta_b - half * slope_b)
+        + slope_c * (delta_c - half * slope_c)
+    )
+    # d cos A / da = -a / (bc), d cos A / db = a cos C / (bc), d cos A / dc = a cos B / (bc).
+    common = inverse_ab * (weight * inverse_c_s)
+    turn_a, turn_b, turn_c = slope_a * square_a, slope_b * square_b, slope_c * square_c
+    return (
+        loss,
+        common * (turn_b * cos_c + turn_c * cos_b - turn_a),
+        common * (turn_a * cos_c + turn_c * cos_a - turn_b),
+        common * (turn_a * cos_b + turn_b * cos_a - turn_c),
+    )
 
 
 @numba.njit(parallel=True, error_model="numpy", cache=True)
