@@ -164,6 +164,8 @@ def cifar10_trials() -> str:
     rows = []
     for trial in record["trials"]:
         own = {key: value for key, value in trial["settings"].items() if key not in ("objective.method", "train.steps")}
+        for term in own.pop("objective.terms", None) or []:
+            own[term["loss"]] = f"alone, to the {term['anchors']}'s embeddings, {term['options']}"
         rows.append(
             [
                 f"`{trial['settings'].get('objective.method', record['shared']['objective.method'])}`",
