@@ -26,6 +26,11 @@ def read(name: str) -> Any:
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
+def number(value: float) -> str:
+    """Three digits or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def markdown(head: list[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
@@ -50,12 +55,12 @@ def relational() -> str:
                 f"RKD-{case['loss'][0].upper()}",
                 f"{case['groups']} × {case['rows']}" if case["groups"] > 1 else str(case["rows"]),
                 str(case["width"]),
-                f"{case['ours']['milliseconds']:.3g}",
-                f"{case['floor_milliseconds']:.2g}",
-                f"{case['ours']['mib']:.3g}",
-                f"{theirs['milliseconds']:,.3g}" if theirs else "–",
-                f"{theirs['mib']:,.0f}" if theirs else "–",
-                f"{case['times_faster']:.3g}" if theirs else "–",
+                number(case["ours"]["milliseconds"]),
+                number(case["floor_milliseconds"]),
+                number(case["ours"]["mib"]),
+                number(theirs["milliseconds"]) if theirs else "–",
+                number(theirs["mib"]) if theirs else "–",
+                number(case["times_faster"]) if theirs else "–",
             ]
         )
     head = ["loss", "N", "D", "ours, ms", "floor, ms", "MiB", "authors' form, ms", "MiB", "times faster"]
@@ -185,6 +190,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "views": views,
     "cost": cost,
     "added": added,
+    "cifar10": cifar10,
+    "cifar10-trials": cifar10_trials,
 }
 
 
