@@ -19,7 +19,7 @@ from mrkd.checkpoint import Checkpoints
 from mrkd.config import Config, Term
 from mrkd.data.feed import Feed
 from mrkd.data.loader import steps_per_epoch
-from mrkd.data.sources import ImageSet
+from mrkd.data.sources import ImageSet, list_splits
 from mrkd.errors import UserError
 from mrkd.gathering import own_places
 from mrkd.learner import Learner
@@ -110,7 +110,7 @@ def _choose_batch(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: F
     limit = batch_limit(len(feed), most)
     rule = f"a power of two, at most {most}, for {STEPS_PER_EPOCH} steps or more in a pass over {len(feed):,} images"
     if on_cpu or not terms:
-        return devices * _power_of_two(limit // devices), rule
+        return batch_by_images(len(feed), most, devices), rule
     if devices > 1:
         raise UserError("train.batch: auto tries steps on one device; with several, give a number")
     batch = min(SMALLEST, limit)
@@ -119,6 +119,21 @@ def _choose_batch(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: F
             return batch, f"{2 * batch} would take more than {MEMORY_FRACTION:.0%} of the device's memory"
         batch *= 2
     return batch, rule
+
+
+def with_one_batch(config: Config) -> Config:
+    """A number for an automatic batch where several methods must have the same: by the number of images alone."""
+    if not config.train.auto_batch:
+        return config
+    images = len(list_splits(config.data).train)
+    batch = batch_by_images(images, LARGEST_ON_CPU, config.train.processes)
+    print(f"batch {batch} for all, by the number of images, {images:,}", flush=True)
+    return _with(config, auto_batch=False, batch=batch)
+
+
+def batch_by_images(images: int, most: int, devices: int) -> int:
+    """The automatic batch where memory does not bound it: a power of two for each device."""
+    return devices * _power_of_two(batch_limit(images, most) // devices)
 
 
 def batch_limit(images: int, most: int) -> int:

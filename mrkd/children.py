@@ -39,6 +39,7 @@ class Children:
         *,
         then: Sequence[str] = (),
         wanted: Callable[[], bool] | None = None,
+        inherited: Sequence[int] = (),
     ) -> str | None:
         """Train in a fresh interpreter, so that memory and time are the run's own.
 
@@ -48,6 +49,7 @@ class Children:
             request: once it has received a signal, no process is started any more.
             then: verbs that follow in the same process, such as `evaluate`.
             wanted: asked twice a second; once it says no, the process is asked to stop. Nothing is shown meanwhile.
+            inherited: open files, whose locks the process then holds for as long as it lives.
         Returns:
             None, or the line that says why it failed.
         """
@@ -71,24 +73,36 @@ class Children:
                 env=self._environment(),
                 # A group of its own: Ctrl-C would otherwise reach it twice, and a second signal means 'at once'.
                 process_group=0,
+                pass_fds=inherited,
             )
             self.live.append(child)
-            _catch_up(child, request)
-            for line in child.stdout or ():
-                print(f"   {path.name:24s} {line}", end="", flush=True)
-            while wanted is not None and child.poll() is None:
-                time.sleep(_LOOK_SECONDS)
-                if not wanted():
-                    child.terminate()
-                    break
-            status = child.wait()
-            self.live.remove(child)
-            settings.unlink(missing_ok=True)
+            try:
+                status = self._follow(child, path.name, request, wanted)
+            except BaseException:
+                child.terminate()
+                child.wait()
+                raise
+            finally:
+                self.live.remove(child)
+                settings.unlink(missing_ok=True)
             complaints.seek(0)
             lines = [line for line in complaints.read().splitlines() if line.strip()]
         if status == 0:
             return None
         return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {status}"
+
+    def _follow(
+        self, child: subprocess.Popen[str], name: str, request: StopRequest, wanted: Callable[[], bool] | None
+    ) -> int:
+        _catch_up(child, request)
+        for line in child.stdout or ():
+            print(f"   {name:24s} {line}", end="", flush=True)
+        while wanted is not None and child.poll() is None:
+            time.sleep(_LOOK_SECONDS)
+            if not wanted():
+                child.terminate()
+                break
+        return child.wait()
 
     def _environment(self) -> dict[str, str]:
         if self.jobs == 1:

@@ -7,12 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from mrkd.budget import LARGEST_ON_CPU, batch_limit
+from mrkd.budget import with_one_batch
 from mrkd.children import Children
 from mrkd.config import Config
-from mrkd.data.feed import open_feed
 from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
@@ -21,6 +18,8 @@ from mrkd.reporting.table import make_table, table_markdown
 from mrkd.run import EVALUATION, Run, write_json, write_text
 from mrkd.settings import differences, laid_over
 from mrkd.signals import StopRequest
+
+_EQUAL_FOR_ALL = ("data.", "evaluation.", "train.batch", "train.epochs", "train.steps", "train.minutes")
 
 
 def compare(
@@ -43,7 +42,8 @@ def compare(
         methods: names as `mrkd methods` lists them.
         seeds: one run of each method per seed.
         out: a directory; gets `runs/`, `table.json`, `table.md` and `report.html`.
-        tuned: dotted settings of single methods, laid over the config; the table lists them.
+        tuned: dotted settings of single methods, laid over the config; the table lists them. None that changes the
+            images, the batch or the length.
         jobs: runs at a time, each with its share of the CPU's threads. Small networks gain from it: one thread each
             wastes less than two threads that wait for each other.
         command: shown in the report as the way to get there again.
@@ -60,8 +60,7 @@ def compare(
         raise UserError(f"jobs must be at least 1, got {jobs}")
     if config.train.minutes is not None:
         raise UserError("compare needs the same length for all: give --epochs or --train.steps instead of --minutes")
-    if config.train.auto_batch:
-        config = _with_one_batch(config)
+    config = with_one_batch(config)
     tuned = dict(tuned or {})
     planned = [
         _variant(config, method, seed, tuned.get(method, {}))
@@ -85,14 +84,6 @@ def compare(
     write_text(out / "table.md", table_markdown(table))
     report(runs, out / "report.html", command=command)
     return table
-
-
-def _with_one_batch(config: Config) -> Config:
-    """The batch that the number of images allows in place of `auto`: the memory a method needs must not decide it."""
-    images = len(open_feed(config, torch.device("cpu")))
-    batch = batch_limit(images, LARGEST_ON_CPU)
-    print(f"batch {batch} for all methods, by the number of images, {images:,}", flush=True)
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, auto_batch=False, batch=batch))
 
 
 def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
@@ -152,6 +143,9 @@ def run_name(config: Config) -> str:
 
 
 def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> Config:
+    for key in own:
+        if key.startswith(_EQUAL_FOR_ALL):
+            raise UserError(f"methods are compared on the same images, batch and length: leave {key} to all of them")
     config = laid_over(config, own)
     return dataclasses.replace(
         config,

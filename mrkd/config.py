@@ -331,16 +331,16 @@ class TrainConfig:
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
     precision: str = "auto"
-    """Lightning Fabric's precision; auto is bf16-mixed on CUDA and on CPUs that multiply bfloat16 (AVX-512 BF16, AMX),
-    32-true elsewhere."""
+    """Lightning Fabric's precision, without float16; auto is bf16-mixed on CUDA and on CPUs that multiply bfloat16
+    (AVX-512 BF16, AMX), 32-true elsewhere."""
     micro_batch: int | None = None
     """Views that go through a device's backbone at a time; null takes all at once. Losses still see the whole batch, so
     that it may be larger than the memory allows; costs one more forward pass."""
     checkpoint_activations: bool = False
     """Compute each block again in the backward pass instead of keeping what is inside it: less memory, more time."""
     compile: bool = False
-    """Compile the networks' blocks with torch.compile when the first step is taken, which takes 10 s to a minute. On a
-    CPU it gained 1 to 4 % (docs/results/performance.md)."""
+    """Compile the networks' blocks with torch.compile when they are first used, which takes 10 s to a minute. On a CPU
+    it gained 1 to 4 % (docs/results/performance.md)."""
     log_steps: int = 10
     """Metrics are written every so many steps."""
     logger: Literal["none", "wandb", "mlflow"] = "none"
@@ -369,6 +369,10 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         _require(self.steps is None or self.steps >= 1, f"train.steps must be at least 1, got {self.steps}")
         _require(self.minutes is None or self.minutes > 0, f"train.minutes must be positive, got {self.minutes}")
+        _require(
+            self.precision not in ("16", "16-mixed", "16-true"),
+            f"train.precision must be auto, 32-true, bf16-mixed or another without float16, got {self.precision}",
+        )
         _require(
             self.micro_batch is None or self.micro_batch >= 1,
             f"train.micro_batch must be at least 1, got {self.micro_batch}",

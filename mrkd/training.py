@@ -230,7 +230,7 @@ class Training:
                 draws = learner.draws()
                 taken = self._take(batch.images, batch.step)
                 if config.train.compile and batch.step == first:
-                    bar.say(f"compiled in {time.monotonic() - self.training_since:.0f} s, the first step included")
+                    bar.say(f"the first step and its compilation took {time.monotonic() - self.training_since:.0f} s")
                 progress.step = batch.step + 1
                 self.finite.note(progress.step, batch.rows, draws, taken.numbers())
                 if progress.step % self.finite.every == 0 or progress.step == learner.steps:

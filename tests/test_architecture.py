@@ -92,7 +92,7 @@ ALLOWED = {
         "mrkd.run",
         "mrkd.signals",
     },
-    "sweeping": {"mrkd.children", "mrkd.losses", "mrkd.run", "mrkd.signals"},
+    "sweeping": {"mrkd.budget", "mrkd.children", "mrkd.losses", "mrkd.run", "mrkd.signals"},
 }
 
 

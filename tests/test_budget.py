@@ -124,7 +124,7 @@ def test_compare_refuses_minutes_and_gives_all_methods_one_automatic_batch(tiny_
         compare(changed(tiny_config, minutes=1.0), ["rkd-d"], [0], tmp_path / "out")
     automatic = changed(changed(tiny_config, auto_batch=True), "evaluation", finetune_epochs=0)
     compare(automatic, ["random"], [0], tmp_path / "out")
-    assert "batch 32 for all methods, by the number of images, 200" in capsys.readouterr().out
+    assert "batch 32 for all, by the number of images, 200" in capsys.readouterr().out
     assert Run(tmp_path / "out" / "runs" / "random-seed0").config().train.batch == 32
     compare(automatic, ["random"], [0], tmp_path / "out")
     assert "finished before, kept" in capsys.readouterr().out

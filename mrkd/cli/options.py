@@ -45,7 +45,7 @@ SHORTHANDS = (
     Shorthand(option="--epochs", key="train.epochs", help="passes over the images"),
     Shorthand(option="--minutes", key="train.minutes", help="time for the training; the schedule is made to fit"),
     Shorthand(option="--devices", key="train.devices", help="number of devices, or of processes on a CPU"),
-    Shorthand(option="--precision", key="train.precision", help="auto (default), 32-true, bf16-mixed, 16-mixed"),
+    Shorthand(option="--precision", key="train.precision", help="auto (default), 32-true or bf16-mixed"),
     Shorthand(
         option="--on-nonfinite",
         key="train.on_nonfinite",

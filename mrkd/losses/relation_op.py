@@ -129,6 +129,8 @@ def register_first_order(operator: Any) -> None:
         ctx.save_for_backward(given["student"], given["anchors"], given["row_weights"], *output[1:])
 
     def backward(ctx: Any, value_gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.needs_input_grad[names.index("student")]:
+            return (None,) * len(names)  # only the teacher or the anchors asked, who get none
         gradient = _gradient(*ctx.saved_tensors, value_gradient, ctx.height)
         return tuple(gradient if name == "student" else None for name in names)
 

@@ -5,7 +5,7 @@ Axes: V views, B images, N patches, M patch tokens through the head, D width, E 
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -88,11 +88,17 @@ class TeacherStudent:
             for block in network.backbone.vit.blocks:
                 block.attn.fused_attn = False
 
-    def compile_blocks(self, backend: str = "inductor") -> None:
-        """Compile each block in place: names in the state stay, and all blocks of a shape share one compilation."""
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Compile the blocks in place, when they are first used: names in the state stay.
+
+        Blocks of one shape share a compilation. A block with stochastic depth is compiled by its two halves, because
+        every block has a rate of its own, which would be compiled in.
+        """
         for network in (self.network, self.teacher):
             for block in network.backbone.vit.blocks:
-                block.compile(backend=backend)
+                whole_block = isinstance(block.drop_path1, nn.Identity)
+                for part in (block,) if whole_block else (block.attn, block.mlp):
+                    part.compile(backend=backend)
 
     def shard(self, device_type: str) -> None:
         """Cut both networks into shares, one per device."""

@@ -47,6 +47,8 @@ def table_markdown(table: dict[str, Any]) -> str:
         f"the {data['scored_on']} split; seeds {', '.join(map(str, seeds))}; {data['device']}. Percent unless "
         "stated."
     )
+    for method, own in table.get("tuned", {}).items():
+        lines.append(f"\nOnly {method}: {', '.join(f'{key} {value}' for key, value in own.items())}.")
     return "\n".join(lines) + "\n"
 
 

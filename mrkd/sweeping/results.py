@@ -33,7 +33,8 @@ def _method(study: Any, space: Space) -> dict[str, Any]:
                 "number": trial.number,
                 "state": trial.state.name.lower(),
                 "settings": {key: _value(space[key], value) for key, value in trial.params.items()},
-                "knn": trial.value,
+                # Optuna gives a stopped trial the value that it had last.
+                "knn": trial.value if trial.state.name == "COMPLETE" else None,
                 "curve": [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
                 **trial.user_attrs,
             }
@@ -94,9 +95,10 @@ def _cells(trial: Mapping[str, Any] | None, keys: list[str], second: Any) -> str
     if trial is None:
         return " | ".join(["–", str(second), *("–" for _ in keys)])
     reached = trial["knn"] if trial["knn"] is not None else (trial["curve"] or [None])[-1]
-    shown = "–" if reached is None else f"{reached:.1f}" + ("" if trial["knn"] is not None else " (stopped)")
-    return " | ".join([shown, str(second), *(_short(trial["settings"].get(key, "–")) for key in keys)])
+    shown = "–" if reached is None else f"{reached:.1f}" + ("" if trial["knn"] is not None else " (not at its end)")
+    return " | ".join([shown, str(second), *(short(trial["settings"].get(key, "–")) for key in keys)])
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Three digits of a number, anything else as it is."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
 """What a sweep may change: for each dotted setting a range of numbers or a list of values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +9,21 @@ import yaml
 
 from mrkd.config import Config
 from mrkd.errors import UserError
-from mrkd.settings import check_key, flatten, laid_over, read_yaml
+from mrkd.settings import check_key, flatten, laid_over, read_yaml, to_dict
 
 _FORMS = "KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=VALUE,VALUE,..."
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, both included; whole ones when both are whole."""
+    """Numbers from low to high, both included."""
 
     low: float
     high: float
     log: bool = False
     """Equal factors are equally likely, instead of equal steps."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def ends(self) -> tuple[Any, ...]:
-        """What must be valid for every draw to be."""
-        return self.low, self.high
+    whole: bool = False
+    """Only whole numbers; `check_space` knows for which settings."""
 
     def holds(self, value: Any) -> bool:
         """Whether the value could be drawn."""
@@ -45,10 +38,6 @@ class Choice:
     """One of several values of any kind."""
 
     values: tuple[Any, ...]
-
-    def ends(self) -> tuple[Any, ...]:
-        """What must be valid for every draw to be."""
-        return self.values
 
     def holds(self, value: Any) -> bool:
         """Whether the value could be drawn."""
@@ -81,7 +70,10 @@ def parse_space(words: Sequence[str]) -> dict[str, Range | Choice]:
 
 def _parse(key: str, text: str) -> Range | Choice:
     if ".." not in text:
-        return _choice(key, yaml.safe_load(f"[{text}]"))
+        try:
+            return _choice(key, yaml.safe_load(f"[{text}]"))
+        except yaml.YAMLError:
+            raise UserError(f"{key}: expected values separated by commas, got {text!r}") from None
     spread, colon, scale = text.partition(":")
     low, _, high = spread.partition("..")
     if colon and scale != "log":
@@ -127,21 +119,36 @@ def read_space(path: str | Path) -> dict[str, Range | Choice]:
         if isinstance(value, list):
             space[key] = _choice(key, value)
         elif isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
-            for end in ("low", "high"):
-                if isinstance(value[end], bool) or not isinstance(value[end], int | float):
-                    raise UserError(f"{path}: {key}: {end} must be a number, got {value[end]!r}")
-            space[key] = _range(key, value["low"], value["high"], log=bool(value.get("log", False)))
+            # YAML takes 1e-4 for a word.
+            low, high = (_number(f"{path}: {key}", str(value[end])) for end in ("low", "high"))
+            space[key] = _range(key, low, high, log=bool(value.get("log", False)))
         else:
             raise UserError(f"{path}: {key} must hold a list of values or {{low: , high: , log: }}, got {value!r}")
     return space
 
 
-def check_space(space: Space, config: Config) -> None:
-    """Refuse a space with an end that the config does not take, before anything is trained."""
+def check_space(space: Space, config: Config) -> dict[str, Range | Choice]:
+    """The same with values of the settings' own types.
+
+    Raises:
+        UserError: nothing varies, or the config does not take an end of a range or a value.
+    """
     if not space:
         raise UserError("nothing to vary: give --space FILE or --vary KEY=LOW..HIGH")
+    typed: dict[str, Range | Choice] = {}
     for key, varied in space.items():
         if key in ("objective.method", "train.seed"):
             raise UserError(f"{key} is not for tuning: give --methods and --seed")
-        for value in varied.ends():
-            laid_over(config, {key: value})
+        ends = varied.values if isinstance(varied, Choice) else (varied.low, varied.high)
+        values = tuple(_as_set(config, key, end) for end in ends)
+        if isinstance(varied, Choice):
+            typed[key] = Choice(values)
+        else:
+            typed[key] = replace(varied, whole=all(isinstance(value, int) for value in values))
+    return typed
+
+
+def _as_set(config: Config, key: str, value: Any) -> Any:
+    """The value as the config holds it; lists as tuples, which can be compared."""
+    held = flatten(to_dict(laid_over(config, {key: value})), "config")[key]
+    return tuple(held) if isinstance(held, list) else held

@@ -1,30 +1,29 @@
-"""One study per method in one SQLite file, on which several processes may work; each trial is a run of its own."""
+"""A sweep: trials are claimed, trained in processes of their own, followed, and told their end."""
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import threading
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mrkd.budget import with_one_batch
 from mrkd.children import Children
 from mrkd.config import Config
 from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.run import METRICS, Run, write_json, write_text
-from mrkd.settings import differences, flatten, laid_over, to_dict
+from mrkd.settings import laid_over, to_dict
 from mrkd.signals import StopRequest
-from mrkd.sweeping.results import RECORD, best_settings, sweep_markdown, sweep_record
-from mrkd.sweeping.space import Choice, Range, Space, check_space
+from mrkd.sweeping.results import RECORD, best_settings, short, sweep_markdown, sweep_record
+from mrkd.sweeping.space import Space, check_space
+from mrkd.sweeping.studies import TRIALS, Claim, Studies, optuna
 
-STUDY, TABLE, TRIALS = "study.db", "sweep.md", "trials"
+TABLE = "sweep.md"
 
 
 def sweep(
@@ -42,12 +41,12 @@ def sweep(
 
     The value of a trial is the k-NN that training measures at its end (`mrkd.monitor`): the test split is never looked
     at. The first trial of each method is the config as it is, where the space holds it; then Optuna's TPE proposes.
-    A trial that is behind the median of the others at the same point of its run, but not at its
-    first measurement, is stopped and counts. The same
-    command goes on where it was stopped, in the middle of a trial too, and more processes may be started with it.
+    A trial that is behind the median of the others at the same point of its run, but not at its first measurement, is
+    stopped and counts. The same command goes on where it was stopped, in the middle of a trial too, and more processes
+    may be started with it.
 
     Args:
-        config: everything but the method and what the space varies.
+        config: everything but the method and what the space varies; an automatic batch is chosen once.
         methods: names as `mrkd methods` lists them.
         space: dotted settings with their ranges.
         out: a directory; gets `study.db`, `trials/`, `sweep.json`, `sweep.md` and `best-METHOD.yaml`.
@@ -56,252 +55,146 @@ def sweep(
         prune: whether hopeless trials are stopped.
         command: kept in `sweep.json` as the way to get there again.
     Returns:
-        The content of `sweep.json`.
+        The content of `sweep.json`, of all methods that were ever tuned in `out`.
     Raises:
         UserError: no Optuna, bad methods or space, images without labels, another sweep in `out`, or a method of which
             no trial succeeded.
         Interrupted: SIGTERM or SIGINT came, and the trials in progress have written their checkpoints.
     """
-    out = Path(out)
+    optuna()
+    out, methods = Path(out), list(dict.fromkeys(methods))
     if not methods:
         raise UserError("sweep needs at least one method")
     for name, value in (("trials", trials), ("jobs", jobs)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
-    if config.train.auto_batch or config.train.minutes is not None:
-        raise UserError("trials need the same batch and length: give --batch-size and --epochs as numbers")
-    check_space(space, config)
+    if config.train.minutes is not None:
+        raise UserError("trials need the same length: give --epochs or --train.steps instead of --minutes")
+    space = check_space(space, config)
     for method in methods:
         if not resolve_terms(dataclasses.replace(config.objective, method=method)):
             raise UserError(f"{method} trains nothing: leave it out of the sweep")
-    studies = _Studies(config, list(dict.fromkeys(methods)), space, out, trials, prune)
-    children = Children(jobs)
+    config = with_one_batch(config)
+    studies = Studies(config, methods, space, out, trials, prune=prune)
+    workers, children = _Workers(studies), Children(jobs)
     with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
-        for worker in [pool.submit(studies.work, children, request) for _ in range(jobs)]:
+        for worker in [pool.submit(workers.work, children, request) for _ in range(jobs)]:
             worker.result()
     if request.received is not None:
         raise Interrupted.by(request.received, f"stopped in {out}; the same command goes on from there")
-    return studies.write(command)
+    return _write(studies, command)
 
 
-class _Studies:
-    """The studies of all methods, shared by threads and processes."""
+class _Workers:
+    """The threads that take trials until none is left."""
 
-    def __init__(self, config: Config, methods: list[str], space: Space, out: Path, trials: int, prune: bool) -> None:
-        optuna = _optuna()
-        self.config, self.methods, self.space, self.out, self.trials = config, methods, space, out, trials
-        self.lock = threading.Lock()
-        self.optuna = optuna
-        self.started = time.monotonic()
-        self.ended = 0
-        self.held: dict[str, Any] = {}
-        """Names of the trials that this process works on, with their lock files."""
+    def __init__(self, studies: Studies) -> None:
+        self.studies = studies
+        self.started, self.ended = time.monotonic(), 0
         self.broken = False
-        """Whether a worker has given up, so that the others begin nothing more."""
-        (out / TRIALS).mkdir(parents=True, exist_ok=True)
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=2) if prune else None
-        with self._alone():
-            storage = optuna.storages.RDBStorage(
-                f"sqlite:///{out / STUDY}", engine_kwargs={"connect_args": {"timeout": 60}}
-            )
-            self.studies = {
-                method: optuna.create_study(
-                    study_name=method,
-                    storage=storage,
-                    direction="maximize",
-                    sampler=optuna.samplers.TPESampler(
-                        seed=config.train.seed, n_startup_trials=min(10, max(3, trials // 2)), constant_liar=True
-                    ),
-                    pruner=pruner or optuna.pruners.NopPruner(),
-                    load_if_exists=True,
-                )
-                for method in methods
-            }
-            for study in self.studies.values():
-                self._begin(study)
-
-    def _begin(self, study: Any) -> None:
-        """Note what is tuned, or refuse to go on with something else; the config itself is the first trial."""
-        space = {key: str(varied) for key, varied in self.space.items()}
-        before = study.user_attrs
-        if not before:
-            study.set_user_attr("config", to_dict(self.config))
-            study.set_user_attr("space", space)
-            own = flatten(to_dict(self.config), "config")
-            own = {key: tuple(own[key]) if isinstance(own[key], list) else own[key] for key in self.space}
-            if all(varied.holds(own[key]) for key, varied in self.space.items()):
-                study.enqueue_trial({key: _stored(self.space[key], own[key]) for key in self.space})
-            return
-        if before.get("space") != space:
-            raise UserError(f"{self.out} holds a sweep of another space: choose another --out, or remove it")
-        old = laid_over(self.config, flatten(before["config"], "config"))
-        if changes := differences(old, self.config):
-            shown = ", ".join(f"{key}: {was} → {now}" for key, (was, now) in changes.items())
-            raise UserError(f"{self.out} holds a sweep of other settings ({shown}): choose another --out, or remove it")
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One thread of one process at a time."""
-        with self.lock, (self.out / "sweep.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        """Whether one of them has given up, so that the others stop as well."""
 
     def work(self, children: Children, request: StopRequest) -> None:
-        """Take trials until none is left."""
+        """One thread's part."""
         while request.received is None and not self.broken:
-            with self._alone():
-                claimed = self._claim()
-            if claimed is None:
+            claim = self.studies.claim()
+            if claim is None:
                 return
-            method, trial = claimed
-            name = f"{method}-{trial.number:03d}"
             try:
-                self._run(method, trial, name, children, request)
+                self._train(claim, children, request)
             except BaseException:
                 self.broken = True
                 raise
             finally:
-                self.held.pop(name).close()
+                self.studies.let_go(claim)
 
-    def _claim(self) -> tuple[str, Any] | None:
-        """A trial that nobody works on any more, or a new one of the method that has the fewest."""
-        states = self.optuna.trial.TrialState
-        for method, study in self.studies.items():
-            for frozen in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
-                if self._hold(f"{method}-{frozen.number:03d}"):
-                    return method, self.optuna.trial.Trial(study, frozen._trial_id)
-        counts = {
-            method: len([t for t in study.get_trials(deepcopy=False) if t.state != states.WAITING])
-            for method, study in self.studies.items()
-        }
-        method = min(self.methods, key=lambda name: counts[name])
-        if counts[method] >= self.trials:
-            return None
-        trial = self.studies[method].ask()
-        self._hold(f"{method}-{trial.number:03d}")
-        return method, trial
-
-    def _hold(self, name: str) -> bool:
-        """Take the trial's own lock, which ends with this process."""
-        if name in self.held:
-            return False
-        file = (self.out / TRIALS / f"{name}.lock").open("w")
+    def _train(self, claim: Claim, children: Children, request: StopRequest) -> None:
+        studies, values, path = self.studies, claim.values(self.studies.space), self.studies.out / TRIALS / claim.name
+        follow, failure = _Follow(claim, path), None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return False
-        self.held[name] = file
-        return True
-
-    def _run(self, method: str, trial: Any, name: str, children: Children, request: StopRequest) -> None:
-        values = {key: _suggest(trial, key, varied) for key, varied in self.space.items()}
-        path, study, states = self.out / TRIALS / name, self.studies[method], self.optuna.trial.TrialState
-        follow = _Follow(trial, path)
-        try:
-            config = laid_over(self.config, {**values, "objective.method": method})
-            failure = None
+            config = laid_over(studies.config, {**values, "objective.method": claim.method})
             if not Run(path).finished:
-                failure = children.run(config, path, request, wanted=follow.worth_going_on)
+                failure = children.run(
+                    config,
+                    path,
+                    request,
+                    wanted=lambda: not self.broken and follow.worth_going_on(),
+                    inherited=[claim.lock.fileno()],
+                )
         except UserError as error:  # values that do not go together
             failure = str(error)
-        follow.worth_going_on()
-        if request.received is not None and failure is not None:
-            return  # it goes on with the next call
-        if follow.pruned:
-            state, value, shown = states.PRUNED, None, f"stopped at k-NN {follow.last:.1f} %, behind the others"
-        elif failure is not None:
-            state, value, shown = states.FAIL, None, f"failed: {failure}"
-            trial.set_user_attr("failure", failure)
-        elif follow.last is None:
+        follow.read()
+        if follow.unlabelled:
             raise UserError("a sweep compares k-NN, which needs labels: these images have none")
+        if Run(path).finished and follow.last is not None:
+            studies.tell(claim, "complete", follow.last, seconds=follow.seconds)
+            shown = f"k-NN {follow.last:.1f} %"
+        elif follow.pruned:
+            studies.tell(claim, "pruned", None, seconds=follow.seconds)
+            shown = f"stopped at k-NN {follow.last:.1f} %, behind the others"
+        elif request.received is not None or self.broken:
+            return  # it goes on with the next call
         else:
-            state, value, shown = states.COMPLETE, follow.last, f"k-NN {follow.last:.1f} %"
-        trial.set_user_attr("seconds", follow.seconds)
-        with self._alone():
-            study.tell(trial, value, state=state)
-            self.ended += 1
-            left = self._time_left()
-        settings = ", ".join(f"{key} {_short(value)}" for key, value in values.items())
-        print(f"── {name} {shown} · {settings}{left}", flush=True)
+            studies.tell(claim, "fail", None, seconds=follow.seconds, failure=failure or "no k-NN was measured")
+            shown = f"failed: {failure}"
+        self.ended += 1
+        settings = ", ".join(f"{key} {short(value)}" for key, value in values.items())
+        print(f"── {claim.name} {shown} · {settings}{self._time_left()}", flush=True)
 
     def _time_left(self) -> str:
-        done = sum(len(study.get_trials(deepcopy=False)) for study in self.studies.values())
-        missing = self.trials * len(self.methods) - done + len(self.held) - 1
-        minutes = (time.monotonic() - self.started) / 60 / self.ended * missing
-        return f" · about {minutes:.1f} min left" if missing > 0 else ""
+        left = self.studies.missing() + len(self.studies.held) - 1
+        minutes = (time.monotonic() - self.started) / 60 / self.ended * left
+        return f" · about {minutes:.1f} min left" if left > 0 else ""
 
-    def write(self, command: str) -> dict[str, Any]:
-        """The files that tell what came out."""
-        with self._alone():
-            record = sweep_record(self.studies, self.space, self.config, command)
-            write_json(self.out / RECORD, record)
-            write_text(self.out / TABLE, sweep_markdown(record))
-            for method, values in best_settings(record).items():
-                best = laid_over(self.config, {**values, "objective.method": method})
-                write_text(self.out / f"best-{method}.yaml", yaml.safe_dump(to_dict(best), sort_keys=False))
-        if missing := [method for method in self.methods if record["methods"][method]["best"] is None]:
-            raise UserError(f"no trial of {', '.join(missing)} came to its end: {self.out / TABLE} says why")
-        return record
+
+def _write(studies: Studies, command: str) -> dict[str, Any]:
+    """The files that tell what came out."""
+    record = sweep_record(studies.by_method, studies.space, studies.config, command)
+    write_json(studies.out / RECORD, record)
+    write_text(studies.out / TABLE, sweep_markdown(record))
+    for method, values in best_settings(record).items():
+        best = laid_over(studies.config, {**values, "objective.method": method})
+        write_text(studies.out / f"best-{method}.yaml", yaml.safe_dump(to_dict(best), sort_keys=False))
+    if running := studies.running():
+        print(f"{running} trials are still being trained by another process, which will write the end", flush=True)
+    elif missing := [method for method in studies.methods if record["methods"][method]["best"] is None]:
+        raise UserError(f"no trial of {', '.join(missing)} came to its end: {studies.out / TABLE} says why")
+    return record
 
 
 class _Follow:
-    """Reads the k-NN that a run measures, and says whether it is worth going on."""
+    """Reads the k-NN that a run measures, tells it to the study, and says whether it is worth going on."""
 
-    def __init__(self, trial: Any, path: Path) -> None:
-        self.trial, self.path = trial, path
+    def __init__(self, claim: Claim, path: Path) -> None:
+        self.trial, self.path, self._told = claim.trial, path, claim.told
         self.last: float | None = None
         self.seconds = 0.0
-        self.pruned = False
-        self._told = -1
+        self.pruned = self.unlabelled = False
 
-    def worth_going_on(self) -> bool:
-        """Report what is new; no once the pruner has given up on the trial."""
+    def read(self) -> bool:
+        """Tell what is new; whether anything was."""
         try:
             lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
         except OSError:
-            return True
+            return False
         measured = []
-        for line in lines:
+        for number, line in enumerate(lines):
             with contextlib.suppress(json.JSONDecodeError):  # the last line may be half written
                 row = json.loads(line)
                 self.seconds = row.get("seconds", self.seconds)
+                self.unlabelled |= number == 0 and "knn" not in row  # the untrained network is always measured
                 if "knn" in row:
                     measured.append(row["knn"])
-        finished = Run(self.path).finished
+        before = self._told
         for number, value in enumerate(measured):
             self.last = value
-            if number <= self._told:
-                continue
-            self._told = number
-            self.trial.report(value, number)
-            if number and not finished and not self.pruned and self.trial.should_prune():
-                self.pruned = True
-        return not self.pruned
+            if number > self._told:
+                self.trial.report(value, number)
+                self._told = number
+        return self._told > before
 
-
-def _suggest(trial: Any, key: str, varied: Range | Choice) -> Any:
-    if isinstance(varied, Choice):
-        return varied.values[trial.suggest_categorical(key, list(range(len(varied.values))))]
-    if varied.whole:
-        return trial.suggest_int(key, int(varied.low), int(varied.high), log=varied.log)
-    return trial.suggest_float(key, varied.low, varied.high, log=varied.log)
-
-
-def _stored(varied: Range | Choice, value: Any) -> Any:
-    """Choices are stored by number: Optuna keeps only plain values."""
-    return varied.values.index(value) if isinstance(varied, Choice) else value
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise UserError("mrkd sweep needs Optuna: pip install 'mrkd[sweep]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna
+    def worth_going_on(self) -> bool:
+        """No once the pruner has given up on the trial, or there is nothing to compare."""
+        if self.read() and self._told > 0 and not Run(self.path).finished:
+            self.pruned |= self.trial.should_prune()
+        return not (self.pruned or self.unlabelled)

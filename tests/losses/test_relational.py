@@ -97,6 +97,13 @@ def test_going_back_twice_gives_the_same_gradient_twice(loss, anchored):
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
+def test_a_teacher_that_asks_for_a_gradient_gets_none_and_breaks_nothing(loss):
+    student, teacher = torch.randn(2, 6, 3).unbind()
+    value = loss(student, teacher.requires_grad_(True)) + 0 * teacher.sum()
+    assert torch.autograd.grad(value, teacher)[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
 def test_a_second_derivative_is_refused(loss):
     student = torch.randn(5, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(loss(student, torch.randn(5, 3)).square(), student, create_graph=True)

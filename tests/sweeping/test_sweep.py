@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import optuna
@@ -15,7 +14,10 @@ from mrkd.cli import main
 from mrkd.errors import UserError
 from mrkd.run import METRICS, Run
 from mrkd.sweeping import parse_space, sweep, tuned_settings
-from mrkd.sweeping.sweep import STUDY, _Follow
+from mrkd.sweeping.results import sweep_markdown, sweep_record
+from mrkd.sweeping.space import check_space
+from mrkd.sweeping.studies import STUDY, TRIALS, Claim, Studies
+from mrkd.sweeping.sweep import _Follow
 
 SPACE = parse_space(["optim.learning_rate=0.002..0.02:log", "mask.ratio=[0.1,0.4],[0.0,0.2]"])
 
@@ -46,14 +48,65 @@ def test_every_method_gets_the_same_trials_and_the_first_is_the_config_itself(la
     assert "| rkd-d | " in (tmp_path / "s" / "sweep.md").read_text()
     assert tuned_settings(tmp_path / "s", ["random", "ibot"]).keys() == {"ibot"}
 
-    before = json.loads((tmp_path / "s" / "sweep.json").read_text())
     assert sweep(labelled, ["rkd-d", "ibot"], SPACE, tmp_path / "s", trials=2)["methods"] == record["methods"]
-    assert before["methods"]["ibot"]["best"] == record["methods"]["ibot"]["best"]
     with pytest.raises(UserError, match="another space"):
         sweep(labelled, ["rkd-d"], parse_space(["optim.ema=0.9,0.8"]), tmp_path / "s", trials=2)
-    other = dataclasses.replace(labelled, train=dataclasses.replace(labelled.train, batch=20))
     with pytest.raises(UserError, match=r"other settings \(train.batch"):
-        sweep(other, ["rkd-d"], SPACE, tmp_path / "s", trials=2)
+        sweep(changed(labelled, batch=20), ["simclr"], SPACE, tmp_path / "s", trials=2)
+    # What was refused left nothing behind, and another method joins the record.
+    record = sweep(labelled, ["simclr"], SPACE, tmp_path / "s", trials=1)
+    assert {name: len(found["trials"]) for name, found in record["methods"].items()} == {
+        "ibot": 2,
+        "rkd-d": 2,
+        "simclr": 1,
+    }
+
+
+def changed(config, **train):
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **train))
+
+
+def test_every_trial_has_settings_of_its_own_whoever_asks_and_however_often_it_begins_anew(labelled, tmp_path):
+    space = check_space(SPACE, labelled)
+    drawn = []
+    for _ in range(4):  # each as a new process would
+        studies = Studies(labelled, ["rkd-d"], space, tmp_path / "s", 8, prune=True)
+        claim = studies.claim()
+        drawn.append(claim.values(space)["optim.learning_rate"])
+        studies.tell(claim, "fail", None)
+        studies.let_go(claim)
+    assert drawn[0] == labelled.optim.learning_rate
+    assert len(set(drawn)) == 4
+
+
+def test_a_trial_that_was_stopped_is_not_the_best_and_says_so(labelled, tmp_path):
+    space = check_space(SPACE, labelled)
+    studies = Studies(labelled, ["rkd-d"], space, tmp_path / "s", 2, prune=True)
+    for state, value, last in (("complete", 30.0, 30.0), ("pruned", None, 50.0)):
+        claim = studies.claim()
+        claim.trial.report(last, 0)
+        studies.tell(claim, state, value, seconds=1.0)
+        studies.let_go(claim)
+    record = sweep_record(studies.by_method, space, labelled, "")
+    assert record["methods"]["rkd-d"]["best"] == 0
+    assert "| rkd-d 1 | 50.0 (not at its end) | pruned |" in sweep_markdown(record)
+
+
+def test_a_trial_is_nobody_elses_while_its_training_lives(labelled, tmp_path):
+    space = check_space(SPACE, labelled)
+    first = Studies(labelled, ["rkd-d"], space, tmp_path / "s", 1, prune=True)
+    claim = first.claim()
+    training = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[claim.lock.fileno()]
+    )
+    first.let_go(claim)  # as when the sweep is killed and its training goes on
+    second = Studies(labelled, ["rkd-d"], space, tmp_path / "s", 1, prune=True)
+    assert second.claim() is None
+    assert second.running() == 1
+    training.communicate(b"\n", timeout=30)
+    found = second.claim()
+    assert found.trial.number == claim.trial.number
+    assert found.values(space) == claim.values(space)
 
 
 def command(out, *, steps):
@@ -78,16 +131,17 @@ def test_a_stopped_sweep_goes_on_in_the_middle_of_its_trial(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert "the same command goes on from there" in errors
-    reached = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    before = metrics.read_text()
+    reached = json.loads(before.splitlines()[-1])["step"]
     assert 0 < reached < 200
 
     ended = subprocess.run(command(out, steps=200), capture_output=True, text=True, check=True, timeout=120)
     assert "rkd-d-000 k-NN" in ended.stdout
     trials = json.loads((out / "sweep.json").read_text())["methods"]["rkd-d"]["trials"]
     assert [trial["state"] for trial in trials] == ["complete", "complete"]
-    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
-    assert steps == sorted(set(steps)), "the trial began anew"
-    assert steps[-1] == 200
+    assert metrics.read_text().startswith(before[: len(before) // 2]), "the trial began anew"
+    assert json.loads(metrics.read_text().splitlines()[-1])["step"] == 200
+    assert "UserWarning" not in ended.stderr
 
 
 def test_two_processes_share_the_trials_of_one_study(tmp_path):
@@ -116,7 +170,7 @@ def test_a_trial_behind_the_others_is_stopped_and_one_ahead_is_not(tmp_path):
         (path / METRICS).write_text("".join(json.dumps({"step": s, "knn": v}) + "\n" for s, v in enumerate(curve)))
         with (path / METRICS).open("a") as file:
             file.write('{"step": 9, "kn')  # half written
-        follow = _Follow(study.ask(), path)
+        follow = _Follow(Claim(study.ask(), "m", None, -1), path)
         assert follow.worth_going_on() is wanted
         assert follow.last == curve[-1]
 
@@ -138,7 +192,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(labelled, tmp_path):
     ("arguments", "message"),
     [
         (["--vary", "optim.ema=0.9,0.8", "--trials", "0"], "trials must be at least 1"),
-        (["--vary", "optim.ema=0.9,0.8", "--minutes", "1"], "give --batch-size and --epochs as numbers"),
+        (["--vary", "optim.ema=0.9,0.8", "--minutes", "1"], "trials need the same length"),
         ([], "nothing to vary"),
     ],
 )
@@ -153,8 +207,10 @@ def test_methods_without_training_and_images_without_labels_are_refused(labelled
     with pytest.raises(UserError, match="random trains nothing"):
         sweep(labelled, ["random"], SPACE, tmp_path / "s")
     unlabelled = dataclasses.replace(labelled, data=dataclasses.replace(labelled.data, use_labels=False))
+    unlabelled = changed(unlabelled, epochs=500)
     with pytest.raises(UserError, match="needs labels"):
         sweep(unlabelled, ["rkd-d"], SPACE, tmp_path / "u", trials=1)
+    assert not Run(tmp_path / "u" / TRIALS / "rkd-d-000").finished
 
 
 def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
@@ -162,10 +218,12 @@ def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
 
     labelled = dataclasses.replace(labelled, evaluation=dataclasses.replace(labelled.evaluation, finetune_epochs=0))
     tuned = {"rkd-d": {"optim.learning_rate": 0.0123}}
-    table = compare(labelled, ["random", "rkd-d"], [0], tmp_path / "c", tuned=tuned)
+    table = compare(labelled, ["rkd-d"], [0], tmp_path / "c", tuned=tuned)
     assert table["tuned"] == tuned
     assert Run(tmp_path / "c" / "runs" / "rkd-d-seed0").config().optim.learning_rate == 0.0123
-    assert Run(tmp_path / "c" / "runs" / "random-seed0").config().optim == labelled.optim
+    assert "Only rkd-d: optim.learning_rate 0.0123." in (tmp_path / "c" / "table.md").read_text()
+    with pytest.raises(UserError, match=r"leave train\.epochs to all of them"):
+        compare(labelled, ["rkd-d"], [0], tmp_path / "d", tuned={"rkd-d": {"train.epochs": 3}})
 
 
 def test_settings_of_no_sweep_or_of_another_method_are_refused(tmp_path):
@@ -175,16 +233,3 @@ def test_settings_of_no_sweep_or_of_another_method_are_refused(tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="no best settings of rkd-d; it has ibot"):
         tuned_settings(tmp_path, ["rkd-d"])
-
-
-def test_the_lock_is_the_threads_as_well(labelled, tmp_path):
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(sweep(labelled, ["rkd-d"], SPACE, tmp_path / "s", trials=2)))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [len(result["methods"]["rkd-d"]["trials"]) for result in results] == [2, 2]
