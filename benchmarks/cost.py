@@ -3,8 +3,8 @@
     python benchmarks/cost.py --json docs/results/performance.json --plot docs/results/performance.png
 
 1. iBOT with K = 8192 on ViTs of 12 blocks: images a second as batch, image size (so tokens) and width grow.
-2. A step of iBOT at batch 512 on ViT-S/8, and the same losses with RKD-D and RKD-A added, on the same tokens: the
-   relations are timed by themselves, forward and backward, because 3 % of a step is less than what two steps differ by.
+2. A step of iBOT at batch 512 on ViT-S/8, and RKD-D and RKD-A, forward and backward, on as many class tokens of as many
+   views: timed by themselves, because 3 % of a step is less than what two steps differ by.
 """
 
 import argparse

@@ -109,7 +109,7 @@ def _run(line: list[str], end: float) -> bool:
 
 
 def _write_table(folder: Path) -> None:
-    runs = [path for path in sorted((folder / "runs").iterdir()) if Run(path).finished]
+    runs = [path for path in sorted((folder / "runs").glob("*-seed*")) if Run(path).finished]
     table = make_table([read_run(path) for path in runs])
     if table["rows"]:
         write_json(folder / "table.json", table)

@@ -2,14 +2,17 @@
 
     python experiments/results_tables.py          write them
     python experiments/results_tables.py --check  say which would change
+    python experiments/results_tables.py --keep runs/c10/table.json cifar10-cpu.json     first take a comparison's table
 
-A page in docs/results holds `<!-- table: NAME -->` and `<!-- end -->`; what lies between is made here.
+A page in docs/results holds `<!-- table: NAME -->` and `<!-- end -->`; what lies between is made here. A page whose
+JSON is missing is named and left as it is.
 """
 
 import argparse
 import json
 import re
 import statistics
+import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from typing import Any
 from scipy import stats
 
 from mrkd.reporting.table import format_cell
+from mrkd.run import write_json
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 _MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -173,7 +177,7 @@ def cifar10_trials() -> str:
             own[term["loss"]] = f"alone, to the {term['anchors']}'s embeddings, {term['options']}"
         rows.append(
             [
-                f"`{trial['settings'].get('objective.method', record['shared']['objective.method'])}`",
+                f"`{trial['settings'].get('objective.method', record['first']['objective.method'])}`",
                 ", ".join(f"{key} {value}" for key, value in own.items()) or "–",
                 str(trial["steps"]),
                 f"{trial['knn'][-1][1]:.1f}",
@@ -199,14 +203,29 @@ def filled(text: str) -> str:
     return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
 
 
+def keep(table: Path, name: str) -> None:
+    """Copy the table of `mrkd compare` beside the pages, with the commit of this checkout."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    content = {**json.loads(table.read_text(encoding="utf-8")), "commit": head.stdout.strip()}
+    write_json(RESULTS / name, content)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--keep", nargs=2, metavar=("TABLE", "NAME"))
     options = parser.parse_args()
+    if options.keep:
+        keep(Path(options.keep[0]), options.keep[1])
     stale = []
     for page in sorted(RESULTS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        if (made := filled(text)) != text:
+        try:
+            made = filled(text)
+        except FileNotFoundError as error:
+            print(f"{page.name}: no {Path(error.filename).name}, left as it is")
+            continue
+        if made != text:
             stale.append(page.name)
             if not options.check:
                 page.write_text(made, encoding="utf-8")

@@ -37,15 +37,13 @@ class Taken:
     losses: Losses
     gradient_norm: Tensor
     """() before clipping."""
-    norm_may_overflow: bool
-    """With float16 the loss is scaled up until gradients overflow; the scaler skips such steps by itself."""
     learning_rate: float
     teacher_temperature: float
 
     def numbers(self) -> dict[str, Tensor]:
         """What must be finite, by the name a person is told."""
         terms = {f"the term {name}": value for name, value in self.losses.by_term.items()}
-        return terms if self.norm_may_overflow else {**terms, "the gradient's norm": self.gradient_norm}
+        return {**terms, "the gradient's norm": self.gradient_norm}
 
 
 class _AsItIs(DDPStrategy):
@@ -157,7 +155,7 @@ class Learner:
     @property
     def matrix_dtype(self) -> torch.dtype:
         """In which the networks multiply matrices."""
-        return {"bf16": torch.bfloat16, "16": torch.float16}.get(self.precision.partition("-")[0], torch.float32)
+        return torch.bfloat16 if self.precision.startswith("bf16") else torch.float32
 
     def take(self, images: Tensor, step: int) -> Taken:
         """Step number `step`, counted from 0, on this device's uint8 images (b, 3, S, S)."""
@@ -176,7 +174,6 @@ class Learner:
             outputs=outputs,
             losses=losses,
             gradient_norm=norm,
-            norm_may_overflow=self.config.train.precision in ("16", "16-mixed"),
             learning_rate=rate,
             teacher_temperature=temperature,
         )

@@ -92,6 +92,20 @@ def test_compiled_blocks_compute_the_same_under_the_same_names():
     assert torch.allclose(result.teacher.root, plain.teacher.root, atol=1e-5)
 
 
+def test_blocks_with_rates_of_their_own_are_compiled_once_and_not_one_by_one():
+    deep = ModelConfig(patch=8, width=16, depth=12, heads=2, drop_path=0.1)
+    pair = TeacherStudent(Config(model=deep), Needs(head="none"))
+    compiled = []
+
+    def backend(graph, example_inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    pair.compile_blocks(backend)
+    pair(torch.randn(2, 3, 3, 32, 32), None, torch.rand(2, 3, 16) < 0.3)
+    assert 1 <= len(compiled) <= 6  # attention and MLP of the student, the teacher's block; the first has rate 0
+
+
 @pytest.mark.parametrize(
     ("model", "size", "message"),
     [
