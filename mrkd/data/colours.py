@@ -3,6 +3,8 @@
 All take (R, 3, S, S) in [0, 1] and a strength (R,) and return the same shape; they are torchvision's formulas.
 """
 
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +37,15 @@ def saturate(images: Tensor, factor: Tensor) -> Tensor:
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turn the hue of HSV, in parts of the circle."""
+    if images.device.type == "cpu" and find_spec("numba"):
+        from mrkd.data import views_cpu  # numba takes up to a second to import
+
+        return views_cpu.shift_hue(images, turns)
+    return shift_hue_anywhere(images, turns)
+
+
+def shift_hue_anywhere(images: Tensor, turns: Tensor) -> Tensor:
+    """The same in plain torch, on any device."""
     red, green, blue = images.unbind(1)  # (R, S, S)
     value = images.amax(dim=1)
     chroma = value - images.amin(dim=1)

@@ -3,6 +3,7 @@
 Coordinates run from -1 at the left or top edge of an image to 1 at the other, as in `torch.nn.functional.grid_sample`.
 """
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -72,6 +73,13 @@ def warp(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> T
         size: S.
         rotated: whether any angle differs from 0; what a rotation brings in from outside its image becomes 0.
     """
+    if not rotated and images.device.type == "cpu" and find_spec("numba"):
+        return _crop_on_cpu(images, placement, size)
+    return warp_anywhere(images, placement, size, rotated=rotated)
+
+
+def warp_anywhere(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> Tensor:
+    """The same in plain torch, on any device."""
     views = len(placement.angle)
     grid = _grid(placement, size)  # (V, B, S, S, 2)
     # All views of an image in one call, one below the other, so that no image is repeated.
@@ -82,6 +90,20 @@ def warp(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> T
     if rotated:
         result = result * (grid.abs().amax(dim=-1) <= 1.0)[:, :, None]
     return result
+
+
+def _crop_on_cpu(images: Tensor, placement: Placement, size: int) -> Tensor:
+    # numba takes up to a second to import, and need not be installed.
+    from mrkd.data.views_cpu import crop
+
+    height, width = images.shape[2:]
+
+    def line(center: Tensor, half: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
+        # From [-1, 1] between edges to pixels between centres; the view's first pixel has its centre half a step in.
+        return (center + half * (1.0 / size - 1.0) + 1.0) * (pixels / 2) - 0.5, half * (pixels / size)
+
+    columns = line(placement.center_x, placement.half_width, width)
+    return crop(images, columns, line(placement.center_y, placement.half_height, height), size)
 
 
 def _grid(placement: Placement, size: int) -> Tensor:
