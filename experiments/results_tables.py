@@ -131,13 +131,10 @@ def added() -> str:
     )
 
 
-def _mean_std(value: dict[str, Any] | None) -> str:
-    return "–" if value is None else format_cell(value)
-
-
-def difference(own: list[float], other: list[float]) -> str:
-    """Mean of paired differences over the seeds, with the 95 % interval of Student's t."""
-    pairs = [a - b for a, b in zip(own, other, strict=True)]
+def difference(own: dict[str, Any], other: dict[str, Any]) -> str:
+    """Mean difference in k-NN at the same seeds, with the 95 % interval of Student's t."""
+    theirs = dict(zip(other["seeds"], other["knn"]["values"], strict=True))
+    pairs = [value - theirs[seed] for seed, value in zip(own["seeds"], own["knn"]["values"], strict=True)]
     mean = statistics.fmean(pairs)
     if len(pairs) < 2:
         return f"{mean:+.1f}"
@@ -148,24 +145,19 @@ def difference(own: list[float], other: list[float]) -> str:
 def cifar10() -> str:
     table = read("cifar10-cpu.json")
     by_method = {row["method"]: row for row in table["rows"]}
-    rows = []
-    for method, row in by_method.items():
-        same = row["seeds"] == by_method["ibot"]["seeds"]
-        rows.append(
-            [
-                f"`{method}`",
-                _mean_std(row["knn"]),
-                difference(row["knn"]["values"], by_method["ibot"]["knn"]["values"])
-                if same and method not in ("ibot", "random")
-                else "–",
-                *(_mean_std(row.get(key)) for key in ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme")),
-                _mean_std(row.get("seconds")) if method != "random" else "–",
-                _mean_std(row.get("peak_memory_mib")),
-            ]
-        )
-    head = ["method", "k-NN", "− `ibot`", "linear, 10 ep", "linear, 100 ep", "k-means", "RankMe", "seconds", "peak MiB"]
-    seeds = ", ".join(map(str, by_method["ibot"]["seeds"]))
-    return f"{markdown(head, rows)}\n\nSeeds {seeds}; commit {table['commit']}; {table['data']['device']}."
+    shown = ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
+    rows = [
+        [
+            f"`{method}`",
+            ", ".join(map(str, row["seeds"])),
+            format_cell(row["knn"]),
+            "–" if method in ("ibot", "random") else difference(row, by_method["ibot"]),
+            *(format_cell(row.get(key)) for key in shown),
+        ]
+        for method, row in by_method.items()
+    ]
+    head = ["method", "seeds", "k-NN", "− `ibot`", "linear, 10 ep", "linear, 100 ep", "k-means", "RankMe", "peak MiB"]
+    return f"{markdown(head, rows)}\n\nCommit {table['commit']}; {table['data']['device']} for each run."
 
 
 def cifar10_trials() -> str:
@@ -206,7 +198,7 @@ def filled(text: str) -> str:
 def keep(table: Path, name: str) -> None:
     """Copy the table of `mrkd compare` beside the pages, with the commit of this checkout."""
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    content = {**json.loads(table.read_text(encoding="utf-8")), "commit": head.stdout.strip()}
+    content = {"commit": head.stdout.strip(), **json.loads(table.read_text(encoding="utf-8"))}
     write_json(RESULTS / name, content)
 
 
