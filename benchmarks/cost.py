@@ -64,9 +64,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for axis, varied in zip(axes, SHAPES, strict=True):
         points = [(row[varied], row["images_per_second"]) for row in rows if row["varied"] == varied]
         axis.plot(*zip(*points, strict=True), "o-", markersize=4)
-        axis.set(xlabel=varied, ylabel="images/s", xscale="log", yscale="log")
-        axis.set_xticks([x for x, _ in points], [str(x) for x, _ in points])
+        for place, speed in points:
+            axis.annotate(f"{speed:.3g}", (place, speed), xytext=(0, 5), textcoords="offset points", ha="center")
+        axis.set(xlabel=varied, ylabel="images/s", xscale="log", ylim=(0, 1.15 * max(speed for _, speed in points)))
+        axis.set_xticks([place for place, _ in points], [str(place) for place, _ in points])
         axis.minorticks_off()
+        axis.margins(x=0.1)
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
 
