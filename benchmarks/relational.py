@@ -213,7 +213,8 @@ def draw(results: list[dict[str, Any]], path: str) -> None:
                     axis.loglog(*zip(*points, strict=True), style, label=f"RKD-{loss[0].upper()}, {form}", markersize=4)
         axis.set(xlabel="rows N", ylabel=label)
         axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False, loc="lower right")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=4)
     figure.suptitle(f"Forward and backward, D = {results[0]['width']}, {torch.get_num_threads()} CPU threads")
     figure.savefig(path, dpi=150)
 
