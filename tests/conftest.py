@@ -2,7 +2,10 @@
 
 import dataclasses
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,6 +66,21 @@ def make_tiny_config() -> Config:
             "attention.images": 2,
         }
     )
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Any, Path]]:
+    """A watch server on a free port and the unfinished run it shows."""
+    from mrkd.reporting.watch import WatchServer
+    from tests.reporting.made_up import make_run
+
+    run = make_run(tmp_path / "run", finished=False)
+    with WatchServer([run], 0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server, run
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

@@ -1,21 +1,6 @@
 import json
-import threading
 
-import pytest
-
-from mrkd.reporting.watch import WatchServer
-from tests.reporting.made_up import add_arrays, finish_run, make_run
-
-
-@pytest.fixture
-def served(tmp_path):
-    run = make_run(tmp_path / "run", finished=False)
-    with WatchServer([run], 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server, run
-        server.shutdown()
-        thread.join()
+from tests.reporting.made_up import add_arrays, finish_run
 
 
 def test_news_arrive_and_leave_what_is_looked_at_alone(browser, served):
