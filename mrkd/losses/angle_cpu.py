@@ -49,13 +49,19 @@ def _set_threads() -> None:
 
 @lru_cache(maxsize=16)
 def _schedule(rows: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Rows of a block; (T, 3) triples of block numbers in the order of the phases; where each phase begins."""
+    """Rows of a block; (T, 3) triples of block numbers in the order of the phases; where each phase begins.
+
+    Of a triple's blocks the first two are in ascending order, and equal if any two are.
+    """
     # Larger blocks amortise the innermost loop's start, smaller ones leave more tasks to share.
     block = 16 if rows <= 16 else 32 if rows <= 128 else 64
     blocks = -(-rows // block)
     number = np.arange(blocks)
     triples = np.stack(np.meshgrid(number, number, number, indexing="ij"), axis=-1).reshape(-1, 3)
     triples = triples[(triples[:, 0] <= triples[:, 1]) & (triples[:, 1] <= triples[:, 2])]
+    # Of two equal blocks the loops over i and j are cut in half, so they come first.
+    last_two = (triples[:, 0] < triples[:, 1]) & (triples[:, 1] == triples[:, 2])
+    triples[last_two] = triples[last_two][:, [1, 2, 0]]
     phase = triples.sum(axis=1) % blocks
     starts = np.searchsorted(np.sort(phase), np.arange(blocks + 1))
     # Threads get equal numbers of neighbours: spread the half tasks, those whose first two blocks are one, evenly.
@@ -115,8 +121,24 @@ def _finish(squared_s, squared_t, weights, delta, block, row_block, column_block
 
 
 @numba.njit(error_model="numpy", cache=True)
-def _load(squared, block, row_block, column_block, distance, inverse):  # type: ignore[no-untyped-def]
-    """One tile of distances above the diagonal and their inverses, zero elsewhere."""
+def _load(squared, block, row_block, column_block, tile):  # type: ignore[no-untyped-def]
+    """One tile of distances and their inverses, zero beyond the last row and, on the diagonal, below it.
+
+    Below the diagonal lies the gradient; such a tile is the transpose of one above.
+    """
+    if row_block > column_block:
+        turned = np.empty_like(tile)
+        _load_above(squared, block, column_block, row_block, turned)
+        for part in range(2):
+            for i in range(block):
+                for j in range(block):
+                    tile[part, i, j] = turned[part, j, i]
+    else:
+        _load_above(squared, block, row_block, column_block, tile)
+
+
+@numba.njit(error_model="numpy", cache=True)
+def _load_above(squared, block, row_block, column_block, tile):  # type: ignore[no-untyped-def]
     rows = squared.shape[0]
     zero = squared.dtype.type(0)
     one = squared.dtype.type(1)
@@ -126,12 +148,12 @@ def _load(squared, block, row_block, column_block, distance, inverse):  # type: 
         start = i + 1 if row_block == column_block else 0
         end = min(block, rows - column) if row < rows else 0
         for j in range(block):
-            distance[i, j] = zero
-            inverse[i, j] = zero
+            tile[0, i, j] = zero
+            tile[1, i, j] = zero
         for j in range(start, end):
             length = np.sqrt(squared[row, column + j])
-            distance[i, j] = length
-            inverse[i, j] = one / length if length > zero else zero
+            tile[0, i, j] = length
+            tile[1, i, j] = one / length if length > zero else zero
 
 
 @numba.njit(error_model="numpy", cache=True)
@@ -153,22 +175,28 @@ def _load_weights(weights, block, triple):  # type: ignore[no-untyped-def]
 
 @numba.njit(error_model="numpy", cache=True)
 def _task(squared_s, squared_t, weights, delta, block, triple):  # type: ignore[no-untyped-def]
+    first = triple[0] == triple[1]
     tiles = np.empty((3, 4, block, block), weights.dtype)
     local = np.zeros((3, block, block), weights.dtype)
-    for edge in range(3):
+    for edge in range(2 if first else 3):
         row_block, column_block = triple[edge // 2], triple[(edge + 3) // 2]  # ij, ik, jk
-        _load(squared_s, block, row_block, column_block, tiles[edge, 0], tiles[edge, 1])
-        _load(squared_t, block, row_block, column_block, tiles[edge, 2], tiles[edge, 3])
+        _load(squared_s, block, row_block, column_block, tiles[edge, :2])
+        _load(squared_t, block, row_block, column_block, tiles[edge, 2:])
+    ij, ik, jk = tiles[0], tiles[1], tiles[1 if first else 2]
     of_block, third = _load_weights(weights, block, triple)
     loss_lanes = np.zeros(block, weights.dtype)
-    first = triple[0] == triple[1]
-    _sweep(tiles[0], tiles[1], tiles[2], local[0], local[1], local[2], of_block, third, loss_lanes, first, delta)
+    _sweep(ij, ik, jk, local[0], local[1], local[2], of_block, third, loss_lanes, first, delta)
     rows = weights.shape[0]
     for edge in range(3):
         row, column = triple[edge // 2] * block, triple[(edge + 3) // 2] * block
-        for j in range(min(block, rows - column)):
-            for i in range(min(block, rows - row, column + j - row)):
-                squared_s[column + j, row + i] += local[edge, i, j]
+        if row > column:
+            for i in range(min(block, rows - row)):
+                for j in range(block):
+                    squared_s[row + i, column + j] += local[edge, i, j]
+        else:
+            for j in range(min(block, rows - column)):
+                for i in range(min(block, rows - row, column + j - row)):
+                    squared_s[column + j, row + i] += local[edge, i, j]
     return 2.0 * loss_lanes.sum()
 
 
@@ -263,7 +291,7 @@ def _moment_task(squared, weights, block, triple, sums):  # type: ignore[no-unty
     """The teacher's part of `_task`: sums of 1, C - 1/2 and its square over angles whose two edges have length."""
     tiles = np.empty((3, 2, block, block), weights.dtype)
     for edge in range(3):
-        _load(squared, block, triple[edge // 2], triple[(edge + 3) // 2], tiles[edge, 0], tiles[edge, 1])
+        _load(squared, block, triple[edge // 2], triple[(edge + 3) // 2], tiles[edge])
     of_block, third = _load_weights(weights, block, triple)
     half, zero, one = weights.dtype.type(0.5), weights.dtype.type(0), weights.dtype.type(1)
     ij, ik, jk = tiles[0], tiles[1], tiles[2]
