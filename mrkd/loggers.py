@@ -5,6 +5,7 @@ themselves, by WANDB_MODE or MLFLOW_TRACKING_URI.
 """
 
 import hashlib
+import importlib.util
 import math
 import os
 import time
@@ -17,17 +18,25 @@ from mrkd.settings import flatten, to_dict
 
 TENSORBOARD = "tensorboard"
 """Folder of the event files in a run directory."""
+MLFLOW_RUN = "mlflow-run.txt"
+"""Keeps MLflow's own name of the run, so that an interrupted training goes on in the same one."""
+
+
+def check_logger(name: str) -> None:
+    """Refuse a logger whose package is missing, before anything is written.
+
+    Raises:
+        UserError: `name` is neither "none" nor that of an installed package.
+    """
+    if name != "none" and importlib.util.find_spec(name) is None:
+        raise UserError(f'--logger {name} needs a package that is not installed: pip install "mrkd[{name}]"')
 
 
 class MetricsLoggers:
     """Passes rows of metrics on. Made at the first row, so that event files know from which step they go on."""
 
     def __init__(self, config: Config, path: Path) -> None:
-        """Args: config of the run; path, its directory.
-
-        Raises:
-            UserError: the package of the logger that was asked for is not installed.
-        """
+        """Args: config of the run, whose logger is installed; path, the run's directory."""
         self.config, self.path = config, path
         self._loggers: list[Any] | None = None
         self._asked = _asked_for(config, path)
@@ -100,13 +109,7 @@ class _EventFile:
 
 def _asked_for(config: Config, path: Path) -> list[Any]:
     make = {"none": None, "wandb": _wandb, "mlflow": _mlflow}[config.train.logger]
-    if make is None:
-        return []
-    try:
-        return [make(path)]
-    except ModuleNotFoundError:
-        name = config.train.logger
-        raise UserError(f'--logger {name} needs a package that is not installed: pip install "mrkd[{name}]"') from None
+    return [] if make is None else [make(path)]
 
 
 def _wandb(path: Path) -> Any:
@@ -130,4 +133,9 @@ def _mlflow(path: Path) -> Any:
     from lightning.pytorch.loggers import MLFlowLogger
 
     tracking = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{path.resolve() / 'mlflow.db'}")
-    return MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking)
+    kept = path / MLFLOW_RUN
+    run_id = kept.read_text(encoding="utf-8").strip() if kept.is_file() else None
+    logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking, run_id=run_id)
+    if run_id is None and logger.run_id is not None:
+        kept.write_text(logger.run_id + "\n", encoding="utf-8")
+    return logger

@@ -29,7 +29,7 @@ from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
 from mrkd.gathering import devices, leave_together, max_over_devices, own_places
 from mrkd.learner import Learner, Taken, make_fabric
-from mrkd.loggers import MetricsLoggers
+from mrkd.loggers import MetricsLoggers, check_logger
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.monitors import step_health
 from mrkd.model.export import save_backbone
@@ -59,6 +59,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     started = time.monotonic()
     config = recall(config, out)
     Run(out).check(config)
+    check_logger(config.train.logger)
     terms = resolve_terms(config.objective)
     if Run(out).finished:
         print(f"{out} is finished: nothing is left to train")

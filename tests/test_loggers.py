@@ -5,7 +5,7 @@ import pytest
 
 import mrkd
 from mrkd.errors import UserError
-from mrkd.loggers import scalars
+from mrkd.loggers import MetricsLoggers, scalars
 from mrkd.run import Run
 
 
@@ -31,7 +31,6 @@ def test_after_a_resume_event_files_go_on_without_the_steps_that_were_lost(tmp_p
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from mrkd.config import Config
-    from mrkd.loggers import MetricsLoggers
 
     for steps in ((0, 1, 2, 3), (2, 3, 4)):  # killed after 3, taken up from the checkpoint of 1
         loggers = MetricsLoggers(Config(), tmp_path)
@@ -62,6 +61,7 @@ def test_a_logger_whose_package_is_missing_is_one_line(tiny_config, tmp_path, mo
         pytest.skip(f"{name} is installed")
     with pytest.raises(UserError, match=rf'pip install "mrkd\[{name}\]"'):
         mrkd.pretrain(logged(tiny_config, name), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_wandb_is_kept_on_the_machine_and_gets_settings_and_rows(tiny_config, tmp_path, monkeypatch):
@@ -84,12 +84,40 @@ def test_wandb_is_kept_on_the_machine_and_gets_settings_and_rows(tiny_config, tm
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(loggers, "WandbLogger", Recorder)
+    monkeypatch.setattr("mrkd.training.check_logger", lambda name: None)
     mrkd.pretrain(logged(tiny_config, "wandb"), tmp_path / "run")
     kinds = [kind for kind, _ in calls]
     assert kinds == ["made", "settings", 0, 1, 2, 3, 4, "closed"]
     assert calls[0][1]["offline"] is True
     assert calls[1][1]["train.batch"] == 50
     assert "loss" in calls[-2][1]
+
+
+def test_mlflow_goes_on_in_the_same_run_after_an_interruption(tiny_config, tmp_path, monkeypatch):
+    from lightning.pytorch import loggers
+
+    asked = []
+
+    class Recorder:
+        def __init__(self, experiment, *, run_name, tracking_uri, run_id):
+            asked.append(run_id)
+            self.run_id = run_id or f"made-{len(asked)}"
+
+        def log_hyperparams(self, settings):
+            pass
+
+        def log_metrics(self, numbers, step):
+            pass
+
+        def finalize(self, status):
+            pass
+
+    monkeypatch.setattr(loggers, "MLFlowLogger", Recorder)
+    for step in (0, 1):
+        kept = MetricsLoggers(logged(tiny_config, "mlflow"), tmp_path)
+        kept.log({"step": step, "loss": 1.0})
+        kept.close()
+    assert asked == [None, "made-1"]
 
 
 def test_no_logger_imports_a_package_of_its_own_unasked():
