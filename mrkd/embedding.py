@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from timm.models.vision_transformer import VisionTransformer
 
 from mrkd.config import Config
 from mrkd.data.sources import ImageSet, load
 from mrkd.errors import UserError
 from mrkd.evaluation.features import Tokens, extract
+from mrkd.model.backbone import ViT
 from mrkd.model.export import load_backbone, open_run
 from mrkd.progress import Bar
 from mrkd.run import write_atomically
@@ -99,7 +99,7 @@ def embed(
     return result
 
 
-def _vectors(vit: VisionTransformer, images: ImageSet, tokens: Tokens, batch: int, bar: Bar) -> np.ndarray:
+def _vectors(vit: ViT, images: ImageSet, tokens: Tokens, batch: int, bar: Bar) -> np.ndarray:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vit.to(device)
     found = np.empty((len(images), vit.embed_dim), dtype=np.float32)

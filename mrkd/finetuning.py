@@ -9,7 +9,6 @@ from typing import Any
 
 import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mrkd.config import Config
@@ -18,7 +17,7 @@ from mrkd.errors import UserError
 from mrkd.evaluation.finetune import Fitted, fit, predict
 from mrkd.evaluation.knn import accuracy
 from mrkd.exporting.hub import hub_config
-from mrkd.model.backbone import create_vit, timm_arguments
+from mrkd.model.backbone import ViT, create_vit, timm_arguments
 from mrkd.model.export import load_backbone, open_run, save_tensors
 from mrkd.progress import Bar
 from mrkd.run import placed_when_good, write_json
@@ -138,7 +137,7 @@ class _Task:
         steps_each = images // min(settings.finetune_batch, images)
         return max(settings.finetune_epochs, math.ceil(LEAST_STEPS / steps_each))
 
-    def score(self, vit: VisionTransformer, seed: int) -> _Score:
+    def score(self, vit: ViT, seed: int) -> _Score:
         """Fine-tune one backbone and measure it on the test split."""
         images = self.labelled(seed)
         settings, views = self.config.evaluation, self.config.views
@@ -175,7 +174,7 @@ def few_per_class(images: ImageSet, few: float, seed: int) -> ImageSet:
     return images.take(torch.cat(chosen).sort().values.to(images.images.device))
 
 
-def _random_vit(config: Config, seed: int) -> VisionTransformer:
+def _random_vit(config: Config, seed: int) -> ViT:
     torch.manual_seed(seed)
     return create_vit(config.model, config.data.size)
 
@@ -197,7 +196,7 @@ def _summarize(found: Sequence[_Score]) -> dict[str, Any]:
 def _save(out: Path, model: nn.Sequential, config: Config, class_names: Sequence[str], results: dict[str, Any]) -> None:
     """The classifier as one timm network, read back and compared before it is put in place."""
     vit, linear = model
-    assert isinstance(vit, VisionTransformer)
+    assert isinstance(vit, ViT)
     state = {**vit.state_dict(), "head.weight": linear.weight, "head.bias": linear.bias}
     name, arguments = timm_arguments(config.model, config.data.size)
     settings = hub_config(name, arguments, size=config.data.size, features=vit.num_features, class_names=class_names)

@@ -33,13 +33,13 @@ def scaled_learning_rate(config: OptimConfig, batch: int) -> float:
 
 
 def make_optimizer(module: nn.Module, config: OptimConfig) -> AdamW:
-    """AdamW in two groups: matrices with weight decay; biases, norms, tokens and prototypes without."""
+    """AdamW in two groups: matrices with weight decay; biases, norms, tokens, rotations and prototypes without."""
     decayed: list[nn.Parameter] = []
     exempt: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         leaf = name.rpartition(".")[2]
-        tokens = ("pos_embed", "cls_token", "mask_token", "reg_token")
-        free = parameter.ndim < 2 or leaf in tokens or "prototypes" in name
+        positions = ("pos_embed", "cls_token", "mask_token", "reg_token", "freqs")
+        free = parameter.ndim < 2 or leaf in positions or "prototypes" in name
         (exempt if free else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
     return AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)

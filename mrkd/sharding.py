@@ -4,23 +4,23 @@ A checkpoint always holds whole tensors, so a run may go on with or without shar
 function that makes tensors whole must be called by all processes.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch.distributed as dist
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def shard(network: nn.Module, vit: VisionTransformer, device_type: str) -> None:
-    """Cut the parameters of every block of `vit`, and what else `network` holds, over all devices.
+def shard(network: nn.Module, blocks: Iterable[nn.Module], device_type: str) -> None:
+    """Cut the parameters of every one of its `blocks`, and what else `network` holds, over all devices.
 
     Each block is whole only while it computes.
     """
     mesh = init_device_mesh(device_type, (dist.get_world_size(),))
-    for part in [*vit.blocks, network]:
+    for part in [*blocks, network]:
         # Also after the root's forward pass: its whole parameters would outlive a teacher's update unseen.
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.arrays import write_arrays
@@ -14,7 +13,7 @@ from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask, 
 from mrkd.attention.segmentation import MASSES, enlarge, segmentation
 from mrkd.config import Config
 from mrkd.data.sources import ImageSet, load
-from mrkd.model.backbone import create_vit
+from mrkd.model.backbone import ViT, create_vit
 from mrkd.model.export import load_backbone
 from mrkd.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run, write_atomically, write_json
 
@@ -69,7 +68,7 @@ def _arrays(chosen: ImageSet, maps: AttentionMaps, patches: Tensor, config: Conf
     return arrays
 
 
-def _segmentation(vit: VisionTransformer, images: ImageSet, config: Config) -> dict[str, Any]:
+def _segmentation(vit: ViT, images: ImageSet, config: Config) -> dict[str, Any]:
     """Overlap with the objects, and what the same network reaches with fresh weights."""
     assert images.masks is not None
     with torch.random.fork_rng(devices=[]):

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.data.views import normalize
-from mrkd.model.backbone import class_attention, patch_attention
+from mrkd.model.backbone import ViT, class_attention, enter_blocks, patch_attention, run_block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,7 @@ class AttentionMaps:
 
 
 @torch.no_grad()
-def last_block_attention(vit: VisionTransformer, images: Tensor) -> AttentionMaps:
+def last_block_attention(vit: ViT, images: Tensor) -> AttentionMaps:
     """Attention of the class token over the patches in the last block.
 
     Args:
@@ -32,13 +31,13 @@ def last_block_attention(vit: VisionTransformer, images: Tensor) -> AttentionMap
     Source:
         Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), figure 1.
     """
-    tokens, grid = _last_input(vit, images)
-    heads = class_attention(vit.blocks[-1], tokens, vit.num_prefix_tokens).unflatten(-1, grid)
+    tokens, rotation, grid = _last_input(vit, images)
+    heads = class_attention(vit.blocks[-1], tokens, rotation, vit.num_prefix_tokens).unflatten(-1, grid)
     return AttentionMaps(heads=heads, combined=heads.mean(dim=1))
 
 
 @torch.no_grad()
-def patch_maps(vit: VisionTransformer, images: Tensor, max_queries: int) -> Tensor:
+def patch_maps(vit: ViT, images: Tensor, max_queries: int) -> Tensor:
     """Attention of every patch over the patches in the last block, small enough to be kept.
 
     When there are more than `max_queries` patches, squares of neighbours count as one: as a query the mean of
@@ -51,8 +50,8 @@ def patch_maps(vit: VisionTransformer, images: Tensor, max_queries: int) -> Tens
     Returns:
         (B, H, r c, r, c), each grid summing to 1.
     """
-    tokens, (rows, columns) = _last_input(vit, images)
-    weights = patch_attention(vit.blocks[-1], tokens, vit.num_prefix_tokens)  # (B, H, N, N)
+    tokens, rotation, (rows, columns) = _last_input(vit, images)
+    weights = patch_attention(vit.blocks[-1], tokens, rotation, vit.num_prefix_tokens)  # (B, H, N, N)
     side = math.ceil(math.sqrt(rows * columns / max_queries))
     if side == 1:
         return weights.unflatten(-1, (rows, columns))
@@ -69,13 +68,13 @@ def _pooled(maps: Tensor, side: int) -> Tensor:
     return sums.view(*maps.shape[:-2], *sums.shape[-2:])
 
 
-def _last_input(vit: VisionTransformer, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """Input of the last block (B, prefix + N, D), and the grid (R, C)."""
+def _last_input(vit: ViT, images: Tensor) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
+    """Input of the last block (B, prefix + N, D), its rotation, and the grid (R, C)."""
     embedded = vit.patch_embed(normalize(images))  # (B, R, C, D)
-    tokens = vit.norm_pre(vit._pos_embed(embedded))
-    for block in vit.blocks[:-1]:
-        tokens = block(tokens)
-    return tokens, (embedded.shape[1], embedded.shape[2])
+    tokens, rotations = enter_blocks(vit, embedded)
+    for block, rotation in zip(vit.blocks[:-1], rotations[:-1], strict=True):
+        tokens = run_block(block, tokens, rotation)
+    return tokens, rotations[-1], (embedded.shape[1], embedded.shape[2])
 
 
 def mass_mask(attention: Tensor, mass: float) -> Tensor:

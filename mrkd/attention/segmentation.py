@@ -4,16 +4,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.attention.maps import last_block_attention, mass_mask
+from mrkd.model.backbone import ViT
 
 MASSES = tuple(number / 20 for number in range(1, 20))
 """Parts of the attention that a mask keeps."""
 
 
-def segmentation(vit: VisionTransformer, images: Tensor, objects: Tensor, scale: int) -> dict[str, Any]:
+def segmentation(vit: ViT, images: Tensor, objects: Tensor, scale: int) -> dict[str, Any]:
     """Mean Jaccard index of the class token's attention with the objects, in percent, for every mass in `MASSES`.
 
     Args:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mrkd.config import EvaluationConfig, OptimConfig, ViewsConfig
@@ -13,11 +12,12 @@ from mrkd.data.loader import epoch_batches
 from mrkd.data.sources import ImageSet, stratified_split
 from mrkd.data.views import ViewMaker, normalize
 from mrkd.evaluation.knn import accuracy
+from mrkd.model.backbone import ViT
 from mrkd.optim import make_optimizer, set_schedule, warmup_cosine
 
 
 def finetune(
-    vit: VisionTransformer,
+    vit: ViT,
     train: ImageSet,
     *,
     classes: int,
@@ -67,9 +67,7 @@ class Fitted:
     """In words, for the protocol."""
 
 
-def fit(
-    vit: VisionTransformer, train: ImageSet, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int
-) -> Fitted:
+def fit(vit: ViT, train: ImageSet, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int) -> Fitted:
     """Fine-tune on all of `train` with the rate that did best on a part held out from it.
 
     With one candidate, or fewer labels than can be split, the first candidate is taken as it is.

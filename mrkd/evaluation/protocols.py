@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.arrays import write_arrays
@@ -18,6 +17,7 @@ from mrkd.evaluation.collapse import feature_std, rankme
 from mrkd.evaluation.embedding import embedding_map
 from mrkd.evaluation.features import extract
 from mrkd.evaluation.knn import accuracy, knn_class_scores
+from mrkd.model.backbone import ViT
 from mrkd.model.export import load_backbone
 from mrkd.run import EMBEDDING, EVALUATION, Run, write_json
 
@@ -60,7 +60,7 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
     return results
 
 
-def measure(vit: VisionTransformer, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
+def measure(vit: ViT, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
     """Every protocol's figures for one backbone; images and backbone on the same device."""
     settings = config.evaluation
     train_features, test_features = extract(vit, train.images), extract(vit, test.images)
@@ -165,7 +165,7 @@ def _kmeans(
 
 
 def _cluster_head(
-    vit: VisionTransformer,
+    vit: ViT,
     train: ImageSet,
     test: ImageSet,
     test_features: Tensor,
@@ -196,7 +196,7 @@ def _cluster_head(
     }
 
 
-def _finetune(vit: VisionTransformer, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
+def _finetune(vit: ViT, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     fitted = finetune.fit(vit, train, settings, config.views, epochs=settings.finetune_epochs, seed=settings.seed)
     scores, truth = finetune.predict(fitted.model, test.images), test.require_labels("fine-tuning")

@@ -36,7 +36,8 @@ def hub_config(
         features: width of the network.
         class_names: of a classifier, in the order of its outputs.
     """
-    inner = {key: value for key, value in arguments.items() if key not in ("num_classes", "global_pool")}
+    # timm takes the number of classes from the config itself, but not every network's pooling.
+    inner = {key: value for key, value in arguments.items() if key != "num_classes"}
     labels = {"label_names": list(class_names)} if class_names else {}
     return {
         "architecture": name,

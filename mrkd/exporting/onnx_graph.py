@@ -4,11 +4,11 @@ import warnings
 from pathlib import Path
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mrkd.errors import UserError
 from mrkd.exporting.subject import Subject
+from mrkd.model.backbone import ViT
 
 ROUNDED = 1e-3
 """Tolerance for another runtime, whose kernels add in another order."""
@@ -17,7 +17,7 @@ MISSING = 'ONNX needs packages that are not installed: pip install "mrkd[onnx]"'
 
 
 class _Tokens(nn.Module):
-    def __init__(self, vit: VisionTransformer) -> None:
+    def __init__(self, vit: ViT) -> None:
         super().__init__()
         self.vit = vit
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.config import Config
 from mrkd.data.views import MEAN, STD, normalize
-from mrkd.model.backbone import timm_arguments
+from mrkd.model.backbone import ViT, timm_arguments
 from mrkd.model.export import load_backbone, open_run
 from mrkd.run import EVALUATION, SUMMARY, Run, read_json
 
@@ -26,7 +25,7 @@ class Subject:
     config: Config
     checkpoint: str
     """`backbone`, `best`, `last` or a step."""
-    vit: VisionTransformer
+    vit: ViT
     """In evaluation mode."""
     name: str
     """timm's name of the architecture."""
@@ -87,7 +86,7 @@ class Subject:
         with torch.no_grad():
             return (module.eval()(self.probe) - self.expected).abs().max().item()
 
-    def of_fixed_size(self) -> VisionTransformer:
+    def of_fixed_size(self) -> ViT:
         """The same network without the code that adapts to other sizes, which no fixed graph can hold."""
         arguments = {**self.arguments, "dynamic_img_size": False}
         vit = timm.create_model(self.name, **arguments)

@@ -4,11 +4,13 @@ Axes: B images, S pixels, N patches, D width.
 """
 
 import difflib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import timm
 import torch
-from timm.layers import Attention, PatchEmbed
+import torch.nn.functional as F
+from timm.layers import Attention, AttentionRope, PatchEmbed, apply_rot_embed_cat
+from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -16,9 +18,12 @@ from torch.utils.checkpoint import checkpoint
 from mrkd.config import ModelConfig
 from mrkd.errors import UserError
 
+ViT: TypeAlias = VisionTransformer | Eva
+"""timm's plain ViT, and the one with rotary position embeddings (EVA-02, DINOv3, Perception Encoder, RoPE-ViT)."""
+
 
 def _timm_name(name: str) -> str:
-    names = [known for known in timm.list_models("*vit*") if "." not in known]
+    names = [known for known in timm.list_models(["*vit*", "eva*"]) if "." not in known]
     if name in names:
         return name
     # 'vit_small_patch8' is how people call it; timm's names end in the resolution they were made for.
@@ -54,7 +59,7 @@ def timm_arguments(config: ModelConfig, size: int) -> tuple[str, dict[str, Any]]
     }
 
 
-def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> VisionTransformer:
+def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> ViT:
     """A timm ViT without a classifier, for images of `size` pixels or, by interpolation, any multiple of the patch.
 
     Raises:
@@ -75,17 +80,24 @@ def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> Vision
 
 def _is_plain(model: nn.Module) -> bool:
     """Whether masks and attention maps mean what they say: square patches, then blocks of ordinary attention."""
-    return (
-        isinstance(model, VisionTransformer)
-        and type(model.patch_embed) is PatchEmbed
-        and all(type(getattr(block, "attn", None)) is Attention for block in model.blocks)
+    if type(getattr(model, "patch_embed", None)) is not PatchEmbed:
+        return False
+    if isinstance(model, Eva):
+        return all(type(block) is EvaBlock and _is_plain_rotary(block.attn) for block in model.blocks)
+    return isinstance(model, VisionTransformer) and all(
+        type(getattr(block, "attn", None)) is Attention for block in model.blocks
     )
+
+
+def _is_plain_rotary(attention: nn.Module) -> bool:
+    """Each query head has a key head of its own."""
+    return type(attention) in (EvaAttention, AttentionRope) and getattr(attention, "num_kv_groups", 1) == 1
 
 
 def _not_plain(name: str) -> UserError:
     return UserError(
         f"model.name must be a ViT of square patches and ordinary attention, which timm's {name} is not: "
-        "vit_small_patch16_224 and its like are"
+        "vit_small_patch16_224, vit_small_patch16_dinov3 and their like are"
     )
 
 
@@ -94,36 +106,75 @@ def _check_patches(size: int, patch: int) -> None:
         raise UserError(f"data.size must be a multiple of the patch size {patch}, got {size}")
 
 
-def patch_grid(vit: VisionTransformer, size: int) -> tuple[int, int]:
+def patch_grid(vit: ViT, size: int) -> tuple[int, int]:
     """Rows and columns of patches in an image of `size` pixels."""
     height, width = vit.patch_embed.patch_size
     return size // height, size // width
 
 
-def class_attention(block: nn.Module, tokens: Tensor, prefix_tokens: int) -> Tensor:
+def enter_blocks(vit: ViT, embedded: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The first block's input (B, prefix + N, D), and for each block the rotation of queries and keys, or None.
+
+    Args:
+        vit: the network.
+        embedded: (B, R, C, D) patch embeddings.
+    """
+    if isinstance(vit, VisionTransformer):
+        return vit.norm_pre(vit._pos_embed(embedded)), (None,) * len(vit.blocks)
+    tokens, rotation = vit._pos_embed(embedded)
+    # Learnt frequencies differ from block to block.
+    of_blocks = tuple(rotation) if rotation is not None and vit.rope_mixed else (rotation,) * len(vit.blocks)
+    return vit.norm_pre(tokens), of_blocks
+
+
+def run_block(block: nn.Module, tokens: Tensor, rotation: Tensor | None) -> Tensor:
+    """One block's output, (B, prefix + N, D) like its input; the rotation as `enter_blocks` gives it."""
+    return block(tokens) if rotation is None else block(tokens, rope=rotation)
+
+
+def class_attention(block: nn.Module, tokens: Tensor, rotation: Tensor | None, prefix_tokens: int) -> Tensor:
     """Attention of the class token over the patches (B, H, N), recomputed: fused attention never forms it.
 
     Args:
         block: a block of a timm ViT.
         tokens: (B, prefix + N, D), the block's input.
+        rotation: as `enter_blocks` gives it.
         prefix_tokens: class and register tokens before the patches.
     """
-    return _attention(block, tokens, slice(0, 1), prefix_tokens)[:, :, 0]
+    return _attention(block, tokens, rotation, slice(0, 1), prefix_tokens)[:, :, 0]
 
 
-def patch_attention(block: nn.Module, tokens: Tensor, prefix_tokens: int) -> Tensor:
+def patch_attention(block: nn.Module, tokens: Tensor, rotation: Tensor | None, prefix_tokens: int) -> Tensor:
     """Attention of every patch over the patches (B, H, N, N), rows summing to 1; arguments as in `class_attention`."""
-    return _attention(block, tokens, slice(prefix_tokens, None), prefix_tokens)
+    return _attention(block, tokens, rotation, slice(prefix_tokens, None), prefix_tokens)
 
 
-def _attention(block: nn.Module, tokens: Tensor, queries: slice, prefix_tokens: int) -> Tensor:
+def _attention(block: nn.Module, tokens: Tensor, rotation: Tensor | None, queries: slice, prefix_tokens: int) -> Tensor:
     attention: Any = block.attn
-    inputs = block.norm1(tokens)  # type: ignore[operator]
-    batch, length, _ = inputs.shape
-    qkv = attention.qkv(inputs).reshape(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    query, key = attention.q_norm(qkv[0][:, :, queries]), attention.k_norm(qkv[1])  # (B, H, Q or prefix + N, D / H)
-    weights = (query * attention.scale @ key.transpose(-2, -1)).softmax(dim=-1)[..., prefix_tokens:]
+    query, key = _queries_and_keys(attention, block.norm1(tokens))  # type: ignore[operator]
+    query, key = attention.q_norm(query), attention.k_norm(key)  # (B, H, prefix + N, D / H)
+    if rotation is not None:
+        half = attention.rotate_half
+        query, key = (
+            torch.cat([part[:, :, :prefix_tokens], apply_rot_embed_cat(part[:, :, prefix_tokens:], rotation, half)], 2)
+            for part in (query, key)
+        )
+    scores = query[:, :, queries] * attention.scale @ key.transpose(-2, -1)
+    weights = scores.softmax(dim=-1)[..., prefix_tokens:]
     return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def _queries_and_keys(attention: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H, prefix + N, D / H) each, as the attention itself computes them, before its norms."""
+    if attention.qkv is None:
+        query, key = attention.q_proj(inputs), attention.k_proj(inputs)
+    elif getattr(attention, "q_bias", None) is not None:  # EVA-02: no bias on the keys
+        bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
+        query, key, _ = F.linear(inputs, attention.qkv.weight, bias).chunk(3, dim=-1)
+    else:
+        query, key, _ = attention.qkv(inputs).chunk(3, dim=-1)
+    query, key = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (query, key))
+    return query, key
 
 
 class BackboneOutput(NamedTuple):
@@ -149,7 +200,7 @@ class MaskedBackbone(nn.Module):
 
     def __init__(
         self,
-        vit: VisionTransformer,
+        vit: ViT,
         keep_blocks: tuple[int, ...] = (),
         keep_attention: bool = False,
         forget: bool = False,
@@ -173,14 +224,17 @@ class MaskedBackbone(nn.Module):
         if patch_mask is not None:
             hidden = patch_mask.view(*embedded.shape[:-1], 1)
             embedded = torch.where(hidden, self.mask_token.to(embedded.dtype), embedded)
-        tokens = vit.norm_pre(vit._pos_embed(embedded))
+        tokens, rotations = enter_blocks(vit, embedded)
         kept: dict[int, Tensor] = {}
         attention = None
-        for number, block in enumerate(vit.blocks):
+        for number, (block, rotation) in enumerate(zip(vit.blocks, rotations, strict=True)):
             if self.keep_attention and number == len(vit.blocks) - 1:
-                attention = class_attention(block, tokens, vit.num_prefix_tokens)
+                attention = class_attention(block, tokens, rotation, vit.num_prefix_tokens)
             # The random state is kept too, so that stochastic depth drops the same paths again.
-            tokens = checkpoint(block, tokens, use_reentrant=False) if self.forget else block(tokens)
+            if self.forget:
+                tokens = checkpoint(run_block, block, tokens, rotation, use_reentrant=False)
+            else:
+                tokens = run_block(block, tokens, rotation)
             if number in self.keep_blocks:
                 kept[number] = self._without_registers(tokens)
         return BackboneOutput(

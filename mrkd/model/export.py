@@ -4,12 +4,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mrkd.checkpoint import Checkpoint, Checkpoints
 from mrkd.errors import UserError
-from mrkd.model.backbone import create_vit
+from mrkd.model.backbone import ViT, create_vit
 from mrkd.model.head import Head
 from mrkd.run import BACKBONE, CHECKPOINTS, Run, write_bytes
 
@@ -20,12 +19,12 @@ def save_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str])
     write_bytes(path, save(plain, metadata=metadata))
 
 
-def save_backbone(vit: VisionTransformer, path: Path, metadata: dict[str, str]) -> None:
+def save_backbone(vit: ViT, path: Path, metadata: dict[str, str]) -> None:
     """Write the ViT's weights atomically, in timm's own parameter names."""
     save_tensors(vit.state_dict(), path, metadata)
 
 
-def load_backbone(run: Run, checkpoint: str = "backbone") -> VisionTransformer:
+def load_backbone(run: Run, checkpoint: str = "backbone") -> ViT:
     """The run's teacher backbone, in evaluation mode, without gradients.
 
     Args:

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mrkd.config import Config
 from mrkd.errors import UserError
 from mrkd.gathering import total_over_devices
-from mrkd.model.backbone import BackboneOutput, MaskedBackbone, create_vit, patch_grid
+from mrkd.model.backbone import BackboneOutput, MaskedBackbone, ViT, create_vit, patch_grid
 from mrkd.model.head import Head, HeadOutput
 from mrkd.model.parts import in_parts
 from mrkd.model.weights import load_weights
@@ -77,7 +76,7 @@ class TeacherStudent:
         # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
-        self._plain_vit: VisionTransformer | None = None
+        self._plain_vit: ViT | None = None
 
     def use_plain_attention(self) -> None:
         """Attention as two matrix products instead of torch's fused kernel, in both networks.
@@ -104,9 +103,9 @@ class TeacherStudent:
         """Cut both networks into shares, one per device."""
         self._plain_vit = copy.deepcopy(self.teacher.backbone.vit)
         for network in (self.network, self.teacher):
-            shard(network, network.backbone.vit, device_type)
+            shard(network, network.backbone.vit.blocks, device_type)
 
-    def teacher_vit(self) -> VisionTransformer:
+    def teacher_vit(self) -> ViT:
         """The teacher's backbone with whole weights, to measure or keep; all processes must call it.
 
         A copy when the teacher is sharded: outside its own forward pass a sharded network cannot compute.

@@ -3,21 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-from timm.models import load_state_dict
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models import eva, load_state_dict, vision_transformer
 from torch import Tensor
 
 from mrkd.errors import UserError
+from mrkd.model.backbone import ViT
 from mrkd.run import BACKBONE
 
 FOLDER_FILES = (BACKBONE, "model.safetensors", "pytorch_model.bin")
 """What is looked for in a folder: a run's backbone, then what the hub's folders hold."""
 CLASSIFIER = ("head.", "head_dist.")
 """Starts of the names of a classifier's weights, which are not used."""
+POOLED_NORM = ("fc_norm.weight", "fc_norm.bias")
 SHOWN = 4
 
 
-def load_weights(vit: VisionTransformer, source: str) -> None:
+def load_weights(vit: ViT, source: str) -> None:
     """Copy weights into a ViT, strictly; position embeddings (and patches) are resampled to its grid.
 
     Args:
@@ -30,11 +31,17 @@ def load_weights(vit: VisionTransformer, source: str) -> None:
     try:
         # Nothing but tensors and plain values is ever unpickled. timm also knows how other ViTs call their weights.
         loaded: dict[str, Any] = load_state_dict(str(path), device="cpu", weights_only=True)
-        state = checkpoint_filter_fn(loaded, vit, adapt_layer_scale=True)
+        if isinstance(vit, eva.Eva):
+            state = eva.checkpoint_filter_fn(loaded, vit)
+        else:
+            state = vision_transformer.checkpoint_filter_fn(loaded, vit, adapt_layer_scale=True)
     except Exception as error:  # whatever torch, safetensors or the conversion stumble over in a file of another kind
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"model.weights: cannot read {path} as weights of a timm ViT: {reason}") from None
     state = {name: tensor for name, tensor in state.items() if not name.startswith(CLASSIFIER)}
+    if "norm.weight" not in state:
+        # Networks that classify by the mean of the tokens have their last norm behind it.
+        state = {name.removeprefix("fc_") if name in POOLED_NORM else name: part for name, part in state.items()}
     if problem := _problem(vit.state_dict(), state):
         raise UserError(f"model.weights: {path} does not fit the network: {problem}; set model.name to its timm name")
     vit.load_state_dict(state)

@@ -86,7 +86,7 @@ def test_other_files_are_refused_and_nothing_is_unpickled(vit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_base_r50_s16_224", "vit_base_patch16_18x2_224", "vit_small_patch16_dinov3", "levit_128"]
+    "name", ["vit_base_r50_s16_224", "vit_base_patch16_18x2_224", "vit_relpos_small_patch16_224", "levit_128"]
 )
 def test_networks_of_other_kinds_are_refused_in_one_line(name):
     with torch.device("meta"), pytest.raises(UserError, match="a ViT of square patches and ordinary attention"):
@@ -94,7 +94,15 @@ def test_networks_of_other_kinds_are_refused_in_one_line(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_small_patch16_224", "vit_small_patch14_reg4_dinov2", "vit_base_patch32_clip_224"]
+    "name",
+    [
+        "vit_small_patch16_224",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_base_patch32_clip_224",
+        "vit_small_patch16_dinov3",
+        "vit_base_patch16_rope_mixed_224",
+        "eva02_base_patch14_224",
+    ],
 )
 def test_common_timm_vits_take_masks_at_their_resolution(name):
     with torch.device("meta"):

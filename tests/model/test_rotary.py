@@ -1,0 +1,109 @@
+"""Networks whose queries and keys are turned by their position, instead of a position embedding or beside it."""
+
+import dataclasses
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import mrkd
+from mrkd.attention.maps import last_block_attention
+from mrkd.config import ModelConfig
+from mrkd.data.views import normalize
+from mrkd.model.backbone import MaskedBackbone, create_vit
+from mrkd.model.weights import load_weights
+
+NETWORKS = [
+    ("eva02_tiny_patch14_224", 28),  # no bias on the keys, a position embedding as well
+    ("vit_small_patch16_dinov3", 32),  # registers, biases of their own, halves turned
+    ("vit_small_patch16_rope_mixed_224", 32),  # learnt frequencies, others in each block
+    ("vit_pe_core_tiny_patch16_384", 32),  # a norm before the blocks
+]
+
+
+@pytest.fixture(scope="module", params=NETWORKS, ids=[name for name, _ in NETWORKS])
+def network(request):
+    name, size = request.param
+    torch.manual_seed(0)
+    vit = create_vit(ModelConfig(name=name), size).eval()
+    for parameter in vit.parameters():  # biases and scales begin at 0 or 1, where mistakes do not show
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return vit, size
+
+
+@torch.no_grad()
+def test_unmasked_tokens_are_those_of_plain_timm(network):
+    vit, size = network
+    images = torch.randn(2, 3, size, size)
+    expected = vit.forward_features(images)
+    found = MaskedBackbone(vit)(images).tokens
+    torch.testing.assert_close(found[:, 0], expected[:, 0])
+    torch.testing.assert_close(found[:, 1:], expected[:, vit.num_prefix_tokens :])
+
+
+@torch.no_grad()
+def test_a_masked_patch_hides_its_pixels_and_nothing_else(network):
+    vit, size = network
+    backbone, images = MaskedBackbone(vit), torch.randn(1, 3, size, size)
+    mask = torch.tensor([[True, False, False, False]])
+    changed = images.clone()
+    changed[:, :, : size // 2, : size // 2] = 0.0
+    torch.testing.assert_close(backbone(changed, mask).tokens, backbone(images, mask).tokens)
+    assert not torch.allclose(backbone(changed).tokens, backbone(images).tokens)
+
+
+def test_recomputed_attention_is_the_last_blocks(network):
+    vit, size = network
+    images = torch.randint(0, 256, (2, 3, 2 * size, 2 * size), dtype=torch.uint8)  # another grid than it was made for
+    seen = []
+    attention = vit.blocks[-1].attn
+    attention.fused_attn = False
+    hook = attention.attn_drop.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    vit.forward_features(normalize(images))
+    hook.remove()
+    expected = seen[0][:, :, 0, vit.num_prefix_tokens :]
+    torch.testing.assert_close(
+        last_block_attention(vit, images).heads.flatten(-2),
+        expected / expected.sum(-1, keepdim=True),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_forgotten_activations_change_no_gradient(network):
+    vit, size = network
+    images = torch.randn(2, 3, size, size)
+    gradients = []
+    for forget in (False, True):
+        vit.zero_grad()
+        MaskedBackbone(vit, forget=forget)(images).tokens.square().sum().backward()
+        gradients.append(vit.blocks[0].norm1.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(("name", "size"), NETWORKS[:2])
+def test_a_plain_timm_file_fills_it_at_another_resolution(name, size, tmp_path):
+    torch.manual_seed(0)
+    plain = timm.create_model(name, num_classes=0)
+    save_file(plain.state_dict(), tmp_path / "x.safetensors")
+    vit = create_vit(ModelConfig(name=name), size)
+    load_weights(vit, str(tmp_path / "x.safetensors"))
+    assert torch.equal(vit.blocks[3].norm2.weight, plain.blocks[3].norm2.weight)
+    assert torch.equal(vit.patch_embed.proj.weight, plain.patch_embed.proj.weight)
+    last = plain.fc_norm if isinstance(plain.norm, torch.nn.Identity) else plain.norm
+    assert torch.equal(vit.norm.weight, last.weight)
+
+
+def test_a_run_goes_from_images_to_what_plain_timm_opens(tiny_config, tmp_path):
+    config = dataclasses.replace(
+        tiny_config,
+        data=dataclasses.replace(tiny_config.data, size=28),
+        model=ModelConfig(name="eva02_tiny_patch14_224"),
+        train=dataclasses.replace(tiny_config.train, steps=2),
+    )
+    mrkd.pretrain(config, tmp_path / "run")
+    # Compares the features of what it wrote with its own, and fails where they differ.
+    mrkd.export(tmp_path / "run", tmp_path / "backbone.safetensors")
+    mrkd.export(tmp_path / "run", tmp_path / "hub", format="hf")
