@@ -54,16 +54,22 @@ def test_an_unknown_key_is_refused_with_the_nearest_name():
 
 def test_every_setting_has_a_docstring_below_it():
     import ast
-    import inspect
+    from pathlib import Path
 
     import mrkd.config
 
-    tree = ast.parse(inspect.getsource(mrkd.config))
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name not in ("Config",):
-            for field, following in zip(node.body, node.body[1:], strict=False):
-                if isinstance(field, ast.AnnAssign):
-                    assert isinstance(following, ast.Expr), f"{node.name}.{ast.unparse(field.target)} has no docstring"
+    files = Path(mrkd.config.__file__).parent.glob("*.py")
+    classes = [
+        node
+        for path in files
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name != "Config"
+    ]
+    assert len(classes) == 12
+    for node in classes:
+        for field, following in zip(node.body, node.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign):
+                assert isinstance(following, ast.Expr), f"{node.name}.{ast.unparse(field.target)} has no docstring"
     assert "train.epochs" in known_keys()
 
 

@@ -1,0 +1,46 @@
+"""Every setting and every default, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mrkd.config.evaluation import AttentionConfig, EvaluationConfig
+from mrkd.config.images import DataConfig, MaskConfig, ViewsConfig
+from mrkd.config.network import HeadConfig, ModelConfig
+from mrkd.config.objective import DistillationConfig, ObjectiveConfig, Space, Term, TokenKind
+from mrkd.config.training import OptimConfig, TrainConfig
+
+__all__ = [
+    "AttentionConfig",
+    "Config",
+    "DataConfig",
+    "DistillationConfig",
+    "EvaluationConfig",
+    "HeadConfig",
+    "MaskConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimConfig",
+    "Space",
+    "Term",
+    "TokenKind",
+    "TrainConfig",
+    "ViewsConfig",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)

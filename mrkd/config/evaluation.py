@@ -1,0 +1,66 @@
+"""Settings of the measurements and of the attention figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrkd.config.checks import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How the frozen backbone, and the fine-tuned one, are measured."""
+
+    k: int = 20
+    """Neighbours of the weighted k-NN."""
+    knn_temperature: float = 0.07
+    """Votes weigh exp(cosine / this)."""
+    linear_epochs: tuple[int, ...] = (10, 100)
+    """Lengths of the linear probe, in epochs; each is reported."""
+    linear_batch: int = 256
+    """Images per step of the linear probe."""
+    linear_learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    """Candidates; one is chosen on training images held out from the probe."""
+    finetune_epochs: int = 10
+    """Length of the fine-tuning of all weights from the class token; 0 skips it."""
+    finetune_batch: int = 128
+    """Images per step of the fine-tuning."""
+    finetune_learning_rates: tuple[float, ...] = (5e-4, 2e-3)
+    """Candidates; one is chosen on held-out training images."""
+    cluster_restarts: int = 10
+    """k-means initialisations; the lowest inertia is kept."""
+    cluster_head_epochs: int = 20
+    """Length of training of the clustering head on frozen features; 0 skips it."""
+    map_images: int = 1000
+    """At most this many test images are laid out on the report's map; 0 makes none."""
+    heldout_fraction: float = 0.2
+    """Part of the training images held out for choices, and for the k-NN shown during training."""
+    seed: int = 0
+    """Seeds the probes and k-means."""
+
+    def __post_init__(self) -> None:
+        require(self.k >= 1, f"evaluation.k must be at least 1, got {self.k}")
+        require(
+            self.map_images == 0 or self.map_images >= 10,
+            f"evaluation.map_images must be 0, or at least 10, got {self.map_images}",
+        )
+        require(
+            0 < self.heldout_fraction < 1, f"evaluation.heldout_fraction must be in (0, 1), got {self.heldout_fraction}"
+        )
+        require(len(self.linear_epochs) > 0, "evaluation.linear_epochs must name at least one length, got none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """The attention figure."""
+
+    images: int = 6
+    """Number of images shown."""
+    scale: int = 3
+    """Images are enlarged this many times before the network sees them, for finer maps."""
+    mass: float = 0.6
+    """A mask keeps the patches that hold this fraction of a head's attention."""
+
+    def __post_init__(self) -> None:
+        require(self.images >= 1 and self.scale >= 1, "attention.images and attention.scale must be at least 1")
+        require(0 < self.mass <= 1, f"attention.mass must be in (0, 1], got {self.mass}")

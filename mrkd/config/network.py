@@ -1,0 +1,59 @@
+"""Settings of the backbone and of the head behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mrkd.config.checks import check_fraction, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The Vision Transformer, by timm name or by its sizes."""
+
+    name: str | None = None
+    """A timm ViT such as `vit_small_patch16_224`; null builds one from the sizes below."""
+    weights: str | None = None
+    """Start from these instead of random weights: a file of a timm ViT (safetensors, pth), a run, or an export of one.
+    Position embeddings are resampled to `data.size`."""
+    patch: int = 8
+    """Side of a patch in pixels, for a ViT built from sizes."""
+    width: int = 192
+    """Embedding width, for a ViT built from sizes."""
+    depth: int = 12
+    """Number of blocks, for a ViT built from sizes."""
+    heads: int = 3
+    """Attention heads per block, for a ViT built from sizes."""
+    drop_path: float = 0.0
+    """Stochastic depth of the student, as the probability at the last block."""
+
+    def __post_init__(self) -> None:
+        check_fraction("model.drop_path", self.drop_path)
+        if self.name is None:
+            for name in ("patch", "width", "depth", "heads"):
+                require(getattr(self, name) >= 1, f"model.{name} must be at least 1, got {getattr(self, name)}")
+            require(
+                self.width % self.heads == 0,
+                f"model.width must be a multiple of model.heads = {self.heads}, got {self.width}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The projection head, shared by class and patch tokens, used by iBOT's terms."""
+
+    prototypes: int = 1024
+    """Number of prototypes K."""
+    hidden: int = 2048
+    """Width of the hidden layers."""
+    bottleneck: int = 256
+    """Width before the prototypes."""
+    layers: int = 3
+    """Linear layers up to the bottleneck."""
+    norm: Literal["batch", "none"] = "batch"
+    """BatchNorm after each hidden layer removes the plateau at initialisation; `none` is the original head."""
+
+    def __post_init__(self) -> None:
+        for name in ("prototypes", "hidden", "bottleneck", "layers"):
+            require(getattr(self, name) >= 1, f"head.{name} must be at least 1, got {getattr(self, name)}")
