@@ -54,7 +54,7 @@ def start(launcher: Sequence[str], out: Path, **changes: object) -> subprocess.P
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-2000:]
 
 
@@ -87,11 +87,17 @@ def one(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("launcher", "strategy"),
-    [pytest.param("own", "ddp", marks=pytest.mark.slow), ("torchrun", "ddp"), ("own", "fsdp")],
+    ("launcher", "strategy", "micro_batch"),
+    [
+        pytest.param("own", "ddp", "null", marks=pytest.mark.slow),
+        ("torchrun", "ddp", "null"),
+        pytest.param("own", "fsdp", "null", marks=pytest.mark.slow),
+        ("own", "fsdp", 10),
+    ],
 )
-def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(one, tmp_path, launcher, strategy):
-    finish(start(LAUNCHERS[launcher], tmp_path / "run", train__devices=2, train__strategy=strategy))
+def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(one, tmp_path, launcher, strategy, micro_batch):
+    changes = {"train__strategy": strategy, "train__micro_batch": micro_batch}
+    finish(start(LAUNCHERS[launcher], tmp_path / "run", train__devices=2, **changes))
     assert_close(tmp_path / "run", one)
 
 
