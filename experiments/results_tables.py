@@ -14,6 +14,7 @@ import re
 import statistics
 import subprocess
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from scipy import stats
 
 from mrkd.reporting.table import format_cell
 from mrkd.run import write_json
+from mrkd.sweeping.results import short
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 _MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -142,8 +144,8 @@ def difference(own: dict[str, Any], other: dict[str, Any]) -> str:
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
-def cifar10() -> str:
-    table = read("cifar10-cpu.json")
+def cifar10(name: str = "cifar10-cpu.json") -> str:
+    table = read(name)
     by_method = {row["method"]: row for row in table["rows"]}
     shown = ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
     rows = [
@@ -180,6 +182,55 @@ def cifar10_trials() -> str:
     return markdown(["method", "what differs", "steps", "k-NN", "RankMe", "relation correlation"], rows)
 
 
+def cifar10_sweep() -> str:
+    record = read("cifar10-sweep.json")
+    keys = list(record["space"])
+    rows = []
+    for method, study in record["methods"].items():
+        ended = [trial["state"] for trial in study["trials"]]
+        reached = [trial["curve"][-1] for trial in study["trials"] if trial["curve"]]
+        best = next(trial for trial in study["trials"] if trial["number"] == study["best"])
+        rows.append(
+            [
+                f"`{method}`",
+                f"{len(ended)} ({ended.count('pruned')})",
+                f"{min(reached):.1f} to {max(reached):.1f}",
+                f"{best['knn']:.1f}",
+                *(short(best["settings"][key]) for key in keys),
+            ]
+        )
+    head = ["method", "trials (stopped early)", "k-NN of all", "best", *(key.rpartition(".")[2] for key in keys)]
+    return markdown(head, rows)
+
+
+def cifar10_probes() -> str:
+    record = read("cifar10-probes.json")
+    names = [name for name in record["rows"][0] if name not in ("method", "training_seed", "knn")]
+    rows = [
+        [f"`{row['method']}`", *(", ".join(f"{value:.1f}" for value in row[name]) for name in names)]
+        for row in record["rows"]
+    ]
+    return markdown(["method", *(name.replace("_", " ") for name in names)], rows)
+
+
+def ablation(question: str) -> str:
+    rows = [
+        [
+            row["label"],
+            str(row["steps"]),
+            f"{row['knn'][len(row['knn']) // 2][1]:.1f}",
+            f"{row['knn'][-1][1]:.1f}",
+            f"{row['rankme']:.0f}",
+            "–" if row["relation_correlation"] is None else f"{row['relation_correlation']:.2f}",
+            f"{row['seconds']:.0f}",
+        ]
+        for row in read("ablations.json")["ablations"][question]
+    ]
+    head = ["", "steps", "k-NN half-way", "k-NN", "RankMe", "relation correlation", "s"]
+    return markdown(head, rows)
+
+
+QUESTIONS = ("space", "tokens", "standardise", "batch", "weight", "centring", "local")
 TABLES: dict[str, Callable[[], str]] = {
     "relational": relational,
     "step": step,
@@ -187,7 +238,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost": cost,
     "added": added,
     "cifar10": cifar10,
+    "cifar10-tuned": lambda: cifar10("cifar10-tuned.json"),
     "cifar10-trials": cifar10_trials,
+    "cifar10-sweep": cifar10_sweep,
+    "cifar10-probes": cifar10_probes,
+    **{f"ablation-{question}": partial(ablation, question) for question in QUESTIONS},
 }
 
 

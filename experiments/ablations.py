@@ -1,0 +1,191 @@
+"""One setting at a time on CIFAR-10, on a CPU, by k-NN on held-out training images.
+
+    python experiments/ablations.py --data PATH/cifar10 --out runs/ablations --jobs 2
+    python experiments/results_tables.py
+
+Everything is the recipe `cifar10-cpu` with 650 steps (83,200 images) but for what a row says. A run that two questions
+share is made once. May be stopped at any moment; the same command goes on. After every run, what is finished is written
+to OUT/ablations.json, which a copy in docs/results turns into the page's tables.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import shlex
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mrkd
+from mrkd.children import Children
+from mrkd.config import Config
+from mrkd.run import Run, write_json
+from mrkd.settings import laid_over, to_dict
+from mrkd.signals import StopRequest
+
+STEPS, BATCH, EMA = 650, 128, 0.93
+REHEARSAL = {
+    "data.train_images": 400,
+    "model.width": 32,
+    "model.depth": 1,
+    "train.monitor_images": 400,
+    "objective.koleo": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: a method and what differs from the recipe."""
+
+    label: str
+    method: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    terms: tuple[dict[str, Any], ...] = ()
+
+
+def space(name: str, bottleneck: int = 128) -> dict[str, Any]:
+    return {"objective.relation_space": name, "head.bottleneck": bottleneck}
+
+
+def batch(size: int) -> dict[str, Any]:
+    """The same images in batches of another size: the teacher moves by as much for each image, as does the student."""
+    return {
+        "train.batch": size,
+        "train.steps": round(STEPS * BATCH / size),
+        "optim.ema": round(EMA ** (size / BATCH), 5),
+    }
+
+
+def structural(*tokens: str) -> tuple[dict[str, Any], ...]:
+    return tuple({"loss": "structural", "tokens": kind, "anchors": "teacher"} for kind in tokens)
+
+
+FEW = space("bottleneck", 8)
+ABLATIONS: dict[str, list[Variant]] = {
+    "space": [
+        Variant("backbone, 96 channels", "rkd-d"),
+        Variant("head's last layer, 128", "rkd-d", space("projection")),
+        Variant("bottleneck, 128", "rkd-d", space("bottleneck")),
+        Variant("bottleneck, 32", "rkd-d", space("bottleneck", 32)),
+        Variant("bottleneck, 8", "rkd-d", FEW),
+        Variant("bottleneck, 4", "rkd-d", space("bottleneck", 4)),
+        Variant("1,024 prototype logits", "rkd-d", space("logits")),
+    ],
+    "tokens": [
+        Variant("class tokens", "structural", {"objective.patch_relation_weight": 0.0}),
+        Variant("class tokens, patches at one position", "structural"),
+        Variant("patches at one position", "structural", {}, structural("patch-position")),
+        Variant("class tokens, patches within an image", "structural", {}, structural("cls", "patch-image")),
+    ],
+    "standardise": [
+        Variant("RKD-D, 96 channels, plain", "rkd-d"),
+        Variant("RKD-D, 96 channels, standardised", "rkd-d", {"objective.relation_options": {"standardize": True}}),
+        Variant("RKD-D, 8 channels, plain", "rkd-d", FEW),
+        Variant(
+            "RKD-D, 8 channels, standardised", "rkd-d", {**FEW, "objective.relation_options": {"standardize": True}}
+        ),
+    ],
+    "batch": [
+        *(Variant(f"96 channels, batch {size}", "rkd-a", batch(size)) for size in (16, 64, 128, 256, 1024)),
+        *(Variant(f"8 channels, batch {size}", "rkd-a", {**FEW, **batch(size)}) for size in (16, 128, 1024)),
+    ],
+    "weight": [
+        Variant("iBOT alone", "ibot"),
+        Variant("share 0.1", "ibot+structural", {"objective.relation_share": 0.1}),
+        Variant("share 0.5", "ibot+structural"),
+        Variant("share 2", "ibot+structural", {"objective.relation_share": 2.0}),
+        Variant("structural alone", "structural"),
+    ],
+    "centring": [
+        Variant("iBOT, Sinkhorn", "ibot"),
+        Variant("iBOT, moving centre", "ibot", {"distillation.centering": "ema"}),
+        Variant("structural, Sinkhorn", "structural"),
+        Variant("structural, plain softmax", "structural", {"objective.relation_options": {"sinkhorn_iterations": 0}}),
+    ],
+    "local": [
+        Variant("two global crops", "structural"),
+        Variant("and 2 local ones of 16 px", "structural", {"views.local_views": 2}),
+        Variant("and 4 local ones of 16 px", "structural", {"views.local_views": 4}),
+    ],
+}
+
+
+def config_of(variant: Variant, data: str, rehearse: bool) -> Config:
+    base = mrkd.load_config("cifar10-cpu")
+    fixed = {"data.source": data, "train.steps": STEPS, "train.relation_images": 0, "objective.method": variant.method}
+    config = laid_over(base, {**fixed, **variant.settings, **(REHEARSAL if rehearse else {})})
+    if rehearse:
+        config = laid_over(config, {"train.steps": 3, "train.batch": min(config.train.batch, 100)})
+    if variant.terms:
+        config = laid_over(config, {"objective.terms": [dict(term) for term in variant.terms]})
+    return config
+
+
+def run_name(config: Config) -> str:
+    digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+    return f"{config.objective.method}-{digest[:8]}"
+
+
+def row(variant: Variant, path: Path) -> dict[str, Any]:
+    """What the table shows of a finished run."""
+    run = Run.open(path)
+    lines, summary = run.metrics(), json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    return {
+        **dataclasses.asdict(variant),
+        "knn": [[line["step"], round(line["knn"], 2)] for line in lines if "knn" in line],
+        "rankme": lines[-1]["rankme"],
+        "relation_correlation": lines[-1].get("relation_correlation"),
+        "terms": lines[-1]["terms"],
+        **{key: summary[key] for key in ("steps", "seconds", "peak_memory_mib", "device")},
+        "verdict": summary["verdict"]["sentence"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=ABLATIONS, default=list(ABLATIONS))
+    parser.add_argument("--rehearse", action="store_true", help="three small steps of each")
+    options = parser.parse_args()
+    names = {
+        (question, variant.label): run_name(config_of(variant, options.data, options.rehearse))
+        for question in options.only
+        for variant in ABLATIONS[question]
+    }
+    planned = {
+        names[question, variant.label]: config_of(variant, options.data, options.rehearse)
+        for question in options.only
+        for variant in ABLATIONS[question]
+    }
+    unfinished = [name for name in planned if not Run(options.out / "runs" / name).finished]
+    children = Children(options.jobs)
+
+    def train(name: str) -> None:
+        failure = children.run(planned[name], options.out / "runs" / name, request)
+        if request.received is None:
+            left = sum(not Run(options.out / "runs" / other).finished for other in unfinished)
+            print(f"── {name} {failure or 'done'}, {left} left", flush=True)
+            _write(options, names)
+
+    with StopRequest(children.pass_on) as request, ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(train, unfinished))
+    _write(options, names)
+
+
+def _write(options: argparse.Namespace, names: dict[tuple[str, str], str]) -> None:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for question in options.only:
+        for variant in ABLATIONS[question]:
+            path = options.out / "runs" / names[question, variant.label]
+            if Run(path).finished:
+                found.setdefault(question, []).append(row(variant, path))
+    write_json(options.out / "ablations.json", {"command": shlex.join(sys.argv), "seed": 0, "ablations": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The curves of a comparison's runs at one seed: the poster's figure 2, with what that figure leaves open.
+
+    python experiments/cifar10_curves.py runs/c10 --seed 0 --name cifar10-curves
+
+Writes docs/results/NAME.json and NAME.png; without a comparison, draws the picture from the JSON alone.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from mrkd.reporting.palette import method_styles
+from mrkd.run import Run, write_json
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+PANELS = {
+    "loss": "loss, over that of step 50",
+    "agreement": "agreement of student and teacher, %",
+    "relation_correlation": "correlation of distances, two views",
+    "cls_cosine": "mean cosine of class tokens",
+    "rankme": "RankMe, of 96",
+    "knn": "k-NN on held-out training images, %",
+}
+DIGITS = 4
+
+
+def curves(path: Path) -> dict[str, list[list[float]]]:
+    """Each number as pairs of step and value."""
+    rows = Run.open(path).metrics()
+    found = {key: [[row["step"], round(row[key], DIGITS)] for row in rows if key in row] for key in PANELS}
+    return {key: values for key, values in found.items() if values}
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    methods = list(record["methods"])
+    styles = dict(zip(methods, method_styles(methods), strict=True))
+    figure, panels = plt.subplots(2, 3, figsize=(13, 6.5), layout="constrained")
+    for axis, (key, title) in zip(panels.flat, PANELS.items(), strict=True):
+        for method, of_method in record["methods"].items():
+            # Without iBOT's loss the prototypes are random directions, and agreeing on them means nothing.
+            if key not in of_method or (key == "agreement" and "ibot" not in method):
+                continue
+            steps, values = zip(*of_method[key], strict=True)
+            scale = values[0] if key == "loss" else 1.0
+            dash = [float(part) / 1.5 for part in styles[method]["dash"].split()]
+            line = (0, dash) if dash else "solid"
+            shown = [value / scale for value in values]
+            axis.plot(steps, shown, color=styles[method]["colour"], linestyle=line, linewidth=1.4, label=method)
+        axis.set_title(title, fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+        if key == "loss":
+            axis.set_ylim(0, 1.25)
+    for axis in panels[1]:
+        axis.set_xlabel("step")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("comparison", nargs="?", type=Path, help="a folder of 'mrkd compare'")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="cifar10-curves")
+    options = parser.parse_args()
+    path = RESULTS / f"{options.name}.json"
+    if options.comparison is not None:
+        table = json.loads((options.comparison / "table.json").read_text(encoding="utf-8"))
+        trained = [row["method"] for row in table["rows"] if row["method"] != "random"]
+        runs = {method: options.comparison / "runs" / f"{method}-seed{options.seed}" for method in trained}
+        write_json(path, {"seed": options.seed, "methods": {method: curves(run) for method, run in runs.items()}})
+    draw(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
