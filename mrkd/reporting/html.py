@@ -18,7 +18,9 @@ from mrkd.run import write_text
 
 
 def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = None, command: str = "") -> Path:
-    """Write one HTML file about one or several runs, and its figures as PNG and SVG into `figures/` beside it.
+    """Write one HTML file about one or several runs, and beside it its figures as PNG and SVG.
+
+    Those of `report.html` lie in `figures`, those of `other.html` in `other-figures`, so that pages may share a folder.
 
     Args:
         runs: run directories, or directories of comparisons.
@@ -38,7 +40,7 @@ def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = Non
     write_text(target, render(content))
     from mrkd.reporting.figures import write_figures  # matplotlib is slow to load, and a live page does without it
 
-    write_figures(records, target.parent / "figures")
+    write_figures(records, target.parent / ("figures" if target.stem == "report" else f"{target.stem}-figures"))
     return target
 
 

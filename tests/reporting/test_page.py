@@ -45,7 +45,7 @@ def test_a_report_holds_every_view_of_its_runs(tmp_path):
 
 def test_figures_land_beside_the_page(tmp_path):
     add_arrays(make_run(tmp_path / "run", method=HOSTILE))
-    report(tmp_path / "run", tmp_path / "out" / "page.html")
+    report(tmp_path / "run", tmp_path / "out" / "report.html")
     names = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
     assert len(names) == 10
     for start in ("fig2-curves", "health", "fig3-attention", "map", "relations"):
@@ -53,6 +53,17 @@ def test_figures_land_beside_the_page(tmp_path):
     for path in (tmp_path / "out" / "figures").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
     assert "<script" not in "".join(path.read_text() for path in (tmp_path / "out" / "figures").glob("*.svg"))
+
+
+def test_another_page_in_the_folder_has_figures_of_its_own(tmp_path, monkeypatch):
+    import mrkd.reporting.figures
+
+    folders = []
+    monkeypatch.setattr(mrkd.reporting.figures, "write_figures", lambda runs, folder: folders.append(folder.name))
+    make_run(tmp_path / "run")
+    for name in ("report.html", "early.html"):
+        report(tmp_path / "run", tmp_path / "out" / name)
+    assert folders == ["figures", "early-figures"]
 
 
 def test_names_and_sentences_cannot_leave_their_place(tmp_path):
