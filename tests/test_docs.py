@@ -3,7 +3,10 @@ import os
 import re
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from docs_blocks import Block, blocks, run_block, shrink_recipes
@@ -143,3 +146,15 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "rkd_angle" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_tables_of_the_result_pages_are_those_of_the_json_beside_them():
+    loader = SourceFileLoader("results_tables", str(ROOT / "experiments" / "results_tables.py"))
+    tables: Any = ModuleType("results_tables")
+    tables.__file__ = loader.path
+    loader.exec_module(tables)
+    pages = [page for page in tables.RESULTS.glob("*.md") if "<!-- table: " in page.read_text(encoding="utf-8")]
+    assert len(pages) >= 3
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert tables.filled(text) == text, f"python experiments/results_tables.py makes {page.name} anew"
