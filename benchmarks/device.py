@@ -1,17 +1,18 @@
 """What only a GPU can show, in one call of a few minutes: kernels checked and timed, training throughput.
 
-    python benchmarks/device.py --out results.json            on a CUDA device
+    python benchmarks/device.py --data PATH/cifar10 --out results.json      on a CUDA device
     python benchmarks/device.py --out /tmp/x.json --rehearse  the same script on the CPU with tiny sizes
 
 1. RKD-A by the automatic backend (Triton on CUDA) against the plain torch backend in float64: value, gradient, repeats.
 2. RKD-A and RKD-D forward and backward: milliseconds and memory beyond the inputs, beside the authors' form where it
    fits. Times are medians of single calls between device events, so they include what the host adds.
-3. Training on digits with ViT-S/8, 32 pixels, two views: images a second, iBOT alone and with relations.
+3. Training ViT-S/8 at 32 pixels, two views, whole pipeline: images a second and memory, iBOT alone and with relations,
+   with and without compiled blocks; then a profile: where a step's time goes, and the part of the measured matrix rate.
+   On digits (1,438 images) unless --data names a larger set, which large batches need.
 Every part writes its numbers at once, so a run that is cut off keeps what it has.
 """
 
 import argparse
-import dataclasses
 import json
 import platform
 import statistics
@@ -25,14 +26,20 @@ import torch
 from relational import authors_angle, authors_distance
 from torch import Tensor
 
+import mrkd
+from mrkd.config import Config
+from mrkd.errors import UserError
 from mrkd.losses import rkd_angle, rkd_distance
 from mrkd.losses.angle import available_backends
+from mrkd.run import SUMMARY, Run, read_json
+from mrkd.settings import laid_over
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on whatever device there is")
+    parser.add_argument("--data", default="digits", help="what to train on")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type != "cuda" and not options.rehearse:
@@ -46,7 +53,8 @@ def main() -> None:
     parts: dict[str, Callable[[torch.device, bool], Any]] = {
         "agreement": agreement,
         "timings": timings,
-        "training": training,
+        "training": lambda _, rehearse: training(options.data, rehearse),
+        "profile": lambda _, rehearse: profile(options.data, rehearse),
     }
     for name, part in parts.items():
         started = time.monotonic()
@@ -155,35 +163,64 @@ def milliseconds(call: Callable[[], None], cuda: bool) -> float:
     return begin.elapsed_time(end)
 
 
-def training(device: torch.device, rehearse: bool) -> list[dict[str, Any]]:
-    import mrkd
+TRAININGS = [
+    ("ibot", 512, False),
+    ("ibot", 512, True),
+    ("ibot", 2048, True),
+    ("ibot+rkd-d", 512, True),
+    ("ibot+rkd-a", 512, True),
+    ("rkd-a", 512, True),
+    ("structural", 512, True),
+]
+"""Method, batch and whether the blocks are compiled."""
 
+
+def training_config(source: str, method: str, batch: int, compiled: bool, steps: int, rehearse: bool) -> Config:
+    settings = {
+        "data.source": source,
+        "objective.method": method,
+        "views.local_views": 0,
+        "train.batch": batch,
+        "train.compile": compiled,
+        "train.steps": steps,
+        "train.monitor_times": 1,
+        "train.monitor_images": 500,
+        "train.relation_images": 0,
+        "train.log_steps": 10,
+    }
+    tiny = {"data.train_images": 128, "model.name": None, "model.width": 16, "model.depth": 1, "model.heads": 2}
+    changes = {**settings, **(tiny | {"train.batch": 32, "train.steps": 6, "train.log_steps": 1} if rehearse else {})}
+    return laid_over(mrkd.load_config("cifar10"), changes)
+
+
+def training(source: str, rehearse: bool) -> list[dict[str, Any]]:
     rows = []
-    for method in ("ibot", "ibot+rkd-d", "ibot+rkd-a", "rkd-a"):
-        config = mrkd.load_config("cifar10", data__source="digits", objective__method=method, views__local_views=0)
-        epochs, batch = (1, 64) if rehearse else (60, 512)
-        train = dataclasses.replace(config.train, epochs=epochs, batch=batch, monitor_times=1, log_steps=20)
-        config = dataclasses.replace(config, train=train)
-        if rehearse:
-            data = dataclasses.replace(config.data, train_images=128)
-            model = dataclasses.replace(config.model, name=None, width=16, depth=1, heads=2)
-            config = dataclasses.replace(config, data=data, model=model)
-        with tempfile.TemporaryDirectory() as folder:
-            path = mrkd.pretrain(config, Path(folder) / "run")
-            logged = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-            summary = json.loads((path / "summary.json").read_text())
-        steady = [row for row in logged if row["step"] > logged[-1]["step"] // 3 and "seconds" in row]
+    for method, batch, compiled in TRAININGS[:2] if rehearse else TRAININGS:
+        steps = max(60, 60_000 // batch)
+        row: dict[str, Any] = {"method": method, "batch": batch, "compiled": compiled}
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                config = training_config(source, method, batch, compiled, steps, rehearse)
+                run = Run(mrkd.pretrain(config, Path(folder) / "run"))
+                logged, summary = run.metrics(), read_json(run.path / SUMMARY)
+        except UserError as error:  # such as a batch larger than the set
+            rows.append({**row, "refused": str(error)})
+            continue
+        # Compilation and the first steps are over after a third; the last row is that of the final measurement.
+        steady = [line for line in logged if line["step"] > logged[-1]["step"] // 3 and "knn" not in line]
         first, last = steady[0], steady[-1]
         spent = max(last["seconds"] - first["seconds"], 1e-9)
-        rows.append(
-            {
-                "method": method,
-                "batch": batch,
-                "images_per_second": (last["step"] - first["step"]) * batch / spent,
-                "peak_memory_mib": summary["peak_memory_mib"],
-            }
-        )
+        row["images_per_second"] = (last["step"] - first["step"]) * config.train.batch / spent
+        row |= {"batch": config.train.batch, "steps": summary["steps"], "peak_memory_mib": summary["peak_memory_mib"]}
+        rows.append(row)
     return rows
+
+
+def profile(source: str, rehearse: bool) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        config = training_config(source, "ibot", 512, False, 60, rehearse)
+        path = mrkd.pretrain(config, Path(folder) / "run", profile=True)
+        return read_json(path / "profile.json")
 
 
 if __name__ == "__main__":
