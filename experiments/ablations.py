@@ -115,7 +115,13 @@ ABLATIONS: dict[str, list[Variant]] = {
 
 def config_of(variant: Variant, data: str, rehearse: bool) -> Config:
     base = mrkd.load_config("cifar10-cpu")
-    fixed = {"data.source": data, "train.steps": STEPS, "train.relation_images": 0, "objective.method": variant.method}
+    fixed = {
+        "data.source": data,
+        "train.steps": STEPS,
+        "train.monitor_times": 4,
+        "train.relation_images": 0,
+        "objective.method": variant.method,
+    }
     config = laid_over(base, {**fixed, **variant.settings, **(REHEARSAL if rehearse else {})})
     if rehearse:
         config = laid_over(config, {"train.steps": 3, "train.batch": min(config.train.batch, 100)})
@@ -152,16 +158,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, default=list(ABLATIONS))
     parser.add_argument("--rehearse", action="store_true", help="three small steps of each")
     options = parser.parse_args()
-    names = {
-        (question, variant.label): run_name(config_of(variant, options.data, options.rehearse))
-        for question in options.only
-        for variant in ABLATIONS[question]
-    }
-    planned = {
-        names[question, variant.label]: config_of(variant, options.data, options.rehearse)
-        for question in options.only
-        for variant in ABLATIONS[question]
-    }
+    planned = {}
+    for variant in (variant for question in options.only for variant in ABLATIONS[question]):
+        config = config_of(variant, options.data, options.rehearse)
+        planned[run_name(config)] = config
     unfinished = [name for name in planned if not Run(options.out / "runs" / name).finished]
     children = Children(options.jobs)
 
@@ -170,21 +170,23 @@ def main() -> None:
         if request.received is None:
             left = sum(not Run(options.out / "runs" / other).finished for other in unfinished)
             print(f"── {name} {failure or 'done'}, {left} left", flush=True)
-            _write(options, names)
+            _write(options)
 
     with StopRequest(children.pass_on) as request, ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(train, unfinished))
-    _write(options, names)
+    _write(options)
 
 
-def _write(options: argparse.Namespace, names: dict[tuple[str, str], str]) -> None:
+def _write(options: argparse.Namespace) -> None:
+    """Everything that is finished, also of questions that this call is not about."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for question in options.only:
-        for variant in ABLATIONS[question]:
-            path = options.out / "runs" / names[question, variant.label]
+    for question, variants in ABLATIONS.items():
+        for variant in variants:
+            path = options.out / "runs" / run_name(config_of(variant, options.data, options.rehearse))
             if Run(path).finished:
                 found.setdefault(question, []).append(row(variant, path))
-    write_json(options.out / "ablations.json", {"command": shlex.join(sys.argv), "seed": 0, "ablations": found})
+    name = "rehearsal.json" if options.rehearse else "ablations.json"
+    write_json(options.out / name, {"command": shlex.join(sys.argv), "seed": 0, "ablations": found})
 
 
 if __name__ == "__main__":

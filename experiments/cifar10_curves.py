@@ -20,11 +20,11 @@ import matplotlib.pyplot as plt
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 PANELS = {
-    "loss": "loss, over that of step 50",
+    "loss": "loss, over the first",
     "agreement": "agreement of student and teacher, %",
     "relation_correlation": "correlation of distances, two views",
     "cls_cosine": "mean cosine of class tokens",
-    "rankme": "RankMe, of 96",
+    "rankme": "RankMe",
     "knn": "k-NN on held-out training images, %",
 }
 DIGITS = 4
@@ -34,6 +34,9 @@ def curves(path: Path) -> dict[str, list[list[float]]]:
     """Each number as pairs of step and value."""
     rows = Run.open(path).metrics()
     found = {key: [[row["step"], round(row[key], DIGITS)] for row in rows if key in row] for key in PANELS}
+    # Without a loss on the prototypes these are random directions, and agreeing on them means nothing.
+    if not any(name in ("ibot-cls", "ibot-patch") for name in rows[-1]["terms"]):
+        del found["agreement"]
     return {key: values for key, values in found.items() if values}
 
 
@@ -43,8 +46,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     figure, panels = plt.subplots(2, 3, figsize=(13, 6.5), layout="constrained")
     for axis, (key, title) in zip(panels.flat, PANELS.items(), strict=True):
         for method, of_method in record["methods"].items():
-            # Without iBOT's loss the prototypes are random directions, and agreeing on them means nothing.
-            if key not in of_method or (key == "agreement" and "ibot" not in method):
+            if key not in of_method:
                 continue
             steps, values = zip(*of_method[key], strict=True)
             scale = values[0] if key == "loss" else 1.0
@@ -72,7 +74,8 @@ def main() -> None:
     path = RESULTS / f"{options.name}.json"
     if options.comparison is not None:
         table = json.loads((options.comparison / "table.json").read_text(encoding="utf-8"))
-        trained = [row["method"] for row in table["rows"] if row["method"] != "random"]
+        rows = [row for row in table["rows"] if options.seed in row["seeds"]]
+        trained = [row["method"] for row in rows if row["method"] != "random"]
         runs = {method: options.comparison / "runs" / f"{method}-seed{options.seed}" for method in trained}
         write_json(path, {"seed": options.seed, "methods": {method: curves(run) for method, run in runs.items()}})
     draw(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png"))

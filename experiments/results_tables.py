@@ -189,14 +189,14 @@ def cifar10_sweep() -> str:
     for method, study in record["methods"].items():
         ended = [trial["state"] for trial in study["trials"]]
         reached = [trial["curve"][-1] for trial in study["trials"] if trial["curve"]]
-        best = next(trial for trial in study["trials"] if trial["number"] == study["best"])
+        best = next((trial for trial in study["trials"] if trial["number"] == study["best"]), None)
         rows.append(
             [
                 f"`{method}`",
                 f"{len(ended)} ({ended.count('pruned')})",
-                f"{min(reached):.1f} to {max(reached):.1f}",
-                f"{best['knn']:.1f}",
-                *(short(best["settings"][key]) for key in keys),
+                f"{min(reached):.1f} to {max(reached):.1f}" if reached else "–",
+                *(["–"] * (1 + len(keys)) if best is None else [f"{best['knn']:.1f}"]),
+                *(short(best["settings"][key]) for key in keys if best is not None),
             ]
         )
     head = ["method", "trials (stopped early)", "k-NN of all", "best", *(key.rpartition(".")[2] for key in keys)]

@@ -4,6 +4,7 @@ Everything here happens at log steps only. Nothing leaves the machine unless its
 themselves, by WANDB_MODE or MLFLOW_TRACKING_URI.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import math
@@ -14,12 +15,13 @@ from typing import Any
 
 from mrkd.config import Config
 from mrkd.errors import UserError
+from mrkd.run import read_json, write_json
 from mrkd.settings import flatten, to_dict
 
 TENSORBOARD = "tensorboard"
 """Folder of the event files in a run directory."""
-MLFLOW_RUN = "mlflow-run.txt"
-"""Keeps MLflow's own name of the run, so that an interrupted training goes on in the same one."""
+MLFLOW_RUN = "mlflow-run.json"
+"""Keeps where MLflow wrote and its own name of the run, so that an interrupted training goes on in the same one."""
 
 
 def check_logger(name: str) -> None:
@@ -28,7 +30,10 @@ def check_logger(name: str) -> None:
     Raises:
         UserError: `name` is neither "none" nor that of an installed package.
     """
-    if name != "none" and importlib.util.find_spec(name) is None:
+    if name == "none":
+        return
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:  # a folder of that name, such as wandb leaves behind, is no package
         raise UserError(f'--logger {name} needs a package that is not installed: pip install "mrkd[{name}]"')
 
 
@@ -46,7 +51,8 @@ class MetricsLoggers:
         if self._loggers is None:
             self._loggers = [_EventFile(self.path / TENSORBOARD, row["step"]), *self._asked]
             for logger in self._asked:
-                logger.log_hyperparams(flatten(to_dict(self.config), "config"))
+                if not isinstance(logger, _GoesOn):
+                    logger.log_hyperparams(flatten(to_dict(self.config), "config"))
         numbers = scalars(row)
         for logger in self._loggers:
             logger.log_metrics(numbers, step=row["step"])
@@ -134,8 +140,25 @@ def _mlflow(path: Path) -> Any:
 
     tracking = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{path.resolve() / 'mlflow.db'}")
     kept = path / MLFLOW_RUN
-    run_id = kept.read_text(encoding="utf-8").strip() if kept.is_file() else None
-    logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking, run_id=run_id)
-    if run_id is None and logger.run_id is not None:
-        kept.write_text(logger.run_id + "\n", encoding="utf-8")
+    before = read_json(kept) if kept.is_file() else {}
+    if before.get("tracking_uri") == tracking:
+        logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking, run_id=before["run_id"])
+        with contextlib.suppress(_mlflow_error()):  # the run may have been deleted there
+            if logger.experiment is not None:
+                return _GoesOn(logger)
+    logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking)
+    write_json(kept, {"tracking_uri": tracking, "run_id": logger.run_id})
     return logger
+
+
+def _mlflow_error() -> type[Exception]:
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
+
+
+class _GoesOn:
+    """MLflow's run from before an interruption. It has its settings already, and refuses them with other values."""
+
+    def __init__(self, logger: Any) -> None:
+        self.log_metrics, self.finalize = logger.log_metrics, logger.finalize

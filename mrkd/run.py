@@ -9,6 +9,7 @@ checkpoints/         everything that training goes on from (see `mrkd.checkpoint
 failure.json         why the training ended before its end, when it was an error
 broken.json          names of images that could not be read
 nonfinite-step-*.npz the batch at which a number was NaN or infinite
+mlflow-run.json      where MLflow keeps the run, when it was asked for
 run.lock             held by the process that writes
 relations.npz        distances between the class tokens of one fixed batch, at every monitoring
 evaluation.json, embedding.npz, attention.png, attention.npz, attention.json   added by the other verbs

@@ -59,11 +59,11 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     started = time.monotonic()
     config = recall(config, out)
     Run(out).check(config)
-    check_logger(config.train.logger)
     terms = resolve_terms(config.objective)
     if Run(out).finished:
         print(f"{out} is finished: nothing is left to train")
         return Path(out)
+    check_logger(config.train.logger)
     fabric = make_fabric(config)
     feed = open_feed(config, fabric.device)
     config = resolve(config, terms, feed, fabric, started)

@@ -23,7 +23,7 @@ ALLOWED = {
     "data": {"mrkd.progress", "mrkd.run"},
     "run": set(),
     "arrays": {"mrkd.run"},
-    "loggers": set(),
+    "loggers": {"mrkd.run"},
     "model": {"mrkd.checkpoint", "mrkd.gathering", "mrkd.run", "mrkd.sharding"},
     "evaluation": {"mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.run"},
     "embedding": {"mrkd.data", "mrkd.evaluation", "mrkd.model", "mrkd.progress", "mrkd.run"},

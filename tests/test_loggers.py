@@ -5,7 +5,7 @@ import pytest
 
 import mrkd
 from mrkd.errors import UserError
-from mrkd.loggers import MetricsLoggers, scalars
+from mrkd.loggers import MLFLOW_RUN, MetricsLoggers, check_logger, scalars
 from mrkd.run import Run
 
 
@@ -64,6 +64,13 @@ def test_a_logger_whose_package_is_missing_is_one_line(tiny_config, tmp_path, mo
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_of_the_name_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "mlflow").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="not installed"):
+        check_logger("mlflow")
+
+
 def test_wandb_is_kept_on_the_machine_and_gets_settings_and_rows(tiny_config, tmp_path, monkeypatch):
     from lightning.pytorch import loggers
 
@@ -96,15 +103,21 @@ def test_wandb_is_kept_on_the_machine_and_gets_settings_and_rows(tiny_config, tm
 def test_mlflow_goes_on_in_the_same_run_after_an_interruption(tiny_config, tmp_path, monkeypatch):
     from lightning.pytorch import loggers
 
-    asked = []
+    asked, settings_of = [], {}
 
     class Recorder:
-        def __init__(self, experiment, *, run_name, tracking_uri, run_id):
+        def __init__(self, experiment, *, run_name, tracking_uri, run_id=None):
             asked.append(run_id)
             self.run_id = run_id or f"made-{len(asked)}"
 
-        def log_hyperparams(self, settings):
-            pass
+        @property
+        def experiment(self):
+            if self.run_id == "deleted":
+                raise LookupError
+            return self
+
+        def log_hyperparams(self, settings):  # MLflow takes no second value
+            assert settings_of.setdefault(self.run_id, settings) == settings
 
         def log_metrics(self, numbers, step):
             pass
@@ -113,11 +126,24 @@ def test_mlflow_goes_on_in_the_same_run_after_an_interruption(tiny_config, tmp_p
             pass
 
     monkeypatch.setattr(loggers, "MLFlowLogger", Recorder)
-    for step in (0, 1):
-        kept = MetricsLoggers(logged(tiny_config, "mlflow"), tmp_path)
-        kept.log({"step": step, "loss": 1.0})
-        kept.close()
+    monkeypatch.setattr("mrkd.loggers._mlflow_error", lambda: LookupError)
+
+    def some_steps(step, epochs):
+        train = dataclasses.replace(tiny_config.train, epochs=epochs)
+        loggers = MetricsLoggers(logged(dataclasses.replace(tiny_config, train=train), "mlflow"), tmp_path)
+        loggers.log({"step": step, "loss": 1.0})
+        loggers.close()
+
+    some_steps(0, epochs=1)
+    some_steps(1, epochs=2)
     assert asked == [None, "made-1"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    some_steps(2, epochs=2)
+    assert asked[2:] == [None]
+    kept = tmp_path / MLFLOW_RUN
+    kept.write_text(kept.read_text().replace("made-3", "deleted"))
+    some_steps(3, epochs=2)
+    assert asked[3:] == ["deleted", None]
 
 
 def test_no_logger_imports_a_package_of_its_own_unasked():

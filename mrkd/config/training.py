@@ -19,7 +19,7 @@ class OptimConfig:
     warmup: float = 0.1
     """Linear warm-up, as a fraction of the run."""
     weight_decay: float = 0.04
-    """At the first step; biases, norms and tokens are exempt."""
+    """At the first step; biases, norms, tokens, rotations and prototypes are exempt."""
     final_weight_decay: float = 0.4
     """At the last step, reached along a cosine."""
     betas: tuple[float, float] = (0.9, 0.999)

@@ -202,7 +202,7 @@ def _task(squared_s, squared_t, weights, delta, block, triple):  # type: ignore[
 
 @numba.njit(fastmath=_FAST, error_model="numpy", cache=True)
 def _sweep(ij, ik, jk, gradient_ij, gradient_ik, gradient_jk, weights, third, loss_lanes, first, delta):  # type: ignore[no-untyped-def]
-    """All triangles i < j < k of three blocks; edges a = jk, b = ik, c = ij, opposite to the angles A, B, C.
+    """All triangles of three blocks, each once; edges a = jk, b = ik, c = ij, opposite to the angles A, B, C.
 
     Two i at a time, which share what lies at (j, k): those tiles are larger than a core's first-level cache.
     """
@@ -290,13 +290,14 @@ def _triangle_moments(squared, weights, block, triples):  # type: ignore[no-unty
 def _moment_task(squared, weights, block, triple, sums):  # type: ignore[no-untyped-def]
     """The teacher's part of `_task`: sums of 1, C - 1/2 and its square over angles whose two edges have length."""
     tiles = np.empty((3, 2, block, block), weights.dtype)
-    for edge in range(3):
+    first = triple[0] == triple[1]
+    for edge in range(2 if first else 3):
         _load(squared, block, triple[edge // 2], triple[(edge + 3) // 2], tiles[edge])
     of_block, third = _load_weights(weights, block, triple)
     half, zero, one = weights.dtype.type(0.5), weights.dtype.type(0), weights.dtype.type(1)
-    ij, ik, jk = tiles[0], tiles[1], tiles[2]
+    ij, ik, jk = tiles[0], tiles[1], tiles[1 if first else 2]
     for i in range(block):
-        for j in range(i + 1 if triple[0] == triple[1] else 0, block):
+        for j in range(i + 1 if first else 0, block):
             c, inverse_c, has_c = ij[0, i, j], ij[1, i, j], one if ij[0, i, j] > zero else zero
             pair_weight = of_block[0, i] * of_block[1, j]
             count, mean, square = zero, zero, zero

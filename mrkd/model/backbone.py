@@ -79,11 +79,13 @@ def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> ViT:
 
 
 def _is_plain(model: nn.Module) -> bool:
-    """Whether masks and attention maps mean what they say: square patches, then blocks of ordinary attention."""
+    """Whether masks and attention maps mean what they say: square patches, then blocks that attend to their norm."""
     if type(getattr(model, "patch_embed", None)) is not PatchEmbed:
         return False
     if isinstance(model, Eva):
-        return all(type(block) is EvaBlock and _is_plain_rotary(block.attn) for block in model.blocks)
+        # Positions that are drawn anew in training would differ between student and teacher.
+        drawn = getattr(model.rope, "aug_active", False)
+        return not drawn and all(type(block) is EvaBlock and _is_plain_rotary(block.attn) for block in model.blocks)
     return isinstance(model, VisionTransformer) and all(
         type(getattr(block, "attn", None)) is Attention for block in model.blocks
     )
@@ -96,8 +98,8 @@ def _is_plain_rotary(attention: nn.Module) -> bool:
 
 def _not_plain(name: str) -> UserError:
     return UserError(
-        f"model.name must be a ViT of square patches and ordinary attention, which timm's {name} is not: "
-        "vit_small_patch16_224, vit_small_patch16_dinov3 and their like are"
+        "model.name must be a ViT of square patches and blocks of norm, then ordinary attention, which timm's "
+        f"{name} is not: vit_small_patch16_224, vit_small_patch16_dinov3 and their like are"
     )
 
 
@@ -113,7 +115,9 @@ def patch_grid(vit: ViT, size: int) -> tuple[int, int]:
 
 
 def enter_blocks(vit: ViT, embedded: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """The first block's input (B, prefix + N, D), and for each block the rotation of queries and keys, or None.
+    """The first block's input (B, prefix + N, D), and for each block the rotation of its queries and keys, or None.
+
+    A rotation holds sines and cosines: (N, 2 D / H), or (H, N, 2 D / H) where each head has learnt its own.
 
     Args:
         vit: the network.

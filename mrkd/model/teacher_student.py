@@ -100,7 +100,13 @@ class TeacherStudent:
                     part.compile(backend=backend)
 
     def shard(self, device_type: str) -> None:
-        """Cut both networks into shares, one per device."""
+        """Cut both networks into shares, one per device.
+
+        Raises:
+            UserError: a term asks for attention, which is computed outside of the blocks.
+        """
+        if self.needs.attention:
+            raise UserError("attention terms need whole networks: leave out --train.strategy fsdp, or the term")
         self._plain_vit = copy.deepcopy(self.teacher.backbone.vit)
         for network in (self.network, self.teacher):
             shard(network, network.backbone.vit.blocks, device_type)

@@ -12,8 +12,8 @@ from mrkd.run import BACKBONE
 
 FOLDER_FILES = (BACKBONE, "model.safetensors", "pytorch_model.bin")
 """What is looked for in a folder: a run's backbone, then what the hub's folders hold."""
-CLASSIFIER = ("head.", "head_dist.")
-"""Starts of the names of a classifier's weights, which are not used."""
+CLASSIFIER = ("head.", "head_dist.", "attn_pool.")
+"""Starts of the names of a classifier's weights, and of what pools tokens for it, which are not used."""
 POOLED_NORM = ("fc_norm.weight", "fc_norm.bias")
 SHOWN = 4
 

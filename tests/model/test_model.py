@@ -63,6 +63,11 @@ def test_a_block_that_the_network_does_not_have_is_refused():
         TeacherStudent(Config(model=SMALL), Needs(blocks=(2,)))
 
 
+def test_attention_of_sharded_networks_is_refused():
+    with pytest.raises(UserError, match="attention terms need whole networks"):
+        TeacherStudent(Config(model=SMALL), Needs(attention=True)).shard("cpu")
+
+
 def test_the_teacher_moves_towards_the_student_by_one_minus_the_momentum():
     pair = TeacherStudent(Config(model=SMALL), Needs())
     name = "backbone.vit.cls_token"

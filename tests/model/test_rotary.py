@@ -11,22 +11,28 @@ import mrkd
 from mrkd.attention.maps import last_block_attention
 from mrkd.config import ModelConfig
 from mrkd.data.views import normalize
-from mrkd.model.backbone import MaskedBackbone, create_vit
+from mrkd.model.backbone import MaskedBackbone, create_vit, timm_arguments
 from mrkd.model.weights import load_weights
 
 NETWORKS = [
     ("eva02_tiny_patch14_224", 28),  # no bias on the keys, a position embedding as well
     ("vit_small_patch16_dinov3", 32),  # registers, biases of their own, halves turned
     ("vit_small_patch16_rope_mixed_224", 32),  # learnt frequencies, others in each block
-    ("vit_pe_core_tiny_patch16_384", 32),  # a norm before the blocks
+    ("vit_pe_core_tiny_patch16_384", 32),  # a norm before the blocks, tokens pooled by attention
+    ("eva02_base_patch16_clip_224", 32),  # queries and keys of their own, a norm behind the attention
 ]
+SMALLER = {"embed_dim": 96, "depth": 2, "num_heads": 4}
 
 
 @pytest.fixture(scope="module", params=NETWORKS, ids=[name for name, _ in NETWORKS])
 def network(request):
     name, size = request.param
     torch.manual_seed(0)
-    vit = create_vit(ModelConfig(name=name), size).eval()
+    if "base" in name:
+        _, arguments = timm_arguments(ModelConfig(name=name), size)
+        vit = timm.create_model(name, **arguments, **SMALLER).eval()
+    else:
+        vit = create_vit(ModelConfig(name=name), size).eval()
     for parameter in vit.parameters():  # biases and scales begin at 0 or 1, where mistakes do not show
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -54,12 +60,12 @@ def test_a_masked_patch_hides_its_pixels_and_nothing_else(network):
     assert not torch.allclose(backbone(changed).tokens, backbone(images).tokens)
 
 
-def test_recomputed_attention_is_the_last_blocks(network):
+def test_recomputed_attention_is_the_last_blocks(network, monkeypatch):
     vit, size = network
     images = torch.randint(0, 256, (2, 3, 2 * size, 2 * size), dtype=torch.uint8)  # another grid than it was made for
     seen = []
     attention = vit.blocks[-1].attn
-    attention.fused_attn = False
+    monkeypatch.setattr(attention, "fused_attn", False)
     hook = attention.attn_drop.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
     vit.forward_features(normalize(images))
     hook.remove()
@@ -79,11 +85,12 @@ def test_forgotten_activations_change_no_gradient(network):
     for forget in (False, True):
         vit.zero_grad()
         MaskedBackbone(vit, forget=forget)(images).tokens.square().sum().backward()
-        gradients.append(vit.blocks[0].norm1.weight.grad.clone())
+        of_rotation = [p.grad.clone() for name, p in vit.named_parameters() if name.startswith("rope.")]
+        gradients.append([vit.blocks[0].norm1.weight.grad.clone(), *of_rotation])
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize(("name", "size"), NETWORKS[:2])
+@pytest.mark.parametrize(("name", "size"), [NETWORKS[0], NETWORKS[1], NETWORKS[3]])
 def test_a_plain_timm_file_fills_it_at_another_resolution(name, size, tmp_path):
     torch.manual_seed(0)
     plain = timm.create_model(name, num_classes=0)

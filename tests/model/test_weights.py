@@ -86,10 +86,20 @@ def test_other_files_are_refused_and_nothing_is_unpickled(vit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_base_r50_s16_224", "vit_base_patch16_18x2_224", "vit_relpos_small_patch16_224", "levit_128"]
+    "name",
+    [
+        "vit_base_r50_s16_224",
+        "vit_base_patch16_18x2_224",
+        "vit_relpos_small_patch16_224",
+        "levit_128",
+        "vit_base_patch16_sapiens2",
+    ],
 )
 def test_networks_of_other_kinds_are_refused_in_one_line(name):
-    with torch.device("meta"), pytest.raises(UserError, match="a ViT of square patches and ordinary attention"):
+    with (
+        torch.device("meta"),
+        pytest.raises(UserError, match="a ViT of square patches and blocks of norm"),
+    ):
         create_vit(ModelConfig(name=name), 224)
 
 
