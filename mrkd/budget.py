@@ -4,8 +4,10 @@ Everything is decided once, before the run directory is written: the resolved nu
 goes on takes them from there.
 """
 
+import contextlib
 import dataclasses
 import gc
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from torch import Tensor
 from mrkd.checkpoint import Checkpoints
 from mrkd.config import Config, Term
 from mrkd.data.feed import Feed
-from mrkd.data.loader import steps_per_epoch
+from mrkd.data.loader import batches_from, steps_per_epoch
 from mrkd.data.sources import ImageSet, list_splits
 from mrkd.errors import UserError
 from mrkd.gathering import own_places
@@ -172,11 +174,9 @@ def _trial_batch(images: ImageSet, config: Config, fabric: Fabric) -> Tensor:
 def _fit_steps(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> tuple[int, str]:
     assert config.train.minutes is not None
     each = steps_per_epoch(len(feed), config.train.batch)  # refuses a batch larger than the set
-    images = feed.some(config.train.monitor_images)
     learner = Learner(config, terms, fabric, steps=1000)
-    batch = _trial_batch(images, config, fabric)
-    step_seconds = _time_steps(learner, batch, fabric)
-    monitor = FeatureMonitor(images.to(fabric.device), config)
+    step_seconds = _time_steps(learner, feed, config, fabric)
+    monitor = FeatureMonitor(feed.some(config.train.monitor_images).to(fabric.device), config)
     before = time.monotonic()
     monitor.measure(learner.pair)
     measure_seconds, times = time.monotonic() - before, config.train.monitor_times + 1
@@ -194,16 +194,23 @@ def _fit_steps(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabr
     )
 
 
-def _time_steps(learner: Learner, batch: Tensor, fabric: Fabric) -> float:
-    """Seconds of a step, after some that compile and allocate; all devices take the same number of them."""
+def _time_steps(learner: Learner, feed: Feed, config: Config, fabric: Fabric) -> float:
+    """Seconds of a step with what it waits for its images, after some that compile and allocate.
 
-    def timed(first: int, count: int) -> float:
-        before = time.monotonic()
-        for step in range(first, first + count):
-            learner.take(batch, step).losses.total.item()
-        return (time.monotonic() - before) / count
+    Batches that a stream has ready before they are asked for are used up first: they would hide a slow decoder. All
+    devices take the same number of steps.
+    """
+    skipped = WARMUP_STEPS + feed.ready_ahead
+    train, most = config.train, skipped + MEASURED_STEPS
+    order = batches_from(0, most, len(feed), train.batch, seed=train.seed)
+    with contextlib.closing(feed.batches(order, own_places(train.batch))) as batches:
 
-    timed(0, WARMUP_STEPS - 1)
-    one = timed(WARMUP_STEPS - 1, 1)
-    count = int(fabric.broadcast(min(MEASURED_STEPS, max(1, round(MEASURED_SECONDS / one)))))
-    return timed(WARMUP_STEPS, count)
+        def timed(count: int) -> float:
+            before = time.monotonic()
+            for batch in itertools.islice(batches, count):
+                learner.take(batch.images, batch.step).losses.total.item()
+            return (time.monotonic() - before) / count
+
+        timed(skipped - 1)
+        one = timed(1)
+        return timed(int(fabric.broadcast(min(MEASURED_STEPS, max(1, round(MEASURED_SECONDS / one))))))

@@ -1,6 +1,7 @@
 """Batch and length of a run where they are left to the machine."""
 
 import dataclasses
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import mrkd.budget as budget
 from mrkd.comparison import compare
 from mrkd.config import Config
 from mrkd.data.sources import load
+from mrkd.data.stream import Batch
 from mrkd.errors import UserError
 from mrkd.run import SUMMARY, Run, read_json
 from mrkd.settings import build, load_recipe
@@ -66,6 +68,27 @@ def test_the_schedule_fits_the_minutes_and_is_that_of_so_many_steps(tiny_config,
     pretrain(changed(config, minutes=None, steps=steps), tmp_path / "steps")
     losses = [[row.get("loss") for row in Run(tmp_path / name).metrics()] for name in ("minutes", "steps")]
     assert losses[0] == losses[1]
+
+
+def test_a_steps_time_holds_the_wait_for_images_that_are_decoded_meanwhile(tiny_config):
+    class SlowFeed:
+        ready_ahead = 3
+
+        def __len__(self):
+            return 200
+
+        def batches(self, order, own):
+            for number, (step, rows) in enumerate(order):
+                time.sleep(0.0 if number < self.ready_ahead else 0.03)
+                yield Batch(step, rows[own], rows[own])
+
+    class Idle:
+        def take(self, images, step):
+            return SimpleNamespace(losses=SimpleNamespace(total=torch.zeros(())))
+
+    fabric = SimpleNamespace(broadcast=lambda count: count)
+    seconds = budget._time_steps(Idle(), SlowFeed(), tiny_config, fabric)
+    assert seconds >= 0.03
 
 
 def test_a_run_that_goes_on_keeps_what_was_chosen(tiny_config, tmp_path):

@@ -1,6 +1,6 @@
 """What training takes its images from: all of them in memory, or a stream. Axes: B images, S pixels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Protocol
 
 import torch
@@ -25,6 +25,8 @@ class Feed(Protocol):
     """Spent waiting for images that were not ready."""
     streams: bool
     """Whether images are decoded while training."""
+    ready_ahead: int
+    """Most batches that are decoded before they are asked for."""
 
     @property
     def broken(self) -> list[str]:
@@ -32,7 +34,7 @@ class Feed(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Iterator[Batch]:
+    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
         """Images of the steps in `order`, which has each step's rows; of them this device gets the places `own`."""
 
     def some(self, count: int) -> ImageSet:
@@ -43,6 +45,7 @@ class ResidentFeed:
     """All images on the device."""
 
     streams = False
+    ready_ahead = 0
     waited_seconds = 0.0
 
     def __init__(self, config: DataConfig, device: torch.device) -> None:
@@ -54,7 +57,7 @@ class ResidentFeed:
     def __len__(self) -> int:
         return len(self.train)
 
-    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Iterator[Batch]:
+    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
         """See `Feed`."""
         for step, rows in order:
             yield Batch(step, rows, self.train.images[rows[own].to(self.train.images.device)])

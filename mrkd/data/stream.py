@@ -7,7 +7,7 @@ images it would have seen. Axes: B images, S pixels.
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -100,9 +100,11 @@ class Stream:
         """Names of the images that could not be read so far."""
         self.waited_seconds = 0.0
         """For images that were not ready yet."""
+        self.ready_ahead = AHEAD * workers
+        """Most batches that are decoded before they are asked for."""
         self._copying = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Iterator[Batch]:
+    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
         """Images of the steps in `order`, which has each step's rows; of them this device gets the places `own`.
 
         Raises:
