@@ -190,7 +190,10 @@ def _write(options: argparse.Namespace) -> None:
             if Run(path).finished:
                 found.setdefault(question, []).append(row(variant, path))
     name = "rehearsal.json" if options.rehearse else "ablations.json"
-    write_json(options.out / name, {"command": shlex.join(sys.argv), "seed": 0, "ablations": found})
+    write_json(
+        options.out / name,
+        {"command": shlex.join(["python", "experiments/ablations.py", *sys.argv[1:]]), "seed": 0, "ablations": found},
+    )
 
 
 if __name__ == "__main__":
