@@ -58,21 +58,25 @@ def best_settings(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def tuned_settings(folder: str | Path, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The best settings that the sweep in a folder found for these methods, but for those that train nothing.
+def tuned_settings(sweep: str | Path, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The best settings that a sweep found for these methods, but for those that train nothing.
 
+    Args:
+        sweep: its folder, or a copy of the `sweep.json` in it.
+        methods: names.
     Raises:
         UserError: no finished sweep there, or one without some of the methods.
     """
-    path = Path(folder) / RECORD
+    path = Path(sweep) if Path(sweep).is_file() else Path(sweep) / RECORD
     if not path.is_file():
-        raise UserError(f"no finished sweep at {folder}: expected {RECORD}, which 'mrkd sweep' writes")
-    found = best_settings(read_json(path))
+        raise UserError(f"no finished sweep at {sweep}: expected {RECORD}, which 'mrkd sweep' writes")
+    record = read_json(path)
+    if not isinstance(record, dict) or "methods" not in record:
+        raise UserError(f"{path} is not the record of a sweep: expected {RECORD}, which 'mrkd sweep' writes")
+    found = best_settings(record)
     missing = [method for method in methods if method not in found and method != "random"]
     if missing:
-        raise UserError(
-            f"the sweep at {folder} has no best settings of {', '.join(missing)}; it has {', '.join(found)}"
-        )
+        raise UserError(f"the sweep at {sweep} has no best settings of {', '.join(missing)}; it has {', '.join(found)}")
     return {method: values for method, values in found.items() if method in methods}
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,8 @@ def test_every_method_gets_the_same_trials_and_the_first_is_the_config_itself(la
         assert run.config().optim.learning_rate == chosen["settings"]["optim.learning_rate"]
     assert "| rkd-d | " in (tmp_path / "s" / "sweep.md").read_text()
     assert tuned_settings(tmp_path / "s", ["random", "ibot"]).keys() == {"ibot"}
+    copy = shutil.copy(tmp_path / "s" / "sweep.json", tmp_path / "kept.json")
+    assert tuned_settings(copy, ["ibot"]) == tuned_settings(tmp_path / "s", ["ibot"])
 
     assert sweep(labelled, ["rkd-d", "ibot"], SPACE, tmp_path / "s", trials=2)["methods"] == record["methods"]
     with pytest.raises(UserError, match="another space"):
@@ -233,3 +236,6 @@ def test_settings_of_no_sweep_or_of_another_method_are_refused(tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="no best settings of rkd-d; it has ibot"):
         tuned_settings(tmp_path, ["rkd-d"])
+    (tmp_path / "table.json").write_text('{"rows": []}')
+    with pytest.raises(UserError, match="not the record of a sweep"):
+        tuned_settings(tmp_path / "table.json", ["rkd-d"])
