@@ -13,9 +13,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", required=True, help="names joined by commas")
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the CPU's threads")
-    parser.add_argument(
-        "--tuned", metavar="SWEEP", help="a sweep's folder or sweep.json: its best settings for each"
-    )
+    parser.add_argument("--tuned", metavar="SWEEP", help="a sweep's folder or sweep.json: its best settings for each")
     parser.add_argument("--out", required=True, help="a directory for runs, table and report")
 
 
