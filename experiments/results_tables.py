@@ -241,11 +241,10 @@ def ablation(question: str) -> str:
             f"{row['knn'][-1][1]:.1f}",
             f"{row['rankme']:.0f}",
             "–" if row["relation_correlation"] is None else f"{row['relation_correlation']:.2f}",
-            f"{row['seconds']:.0f}",
         ]
         for row in read("ablations.json")["ablations"][question]
     ]
-    head = ["", "steps", "k-NN half-way", "k-NN", "RankMe", "relation correlation", "s"]
+    head = ["", "steps", "k-NN half-way", "k-NN", "RankMe", "relation correlation"]
     return markdown(head, rows)
 
 
