@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.data.sources import load
+from mrkd.evaluation.features import see
 from mrkd.evaluation.protocols import measure
 from mrkd.model.export import load_backbone
 from mrkd.run import Run, write_json
@@ -19,10 +20,11 @@ from mrkd.run import Run, write_json
 def measured(run: Run, seeds: list[int]) -> dict[str, Any]:
     config = run.config()
     splits, vit = load(config.data), load_backbone(run)
+    train, test = see(vit, splits.train), see(vit, splits.require_test())
     found: dict[str, Any] = {"method": config.objective.method, "training_seed": config.train.seed}
     for seed in seeds:
         probes = dataclasses.replace(config.evaluation, seed=seed, finetune_epochs=0, cluster_head_epochs=0)
-        results = measure(vit, splits.train, splits.require_test(), dataclasses.replace(config, evaluation=probes))
+        results = measure(vit, train, test, dataclasses.replace(config, evaluation=probes))
         for name, of_probe in {**results["linear"], "kmeans": results["kmeans"]}.items():
             found.setdefault(name, []).append(round(of_probe["acc1" if "acc1" in of_probe else "acc"], 2))
         found["knn"] = round(results["knn"]["acc1"], 2)

@@ -8,12 +8,10 @@ import numpy as np
 import torch
 
 from mrkd.config import Config
-from mrkd.data.sources import ImageSet, load
+from mrkd.data.sources import load
 from mrkd.errors import UserError
-from mrkd.evaluation.features import Tokens, extract
-from mrkd.model.backbone import ViT
+from mrkd.evaluation.features import Tokens, see
 from mrkd.model.export import load_backbone, open_run
-from mrkd.progress import Bar
 from mrkd.run import write_atomically
 from mrkd.settings import with_other_data
 
@@ -72,17 +70,22 @@ def embed(
     config = config or run.config()
     if data is not None:
         config = with_other_data(config, str(data))
-    vit = load_backbone(run, checkpoint)
-    splits = load(config.data)
-    if splits.broken:
-        print(f"{len(splits.broken)} broken images were left out, such as {splits.broken[0]}", flush=True)
-    parts = {"train": splits.train} if splits.test is None else {"train": splits.train, "test": splits.test}
-    with Bar(f"embed {splits.name}", sum(-(-len(part) // batch) for part in parts.values())) as bar:
-        vectors = [_vectors(vit, part, tokens, batch, bar) for part in parts.values()]
-    labels = [part.labels.numpy() for part in parts.values() if part.labels is not None]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vit = load_backbone(run, checkpoint).to(device)
+    splits = load(config.data, device)
+    images = {"train": splits.train} if splits.test is None else {"train": splits.train, "test": splits.test}
+    parts = {
+        split: see(vit, part, batch=batch, tokens=tokens, title=f"embed {splits.name}, {split}")
+        for split, part in images.items()
+    }
+    paths = tuple(name for part in parts.values() for name in part.images.names)
+    read = set(paths)
+    if broken := [*splits.broken, *(name for part in images.values() for name in part.names if name not in read)]:
+        print(f"{len(broken)} broken images were left out, such as {broken[0]}", flush=True)
+    labels = [part.images.labels.cpu().numpy() for part in parts.values() if part.images.labels is not None]
     result = Embeddings(
-        vectors=np.concatenate(vectors),
-        paths=tuple(name for part in parts.values() for name in part.names),
+        vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()]),
+        paths=paths,
         splits=tuple(split for split, part in parts.items() for _ in range(len(part))),
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
         class_names=splits.train.class_names,
@@ -97,17 +100,6 @@ def embed(
     if out is not None:
         write_embeddings(result, Path(out))
     return result
-
-
-def _vectors(vit: ViT, images: ImageSet, tokens: Tokens, batch: int, bar: Bar) -> np.ndarray:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    vit.to(device)
-    found = np.empty((len(images), vit.embed_dim), dtype=np.float32)
-    for start in range(0, len(images), batch):
-        part = images.images[start : start + batch].to(device)
-        found[start : start + len(part)] = extract(vit, part, batch, tokens).cpu().numpy()
-        bar.advance("")
-    return found
 
 
 def _check_target(out: Path) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from mrkd.config import Config
-from mrkd.data.sources import ImageSet, load
+from mrkd.data.images import Images
+from mrkd.data.sources import AnyImages, load
 from mrkd.errors import UserError
 from mrkd.evaluation.finetune import Fitted, fit, predict
 from mrkd.evaluation.knn import accuracy
@@ -68,9 +69,9 @@ def finetune(
         config = with_other_data(config, str(data))
     evaluation = dataclasses.replace(config.evaluation, finetune_learning_rates=tuple(rates))
     config = dataclasses.replace(config, evaluation=evaluation)
-    splits = load(config.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train, test = splits.train.to(device), splits.require_test().to(device)
+    splits = load(config.data, device)
+    train, test = splits.train, splits.require_test()
     train.require_labels("fine-tuning")
     task = _Task(config=config, train=train, test=test, few=few)
     kinds = ["pretrained", "scratch"] if scratch else ["pretrained"]
@@ -122,12 +123,12 @@ class _Task:
     """Labels to learn and images to be scored on; the same for every backbone."""
 
     config: Config
-    train: ImageSet
-    test: ImageSet
+    train: Images
+    test: Images
     few: float | None
     """See `finetune`."""
 
-    def labelled(self, seed: int) -> ImageSet:
+    def labelled(self, seed: int) -> Images:
         """The training images whose labels are used."""
         return self.train if self.few is None else few_per_class(self.train, self.few, seed)
 
@@ -142,7 +143,7 @@ class _Task:
         images = self.labelled(seed)
         settings, views = self.config.evaluation, self.config.views
         fitted = fit(vit, images, settings, views, epochs=self.epochs(len(images)), seed=seed)
-        votes, truth = predict(fitted.model, self.test.images), self.test.require_labels("fine-tuning")
+        votes, truth = predict(fitted.model, self.test)
         return _Score(fitted=fitted, acc1=accuracy(votes, truth), acc5=accuracy(votes, truth, 5))
 
     def protocol(self) -> dict[str, Any]:
@@ -156,7 +157,7 @@ class _Task:
         }
 
 
-def few_per_class(images: ImageSet, few: float, seed: int) -> ImageSet:
+def few_per_class(images: AnyImages, few: float, seed: int) -> AnyImages:
     """`few` of the images of every class, at least one: a fraction below 1, or a number.
 
     Args:
@@ -171,7 +172,7 @@ def few_per_class(images: ImageSet, few: float, seed: int) -> ImageSet:
         members = (labels == label).nonzero().flatten()
         count = max(1, round(few * len(members))) if few < 1 else int(few)
         chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    return images.take(torch.cat(chosen).sort().values.to(images.images.device))
+    return images.take(torch.cat(chosen).sort().values.to(images.device))
 
 
 def _random_vit(config: Config, seed: int) -> ViT:

@@ -25,7 +25,7 @@ ALLOWED = {
     "arrays": {"mrkd.run"},
     "loggers": {"mrkd.run"},
     "model": {"mrkd.checkpoint", "mrkd.gathering", "mrkd.run", "mrkd.sharding"},
-    "evaluation": {"mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.run"},
+    "evaluation": {"mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.progress", "mrkd.run"},
     "embedding": {"mrkd.data", "mrkd.evaluation", "mrkd.model", "mrkd.progress", "mrkd.run"},
     "finetuning": {
         "mrkd.data",

@@ -12,7 +12,9 @@ from mrkd.arrays import write_arrays
 from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask, patch_maps
 from mrkd.attention.segmentation import MASSES, enlarge, segmentation
 from mrkd.config import Config
+from mrkd.data.images import Images
 from mrkd.data.sources import ImageSet, load
+from mrkd.errors import UserError
 from mrkd.model.backbone import ViT, create_vit
 from mrkd.model.export import load_backbone
 from mrkd.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run, write_atomically, write_json
@@ -38,13 +40,15 @@ def attend(run_path: str | Path, config: Config | None = None) -> Path:
     config = config or run.config()
     splits = load(config.data)
     source = splits.test or splits.train
-    chosen = source.take(_choose(source, config.attention.images))
+    chosen = source.take(_choose(source, config.attention.images)).in_memory()
+    if len(chosen) == 0:
+        raise UserError(f"none of the images of {config.data.source} that were chosen for the figure can be read")
     vit = load_backbone(run)
     enlarged = enlarge(chosen.images, config.attention.scale)
     maps = last_block_attention(vit, enlarged)
     write_arrays(run.path / ATTENTION, _arrays(chosen, maps, patch_maps(vit, enlarged, MAX_QUERIES), config))
     if source.masks is not None:
-        write_json(run.path / SEGMENTATION, _segmentation(vit, source, config))
+        write_json(run.path / SEGMENTATION, _segmentation(vit, source.in_memory(), config))
     target = run.path / ATTENTION_FIGURE
     title = f"{config.objective.method} · last block, class token"
     write_atomically(target, lambda path: _draw(path, chosen.images, maps, config.attention.mass, title))
@@ -85,7 +89,7 @@ def _segmentation(vit: ViT, images: ImageSet, config: Config) -> dict[str, Any]:
     }
 
 
-def _choose(images: ImageSet, count: int) -> Tensor:
+def _choose(images: Images, count: int) -> Tensor:
     """Positions of the first images of different classes, or evenly over all: every run shows the same ones."""
     if images.labels is None:  # files that lie together are often alike
         return torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()

@@ -39,10 +39,10 @@ class DataConfig:
     max_broken_fraction: float = 0.05
     """Broken images are skipped and counted; above this fraction the data is refused."""
     mode: Literal["auto", "resident", "stream"] = "auto"
-    """Training images are decoded once into memory, or by worker processes while training; `auto` streams a set that
+    """Images are decoded once into memory, or by worker processes whenever they are wanted; `auto` streams a split that
     needs more than `max_resident_gib`."""
     max_resident_gib: float = 8.0
-    """The most GiB of decoded images in memory; evaluations refuse a larger set."""
+    """The most GiB of a split's decoded images in memory."""
     workers: int | None = None
     """Processes that decode for a stream, for each device; null takes the cores there are."""
     max_pixels: int = 50_000_000

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from mrkd.config import Config, DataConfig
+from mrkd.data.images import streams
 from mrkd.data.listing import Listing
 from mrkd.data.loader import fingerprint
 from mrkd.data.resident import ImageSet, decode_listing
-from mrkd.data.sources import EMBEDDED, list_splits, load, stratified_split
+from mrkd.data.sources import list_splits, stratified_split
 from mrkd.data.splitting import stratified
 from mrkd.data.stream import Batch, Stream, worker_count
 from mrkd.errors import UserError
@@ -48,11 +49,11 @@ class ResidentFeed:
     ready_ahead = 0
     waited_seconds = 0.0
 
-    def __init__(self, config: DataConfig, device: torch.device) -> None:
-        splits = load(config)
-        self.fingerprint = fingerprint(splits.train.images)
-        self.train = splits.train.to(device)
-        self.broken = list(splits.broken)
+    def __init__(self, listing: Listing, config: DataConfig, device: torch.device) -> None:
+        train, broken = decode_listing(listing, config)
+        self.fingerprint = fingerprint(train.images)
+        self.train = train.to(device)
+        self.broken = list(broken)
 
     def __len__(self) -> int:
         return len(self.train)
@@ -88,6 +89,17 @@ class StreamedFeed(Stream):
     def __len__(self) -> int:
         return len(self.listing)
 
+    def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
+        """See `Feed`.
+
+        Raises:
+            UserError: too many images are broken, or all of a batch.
+        """
+        for batch in super().batches(order, own):
+            if len(batch.broken) == len(batch.images):
+                raise UserError(f"no image of the batch of step {batch.step + 1} can be read")
+            yield batch
+
     def some(self, count: int) -> ImageSet:
         """See `Feed`; broken ones among them are left out."""
         listing = self.listing
@@ -104,12 +116,5 @@ def open_feed(config: Config, device: torch.device) -> Feed:
         UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
     """
     data = config.data
-    if data.mode == "resident":
-        return ResidentFeed(data, device)
     listing = list_splits(data).train
-    gib = len(listing) * 3 * data.size**2 / 2**30
-    if data.mode == "auto" and gib <= data.max_resident_gib:
-        return ResidentFeed(data, device)
-    if data.source in EMBEDDED:
-        raise UserError(f"the {data.source} are in memory: data.mode 'stream' is for images in files")
-    return StreamedFeed(listing, config, device)
+    return StreamedFeed(listing, config, device) if streams(listing, data) else ResidentFeed(listing, data, device)

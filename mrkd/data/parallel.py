@@ -1,21 +1,17 @@
 """The same work on every image of a source, by one thread per core."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import TypeVar
 
 from mrkd.data.listing import Cell, Cells
-from mrkd.progress import Bar
+from mrkd.progress import QUIET_SECONDS, Bar
 
 CHUNK = 128
 """Rows read from a source at a time: photographs of a few megabytes must not fill the memory."""
 SHARE = 8
 """Images that a thread takes at a time."""
-QUIET_SECONDS = 3.0
-"""Shorter work shows no progress."""
 Result = TypeVar("Result")
 
 
@@ -29,16 +25,12 @@ def each_image(cells: Cells, work: Callable[[Cell], Result], title: str) -> Iter
     def several(part: list[Cell]) -> list[Result]:
         return [work(cell) for cell in part]
 
-    started, bar = time.monotonic(), None
-    with ThreadPoolExecutor(_cores()) as pool, ExitStack() as stack:
+    with ThreadPoolExecutor(_cores()) as pool, Bar(title, len(cells), quiet_seconds=QUIET_SECONDS) as bar:
         for start in range(0, len(cells), CHUNK):
             part = cells.many(range(start, min(start + CHUNK, len(cells))))
             for results in pool.map(several, [part[first : first + SHARE] for first in range(0, len(part), SHARE)]):
                 yield from results
-            if bar is None and time.monotonic() - started > QUIET_SECONDS:
-                bar = stack.enter_context(Bar(title, len(cells), start))
-            if bar is not None:
-                bar.advance("images", len(part))
+            bar.advance("images", len(part))
 
 
 def _cores() -> int:

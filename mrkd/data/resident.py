@@ -1,6 +1,7 @@
 """Images decoded once into memory: a resident uint8 tensor per split."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,16 +41,46 @@ class ImageSet:
         masks = None if self.masks is None else self.masks[index]
         return dataclasses.replace(self, images=self.images[index], labels=labels, masks=masks, names=names)
 
+    @property
+    def size(self) -> int:
+        """S."""
+        return self.images.shape[-1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
     def require_labels(self, what_for: str) -> Tensor:
         """The labels, or a UserError that says what needed them."""
-        if self.labels is None:
-            raise UserError(f"{what_for} needs labels, but these images have none: use class folders or a label column")
-        return self.labels
+        return need_labels(self.labels, what_for)
+
+    def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows (B,) int64 and their images (B, 3, S, S) uint8 for each of the index tensors in `order`."""
+        for index in order:
+            rows = index.to(self.device)
+            yield rows, self.images[rows]
+
+    def in_memory(self) -> "ImageSet":
+        """These images."""
+        return self
 
     def to(self, device: torch.device) -> "ImageSet":
         """The same set resident on another device."""
         labels = None if self.labels is None else self.labels.to(device)
         return dataclasses.replace(self, images=self.images.to(device), labels=labels)
+
+
+def need_labels(labels: Tensor | None, what_for: str) -> Tensor:
+    """The labels, or a UserError that says what needed them."""
+    if labels is None:
+        raise UserError(f"{what_for} needs labels, but these images have none: use class folders or a label column")
+    return labels
+
+
+def decoded_gib(listing: Listing, config: DataConfig) -> float:
+    """GiB of the listing's images in memory."""
+    return len(listing) * 3 * config.size**2 / 2**30
 
 
 def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tuple[str, ...]]:
@@ -58,11 +89,11 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
     Raises:
         UserError: they would not fit `data.max_resident_gib`, or too many are broken.
     """
-    gib = len(listing) * 3 * config.size**2 / 2**30
+    gib = decoded_gib(listing, config)
     if gib > config.max_resident_gib:
         raise UserError(
             f"{len(listing)} images of {config.size} px need {gib:.1f} GiB, more than "
-            f"data.max_resident_gib = {config.max_resident_gib}: raise it or set data.train_images"
+            f"data.max_resident_gib = {config.max_resident_gib}: raise it, set data.train_images or data.mode auto"
         )
     cache = DecodedCache(listing, config)
     images, rows = cache.read() or _decode(listing, config, cache)

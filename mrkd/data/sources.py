@@ -1,9 +1,10 @@
-"""Where images come from: folders, tables, shards, the hub. First found (`list_splits`), then decoded (`load`)."""
+"""Where images come from: folders, tables, shards, the hub. First found (`list_splits`), then opened (`load`)."""
 
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -11,9 +12,10 @@ from mrkd.config import DataConfig
 from mrkd.data.csv_file import find_in_csv
 from mrkd.data.digits import find_digits
 from mrkd.data.folder import IMAGE_SUFFIXES, find_in_folder, walk
+from mrkd.data.images import Images, open_images
 from mrkd.data.labels import Found, classify
 from mrkd.data.listing import Listing, Listings
-from mrkd.data.resident import ImageSet, decode_listing
+from mrkd.data.resident import ImageSet
 from mrkd.data.shapes import find_shapes
 from mrkd.data.shards import find_in_shards
 from mrkd.data.splitting import SPLIT_SEED, stratified, subset
@@ -22,40 +24,42 @@ from mrkd.errors import UserError
 
 __all__ = ["ImageSet", "Splits", "list_splits", "load", "stratified_split"]
 
+CPU = torch.device("cpu")
+AnyImages = TypeVar("AnyImages", bound=Images)
 EMBEDDED = {"digits": find_digits, "shapes": find_shapes}
 """Name -> function of the size; these need no files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """The training images and the images that evaluations score, decoded."""
+    """The training images and the images that evaluations score."""
 
-    train: ImageSet
-    test: ImageSet | None
+    train: Images
+    test: Images | None
     """None when the source is unlabelled and has no split of its own."""
     name: str
     """Short name for tables, such as `digits`."""
     broken: tuple[str, ...] = ()
-    """Names of images that could not be read."""
+    """Names of images that could not be read, as far as is known: streamed ones are not looked at beforehand."""
 
-    def require_test(self) -> ImageSet:
+    def require_test(self) -> Images:
         """The test split, or a UserError."""
         if self.test is None:
             raise UserError(f"{self.name} has no test split and no labels to make one: nothing can be evaluated on it")
         return self.test
 
 
-def load(config: DataConfig) -> Splits:
-    """Find, decode and resize the images of a source.
+def load(config: DataConfig, device: torch.device = CPU) -> Splits:
+    """Find, decode and resize the images of a source; those of a split that does not fit into memory stay in files.
 
     Raises:
-        UserError: the source is missing, empty, too broken or too large.
+        UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
     """
     listings = list_splits(config)
-    train, broken = decode_listing(listings.train, config)
+    train, broken = open_images(listings.train, config, device)
     test = None
     if listings.test is not None:
-        test, more = decode_listing(listings.test, config)
+        test, more = open_images(listings.test, config, device)
         broken += more
     if len(train) == 0:
         raise _no_images(config.source)
@@ -81,10 +85,10 @@ def list_splits(config: DataConfig) -> Listings:
     return Listings(train=train, test=test, name=name)
 
 
-def stratified_split(images: ImageSet, fraction: float, seed: int = SPLIT_SEED) -> tuple[ImageSet, ImageSet]:
+def stratified_split(images: AnyImages, fraction: float, seed: int = SPLIT_SEED) -> tuple[AnyImages, AnyImages]:
     """Split off `fraction` of every class (of all images when unlabelled); the choice is fixed by `seed`."""
     labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
-    keep, out = (part.to(images.images.device) for part in stratified(labels, fraction, seed))
+    keep, out = (part.to(images.device) for part in stratified(labels, fraction, seed))
     return images.take(keep), images.take(out)
 
 

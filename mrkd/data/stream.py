@@ -31,14 +31,16 @@ class Batch(NamedTuple):
     """(B,) int64 rows of the whole batch, of all devices, in the training set."""
     images: Tensor
     """(b, 3, S, S) uint8: this device's share of them."""
+    broken: tuple[int, ...] = ()
+    """Places in `images` where another image stands in for one that cannot be read; all places when none can."""
 
 
 class _Decoded(NamedTuple):
     step: int
     rows: Tensor
     images: Tensor
-    broken: list[int]
-    """Rows that could not be read; another image of the batch stands in for each."""
+    broken: tuple[int, ...]
+    """Places of images that could not be read; another image of the batch stands in for each."""
 
 
 class _Decoder(Dataset[_Decoded]):
@@ -62,7 +64,7 @@ class _Decoder(Dataset[_Decoded]):
         for place in bad if sound else ():
             # The next sound image of the batch, so that it does not matter which worker met it, or when.
             pixels[place] = pixels[next((other for other in sound if other > place), sound[0])]
-        return _Decoded(step, of_all, torch.from_numpy(pixels), [rows[place] for place in bad])
+        return _Decoded(step, of_all, torch.from_numpy(pixels), tuple(bad))
 
 
 def _start_worker(number: int) -> None:
@@ -121,17 +123,17 @@ class Stream:
             generator=torch.Generator(),  # by default it would take a number from the one that draws views
         )
         ready = iter(loader)
-        upcoming = self._fetch(ready)
+        upcoming = self._fetch(ready, own)
         while upcoming is not None:
             batch, upcoming = upcoming, None
             self._arrived(batch)
             # Its copy to the device runs beside this batch's step.
-            upcoming = self._fetch(ready) if self._copying is not None else None
+            upcoming = self._fetch(ready, own) if self._copying is not None else None
             yield batch
             if self._copying is None:
-                upcoming = self._fetch(ready)
+                upcoming = self._fetch(ready, own)
 
-    def _fetch(self, ready: Iterator[_Decoded]) -> Batch | None:
+    def _fetch(self, ready: Iterator[_Decoded], own: slice) -> Batch | None:
         started = time.perf_counter()
         try:
             decoded = next(ready, None)
@@ -140,13 +142,12 @@ class Stream:
         self.waited_seconds += time.perf_counter() - started
         if decoded is None:
             return None
-        self._note(decoded.broken)
-        if len(decoded.broken) == len(decoded.images):
-            raise UserError(f"no image of the batch of step {decoded.step + 1} can be read")
+        self._note(decoded.rows[own][list(decoded.broken)].tolist())
         if self._copying is None:
-            return Batch(decoded.step, decoded.rows, decoded.images.to(self.device))
+            return Batch(decoded.step, decoded.rows, decoded.images.to(self.device), decoded.broken)
         with torch.cuda.stream(self._copying):
-            return Batch(decoded.step, decoded.rows, decoded.images.to(self.device, non_blocking=True))
+            images = decoded.images.to(self.device, non_blocking=True)
+            return Batch(decoded.step, decoded.rows, images, decoded.broken)
 
     def _arrived(self, batch: Batch) -> None:
         if self._copying is not None:

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from mrkd.data.sources import ImageSet
+from mrkd.evaluation.features import Seen
 
 NEIGHBOURS = 8
 PERPLEXITY = 30.0
@@ -18,12 +18,11 @@ _CHOICE_SEED = 0
 """Which images are shown never depends on the run, so that maps of several runs show the same ones."""
 
 
-def embedding_map(features: Tensor, test: ImageSet, *, limit: int, seed: int) -> dict[str, np.ndarray]:
+def embedding_map(test: Seen, *, limit: int, seed: int) -> dict[str, np.ndarray]:
     """Layouts of at most `limit` test images by their L2-normalised features.
 
     Args:
-        features: (n, D) of the test images.
-        test: the images, labelled.
+        test: n labelled images and their features.
         limit: m, the number of images kept, is this or n, whichever is smaller.
         seed: of t-SNE and k-means.
     Returns:
@@ -33,18 +32,18 @@ def embedding_map(features: Tensor, test: ImageSet, *, limit: int, seed: int) ->
     """
     generator = torch.Generator().manual_seed(_CHOICE_SEED)
     index = torch.randperm(len(test), generator=generator)[:limit].sort().values
-    shown = test.take(index.to(test.images.device))
-    unit = F.normalize(features[index.to(features.device)], dim=1).cpu()
+    shown = test.images.take(index.to(test.images.device)).in_memory()
+    unit = F.normalize(test.features[index.to(test.features.device)], dim=1).cpu()
     points = unit.numpy().astype(np.float64)  # the layouts are the same at every run in double precision only
     pca = PCA(2, svd_solver="full")
     flat = pca.fit_transform(points)
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
-    clusters = KMeans(len(test.class_names), n_init=3, random_state=seed).fit_predict(points)
+    clusters = KMeans(len(shown.class_names), n_init=3, random_state=seed).fit_predict(points)
     return {
         "images": _thumbnails(shown.images).cpu().numpy(),
         "labels": shown.require_labels("the map").cpu().numpy(),
-        "class_names": np.array(test.class_names, dtype=np.str_),
+        "class_names": np.array(shown.class_names, dtype=np.str_),
         "pca": flat.astype(np.float32),
         "explained": pca.explained_variance_ratio_.astype(np.float32),
         "tsne": tsne.astype(np.float32),

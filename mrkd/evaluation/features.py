@@ -1,12 +1,16 @@
 """Frozen features of a backbone. Axes: n images, D width."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from mrkd.data.images import Images, in_order
 from mrkd.data.views import normalize
+from mrkd.errors import UserError
 from mrkd.model.backbone import ViT
+from mrkd.progress import QUIET_SECONDS, Bar
 
 Tokens = Literal["cls", "patch-mean"]
 """What stands for an image: its class token, or the mean of its patch tokens."""
@@ -20,6 +24,51 @@ def extract(vit: ViT, images: Tensor, batch: int = 512, tokens: Tokens = "cls") 
     features = [_pool(vit, vit.forward_features(normalize(part)), tokens).float() for part in images.split(batch)]
     vit.train(was_training)
     return torch.cat(features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Images and what a backbone makes of them."""
+
+    images: Images
+    features: Tensor
+    """(n, D) float32, on the images' device."""
+
+    def labels(self, what_for: str) -> Tensor:
+        """(n,) int64 class indices, or a UserError that says what needed them."""
+        return self.images.require_labels(what_for)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def see(vit: ViT, images: Images, *, batch: int = 512, tokens: Tokens = "cls", title: str = "features") -> Seen:
+    """Features of all images that can be read; long work shows its progress under `title`.
+
+    Args:
+        vit: on the images' device.
+        images: n of them.
+        batch: images at a time.
+        tokens: what stands for an image.
+        title: what is being done, for a person.
+    Returns:
+        The features and the images they are of: n, or fewer where streamed images turn out to be broken.
+    Raises:
+        UserError: too many of them are broken, or all.
+    """
+    features = torch.empty(len(images), vit.embed_dim, device=images.device)
+    found = []
+    with Bar(title, len(images), quiet_seconds=QUIET_SECONDS) as bar:
+        for rows, pixels in images.batches(in_order(images, batch)):
+            features[rows] = extract(vit, pixels, batch, tokens)
+            found.append(rows)
+            bar.advance("images", len(rows))
+    if not found:
+        raise UserError(f"none of the {len(images)} images can be read")
+    rows = torch.cat(found)
+    if len(rows) == len(images):
+        return Seen(images=images, features=features)
+    return Seen(images=images.take(rows), features=features[rows])
 
 
 def _pool(vit: ViT, output: Tensor, tokens: Tokens) -> Tensor:

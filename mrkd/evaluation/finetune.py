@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrkd.config import EvaluationConfig, OptimConfig, ViewsConfig
+from mrkd.data.images import Images, in_order
 from mrkd.data.loader import epoch_batches
-from mrkd.data.sources import ImageSet, stratified_split
+from mrkd.data.sources import stratified_split
 from mrkd.data.views import ViewMaker, normalize
 from mrkd.evaluation.knn import accuracy
 from mrkd.model.backbone import ViT
@@ -18,7 +19,7 @@ from mrkd.optim import make_optimizer, set_schedule, warmup_cosine
 
 def finetune(
     vit: ViT,
-    train: ImageSet,
+    train: Images,
     *,
     classes: int,
     learning_rate: float,
@@ -32,26 +33,20 @@ def finetune(
     AdamW, weight decay 0.05, 10 % warm-up, cosine to zero; `learning_rate` is used as it is, not scaled.
     """
     torch.manual_seed(seed)
-    device = train.images.device
-    size = train.images.shape[-1]
-    model = nn.Sequential(copy.deepcopy(vit), nn.Linear(vit.embed_dim, classes)).to(device).train()
+    model = nn.Sequential(copy.deepcopy(vit), nn.Linear(vit.embed_dim, classes)).to(train.device).train()
     model.requires_grad_(True)
     optimizer = make_optimizer(model, OptimConfig(weight_decay=0.05))
-    maker = ViewMaker(views, size)
+    maker = ViewMaker(views, train.size)
     labels = train.require_labels("fine-tuning")
     batch = min(batch, len(train))
     steps = epochs * (len(train) // batch)
-    step = 0
-    for epoch in range(epochs):
-        for order in epoch_batches(len(train), batch, seed=seed, epoch=epoch):
-            index = order.to(device)
-            set_schedule(optimizer, warmup_cosine(step, steps, max(1, steps // 10), learning_rate, 0.0), 0.05)
-            images = maker(train.images[index], views=1)[0][0]
-            loss = F.cross_entropy(model(images), labels[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step += 1
+    order = (rows for epoch in range(epochs) for rows in epoch_batches(len(train), batch, seed=seed, epoch=epoch))
+    for step, (rows, images) in enumerate(train.batches(order)):
+        set_schedule(optimizer, warmup_cosine(step, steps, max(1, steps // 10), learning_rate, 0.0), 0.05)
+        loss = F.cross_entropy(model(maker(images, views=1)[0][0]), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     model.eval()
     return model
 
@@ -67,13 +62,13 @@ class Fitted:
     """In words, for the protocol."""
 
 
-def fit(vit: ViT, train: ImageSet, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int) -> Fitted:
+def fit(vit: ViT, train: Images, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int) -> Fitted:
     """Fine-tune on all of `train` with the rate that did best on a part held out from it.
 
     With one candidate, or fewer labels than can be split, the first candidate is taken as it is.
     """
 
-    def train_on(images: ImageSet, rate: float) -> nn.Sequential:
+    def train_on(images: Images, rate: float) -> nn.Sequential:
         return finetune(
             vit,
             images,
@@ -91,13 +86,14 @@ def fit(vit: ViT, train: ImageSet, settings: EvaluationConfig, views: ViewsConfi
     rest, held_out = stratified_split(train, settings.heldout_fraction)
     if len(held_out) == 0:
         return Fitted(model=train_on(train, rates[0]), learning_rate=rates[0], chosen_on="fixed: too few labels")
-    labels = held_out.require_labels("fine-tuning")
-    rate = max(rates, key=lambda candidate: accuracy(predict(train_on(rest, candidate), held_out.images), labels))
+    rate = max(rates, key=lambda candidate: accuracy(*predict(train_on(rest, candidate), held_out)))
     chosen_on = f"{len(held_out)} held-out training images"
     return Fitted(model=train_on(train, rate), learning_rate=rate, chosen_on=chosen_on)
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, batch: int = 512) -> Tensor:
-    """Class scores (n, C) of uint8 images (n, 3, S, S)."""
-    return torch.cat([model(normalize(part)) for part in images.split(batch)])
+def predict(model: nn.Module, images: Images, batch: int = 512) -> tuple[Tensor, Tensor]:
+    """Class scores (n, C) of the images that can be read, and their labels (n,)."""
+    labels = images.require_labels("fine-tuning")
+    parts = [(model(normalize(pixels)), labels[rows]) for rows, pixels in images.batches(in_order(images, batch))]
+    return torch.cat([scores for scores, _ in parts]), torch.cat([truth for _, truth in parts])

@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MAX_COSINES = 2**27
+"""Held at a time, 512 MiB of them: a bank may be a million images."""
+
 
 def knn_class_scores(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int, temperature: float, classes: int
@@ -26,7 +29,8 @@ def knn_class_scores(
         raise ValueError(f"k must be at most the {len(bank)} bank images, got {k}")
     bank = F.normalize(bank, dim=1)
     scores = []
-    for part in F.normalize(queries, dim=1).split(1024):
+    together = max(1, min(1024, MAX_COSINES // len(bank)))
+    for part in F.normalize(queries, dim=1).split(together):
         cosine, index = (part @ bank.T).topk(k, dim=1)
         # Subtracting the largest keeps exp in range and changes no ranking.
         weight = ((cosine - cosine[:, :1]) / temperature).exp()

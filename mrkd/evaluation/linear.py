@@ -33,7 +33,6 @@ def fit_probes(
     inputs = F.pad(features, (0, 1), value=1.0)
     weights = torch.zeros(len(learning_rates), inputs.shape[1], classes, device=features.device)
     velocity = torch.zeros_like(weights)
-    one_hot = F.one_hot(labels, classes).float()
     batches = -(-len(features) // batch)
     for epoch in range(epochs):
         order = torch.randperm(len(features), generator=generator).to(features.device)
@@ -41,7 +40,8 @@ def fit_probes(
             progress = (epoch * batches + step) / (epochs * batches)
             factor = 0.5 * (1.0 + torch.cos(torch.tensor(torch.pi * progress)).item())
             probs = (inputs[index] @ weights).softmax(dim=-1)  # (L, B, C)
-            gradient = inputs[index].T @ (probs - one_hot[index]) / len(index)
+            one_hot = F.one_hot(labels[index], classes)
+            gradient = inputs[index].T @ (probs - one_hot) / len(index)
             velocity = 0.9 * velocity + gradient
             weights -= factor * rates * velocity
     return weights

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from mrkd.arrays import write_arrays
 from mrkd.config import Config, EvaluationConfig
-from mrkd.data.sources import ImageSet, load, stratified_split
+from mrkd.data.images import in_order
+from mrkd.data.sources import load
+from mrkd.data.splitting import stratified
 from mrkd.data.views import ViewMaker
 from mrkd.evaluation import clustering, finetune, linear
 from mrkd.evaluation.collapse import feature_std, rankme
 from mrkd.evaluation.embedding import embedding_map
-from mrkd.evaluation.features import extract
+from mrkd.evaluation.features import Seen, see
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.model.backbone import ViT
 from mrkd.model.export import load_backbone
@@ -35,66 +37,62 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
     """
     run = Run.open(run_path)
     config = config or run.config()
-    splits = load(config.data)
-    test = splits.require_test()
-    splits.train.require_labels("evaluation")
-    test.require_labels("evaluation")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    splits = load(config.data, device)
+    images = {"training images": splits.train, "test images": splits.require_test()}
+    for part in images.values():
+        part.require_labels("evaluation")
     vit = load_backbone(run).to(device)
     started = time.monotonic()
-    results = measure(vit, splits.train.to(device), test.to(device), config)
+    train, test = (see(vit, part, title=f"features of {title}") for title, part in images.items())
+    results = measure(vit, train, test, config)
     results["data"] = {
         "name": splits.name,
-        "train_images": len(splits.train),
+        "train_images": len(train),
         "test_images": len(test),
         "scored_on": config.data.holdout,
-        "broken": len(splits.broken),
+        "broken": len(splits.broken) + sum(map(len, images.values())) - len(train) - len(test),
     }
     results["seconds"] = time.monotonic() - started
     settings = config.evaluation
     if settings.map_images:
-        features = extract(vit, test.images.to(device))
-        shown = embedding_map(features, test, limit=settings.map_images, seed=settings.seed)
-        write_arrays(run.path / EMBEDDING, shown)
+        write_arrays(run.path / EMBEDDING, embedding_map(test, limit=settings.map_images, seed=settings.seed))
     write_json(run.path / EVALUATION, results)
     return results
 
 
-def measure(vit: ViT, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
+def measure(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]:
     """Every protocol's figures for one backbone; images and backbone on the same device."""
     settings = config.evaluation
-    train_features, test_features = extract(vit, train.images), extract(vit, test.images)
     results: dict[str, Any] = {
-        "knn": _knn(train_features, test_features, train, test, settings),
-        "linear": _linear(train_features, test_features, train, test, settings),
+        "knn": _knn(train, test, settings),
+        "linear": _linear(train, test, settings),
         "health": {
-            "rankme": rankme(test_features),
-            "feature_std": feature_std(test_features),
-            "width": test_features.shape[1],
+            "rankme": rankme(test.features),
+            "feature_std": feature_std(test.features),
+            "width": test.features.shape[1],
         },
     }
-    results["kmeans"] = _kmeans(train_features, test_features, train, test, settings)
+    results["kmeans"] = _kmeans(train, test, settings)
     if settings.cluster_head_epochs:
-        results["cluster_head"] = _cluster_head(vit, train, test, test_features, train_features, config)
+        results["cluster_head"] = _cluster_head(vit, train, test, config)
     if settings.finetune_epochs:
         results["finetune"] = _finetune(vit, train, test, config)
     return results
 
 
-def _classes(train: ImageSet) -> int:
-    return len(train.class_names)
+def _classes(train: Seen) -> int:
+    return len(train.images.class_names)
 
 
-def _knn(
-    train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet, settings: EvaluationConfig
-) -> dict[str, Any]:
-    labels, truth = train.require_labels("k-NN"), test.require_labels("k-NN")
+def _knn(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
+    labels, truth = train.labels("k-NN"), test.labels("k-NN")
 
     def scores(k: int) -> Tensor:
         return knn_class_scores(
-            train_features,
+            train.features,
             labels,
-            test_features,
+            test.features,
             k=min(k, len(train)),
             temperature=settings.knn_temperature,
             classes=_classes(train),
@@ -109,12 +107,10 @@ def _knn(
     }
 
 
-def _linear(
-    train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet, settings: EvaluationConfig
-) -> dict[str, Any]:
-    labels, truth = train.require_labels("the linear probe"), test.require_labels("the linear probe")
-    fit_index, choose_index = _choice_split(train, settings)
-    inputs, queries = (linear.standardize(part, train_features) for part in (train_features, test_features))
+def _linear(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
+    labels, truth = train.labels("the linear probe"), test.labels("the linear probe")
+    fit_index, choose_index = (part.to(labels.device) for part in stratified(labels, settings.heldout_fraction))
+    inputs, queries = (linear.standardize(part.features, train.features) for part in (train, test))
     common: dict[str, Any] = {"classes": _classes(train), "batch": settings.linear_batch, "seed": settings.seed}
     results: dict[str, Any] = {}
     for epochs in settings.linear_epochs:
@@ -138,20 +134,11 @@ def _linear(
     return results
 
 
-def _choice_split(train: ImageSet, settings: EvaluationConfig) -> tuple[Tensor, Tensor]:
-    positions = torch.arange(len(train), device=train.images.device)
-    numbered = dataclasses.replace(train, images=positions)
-    fit, choose = stratified_split(numbered, settings.heldout_fraction)
-    return fit.images, choose.images
-
-
-def _kmeans(
-    train_features: Tensor, test_features: Tensor, train: ImageSet, test: ImageSet, settings: EvaluationConfig
-) -> dict[str, Any]:
+def _kmeans(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
     clusters = clustering.kmeans_clusters(
-        train_features, test_features, clusters=_classes(train), restarts=settings.cluster_restarts, seed=settings.seed
+        train.features, test.features, clusters=_classes(train), restarts=settings.cluster_restarts, seed=settings.seed
     )
-    truth = test.require_labels("clustering").cpu().numpy()
+    truth = test.labels("clustering").cpu().numpy()
     return {
         **dataclasses.asdict(clustering.score_clusters(clusters, truth)),
         "protocol": {
@@ -164,26 +151,21 @@ def _kmeans(
     }
 
 
-def _cluster_head(
-    vit: ViT,
-    train: ImageSet,
-    test: ImageSet,
-    test_features: Tensor,
-    train_features: Tensor,
-    config: Config,
-) -> dict[str, Any]:
+def _cluster_head(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     torch.manual_seed(settings.seed)
     maker = ViewMaker(config.views, config.data.size)
     copies = []
     for _ in range(4):
-        parts = [vit.forward_features(maker(part, views=1)[0][0])[:, 0].detach() for part in train.images.split(512)]
-        copies.append(linear.standardize(torch.cat(parts).float(), train_features))
+        copy = train.features.clone()
+        for rows, pixels in train.images.batches(in_order(train.images, 512)):
+            copy[rows] = vit.forward_features(maker(pixels, views=1)[0][0])[:, 0].detach().float()
+        copies.append(linear.standardize(copy, train.features))
     weights = clustering.fit_cluster_head(
         torch.stack(copies), clusters=_classes(train), epochs=settings.cluster_head_epochs, seed=settings.seed
     )
-    scores = linear.predict(linear.standardize(test_features, train_features), weights)
-    truth = test.require_labels("clustering").cpu().numpy()
+    scores = linear.predict(linear.standardize(test.features, train.features), weights)
+    truth = test.labels("clustering").cpu().numpy()
     return {
         **dataclasses.asdict(clustering.score_clusters(scores.argmax(dim=1).cpu().numpy(), truth)),
         "protocol": {
@@ -196,10 +178,11 @@ def _cluster_head(
     }
 
 
-def _finetune(vit: ViT, train: ImageSet, test: ImageSet, config: Config) -> dict[str, Any]:
+def _finetune(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]:
     settings = config.evaluation
-    fitted = finetune.fit(vit, train, settings, config.views, epochs=settings.finetune_epochs, seed=settings.seed)
-    scores, truth = finetune.predict(fitted.model, test.images), test.require_labels("fine-tuning")
+    epochs = settings.finetune_epochs
+    fitted = finetune.fit(vit, train.images, settings, config.views, epochs=epochs, seed=settings.seed)
+    scores, truth = finetune.predict(fitted.model, test.images)
     return {
         "acc1": accuracy(scores, truth),
         "acc5": accuracy(scores, truth, 5),

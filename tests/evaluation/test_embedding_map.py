@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import torch
 
 from mrkd.data.sources import ImageSet
 from mrkd.evaluation.embedding import embedding_map
+from mrkd.evaluation.features import Seen
 
 
 def two_groups(count):
@@ -11,12 +14,11 @@ def two_groups(count):
     centres = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
     features = 5 * centres[labels] + 0.1 * torch.randn(count, 4)
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
-    return features, ImageSet(images=images, labels=labels, class_names=("a", "b"))
+    return Seen(images=ImageSet(images=images, labels=labels, class_names=("a", "b")), features=features)
 
 
 def test_neighbours_and_clusters_follow_the_features():
-    features, test = two_groups(40)
-    shown = embedding_map(features, test, limit=100, seed=0)
+    shown = embedding_map(two_groups(40), limit=100, seed=0)
     labels = shown["labels"]
     assert shown["neighbours"].shape == (40, 8)
     assert (labels[shown["neighbours"]] == labels[:, None]).all()
@@ -27,8 +29,8 @@ def test_neighbours_and_clusters_follow_the_features():
 
 
 def test_the_same_images_are_shown_whatever_the_run(tmp_path):
-    features, test = two_groups(60)
-    first = embedding_map(features, test, limit=20, seed=0)
-    second = embedding_map(torch.randn(60, 4), test, limit=20, seed=5)
+    test = two_groups(60)
+    first = embedding_map(test, limit=20, seed=0)
+    second = embedding_map(dataclasses.replace(test, features=torch.randn(60, 4)), limit=20, seed=5)
     assert first["images"].shape == (20, 3, 4, 4)
     assert np.array_equal(first["images"], second["images"])

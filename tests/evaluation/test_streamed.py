@@ -1,0 +1,118 @@
+"""Images that stay in their files are measured as those in memory are."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mrkd
+from mrkd.data.images import StreamedSet, in_order
+from mrkd.data.sources import load
+from mrkd.errors import UserError
+from mrkd.evaluation.features import see
+from mrkd.finetuning import finetune
+from mrkd.model.export import load_backbone
+from mrkd.run import Run
+
+CHEAP = {"k": 5, "linear_epochs": (2,), "cluster_head_epochs": 1, "finetune_epochs": 1, "finetune_batch": 16}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """60 noisy images of two classes."""
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        place = tmp_path / "images" / ("dark" if number % 2 else "light")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 128, (32, 32, 3), dtype=np.uint8) + (128 if number % 2 == 0 else 0)
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:02d}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def own_run(trained_run, tmp_path):
+    """A copy of the shared run, to be evaluated."""
+    return Run.open(shutil.copytree(trained_run, tmp_path / "run"))
+
+
+def config_of(run, folder, **data):
+    config = run.config()
+    data = {"source": str(folder), "train_images": None, "test_images": None, "cache": None, "workers": 1, **data}
+    evaluation = dataclasses.replace(config.evaluation, **CHEAP)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **data), evaluation=evaluation)
+
+
+def test_an_evaluation_finds_the_same_whether_images_are_in_memory_or_streamed(own_run, folder):
+    resident = mrkd.evaluate(own_run.path, config_of(own_run, folder, mode="resident"))
+    streamed = mrkd.evaluate(own_run.path, config_of(own_run, folder, mode="stream"))
+    assert {name: streamed[name] for name in streamed if name != "seconds"} == {
+        name: resident[name] for name in resident if name != "seconds"
+    }
+
+
+def test_a_split_that_does_not_fit_the_memory_is_streamed_by_itself(own_run, folder):
+    gib_of_30_images = 30 * 3 * 32**2 / 2**30
+    splits = load(config_of(own_run, folder, mode="auto", max_resident_gib=gib_of_30_images).data)
+    assert isinstance(splits.train, StreamedSet)
+    assert not isinstance(splits.test, StreamedSet)
+
+
+def test_broken_images_are_left_out_counted_and_their_labels_with_them(own_run, folder):
+    bad = folder / "dark" / "01.png"
+    bad.write_bytes(b"no image")
+    config = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1)
+    splits, vit = load(config.data), load_backbone(own_run)
+    seen = see(vit, splits.train, batch=7)
+    whole = see(
+        vit, splits.train.take(torch.tensor([row for row, name in enumerate(splits.train.names) if "01" not in name]))
+    )
+    assert len(seen) == len(splits.train) - 1
+    assert "dark/01.png" not in seen.images.names
+    torch.testing.assert_close(seen.features, whole.features)
+    assert torch.equal(seen.labels("this test"), whole.labels("this test"))
+    assert mrkd.evaluate(own_run.path, config)["data"]["broken"] == 1
+
+
+def test_batches_name_the_rows_that_could_be_read_and_leave_out_those_without_any(own_run, folder):
+    (folder / "dark" / "01.png").write_bytes(b"no image")
+    data = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1).data
+    train = load(data).train
+    bad = train.names.index("dark/01.png")
+    rows = [rows.tolist() for rows, _ in train.batches(in_order(train, 1))]
+    assert rows == [[row] for row in range(len(train)) if row != bad]
+
+
+def test_too_many_broken_images_end_an_evaluation_with_one_line(own_run, folder):
+    for number in range(1, 21, 2):
+        (folder / "dark" / f"{number:02d}.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"cannot be read so far .*data.max_broken_fraction"):
+        mrkd.evaluate(own_run.path, config_of(own_run, folder, mode="stream"))
+
+
+def test_an_embedding_of_streamed_images_leaves_out_broken_ones_and_says_so(own_run, folder, capsys):
+    (folder / "dark" / "01.png").write_bytes(b"no image")
+    settings = {"max_broken_fraction": 0.1}
+    resident = mrkd.embed(own_run.path, config=config_of(own_run, folder, mode="resident", **settings))
+    said = capsys.readouterr().out
+    streamed = mrkd.embed(own_run.path, config=config_of(own_run, folder, mode="stream", **settings))
+    assert "1 broken images were left out, such as dark/01.png" in said
+    assert "1 broken images were left out, such as dark/01.png" in capsys.readouterr().out
+    assert streamed.paths == resident.paths
+    np.testing.assert_array_equal(streamed.labels, resident.labels)
+    np.testing.assert_allclose(streamed.vectors, resident.vectors, atol=1e-6)
+
+
+def test_attention_and_finetuning_take_streamed_images(own_run, folder):
+    config = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1)
+    first = load(config.data).test.names[0]
+    (folder / first).write_bytes(b"no image")
+    assert mrkd.attend(own_run.path, config).is_file()
+    assert len(np.load(own_run.path / "attention.npz")["images"]) == config.attention.images - 1
+    results = finetune(own_run.path, config=config, few=5, rates=(1e-3,), scratch=False)
+    assert results["data"]["labels"] == 10
+    assert 0 <= results["pretrained"]["acc1"]["mean"] <= 100
+    assert json.dumps(results)
