@@ -2,11 +2,14 @@
 
 A fenced block is run when the line before it is `<!-- test -->`, or, with the slow tests, `<!-- test: slow -->`. The
 blocks of a page share a folder, and those in Python one namespace, so that one can go on where the other ended. In bash
-blocks every line is an `mrkd` command; it is run in this process.
+blocks every line is an `mrkd` command; it is run in this process, or, when it starts processes that repeat its command
+line, in one of its own: `python tests/docs_blocks.py RECIPES ARGUMENTS`.
 """
 
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,4 +77,17 @@ def run_block(block: Block, namespace: dict[str, Any]) -> None:
         words = shlex.split(line, comments=True)
         if words:
             assert words[0] == "mrkd", f"only mrkd commands are run: {line}"
-            assert main(words[1:]) == 0, line
+            assert _run(words[1:]) == 0, line
+
+
+def _run(arguments: list[str]) -> int:
+    """Exit status of an `mrkd` command."""
+    if "--train.devices" not in arguments:
+        return main(arguments)
+    command = [sys.executable, __file__, str(mrkd.settings.RECIPES), *arguments]
+    return subprocess.run(command, timeout=240, check=False).returncode
+
+
+if __name__ == "__main__":
+    mrkd.settings.RECIPES = Path(sys.argv[1])
+    raise SystemExit(main(sys.argv[2:]))
