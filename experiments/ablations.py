@@ -110,9 +110,12 @@ ABLATIONS: dict[str, list[Variant]] = {
         Variant("structural, plain softmax", "structural", {"objective.relation_options": {"sinkhorn_iterations": 0}}),
     ],
     "local": [
-        Variant("two global crops", "structural"),
-        Variant("and 2 local ones of 16 px", "structural", {"views.local_views": 2}),
-        Variant("and 4 local ones of 16 px", "structural", {"views.local_views": 4}),
+        Variant("structural, two global crops", "structural"),
+        Variant("structural, and 2 local ones", "structural", {"views.local_views": 2}),
+        Variant("structural, and 4 local ones", "structural", {"views.local_views": 4}),
+        Variant("iBOT, two global crops", "ibot"),
+        Variant("iBOT, and 2 local ones", "ibot", {"views.local_views": 2}),
+        Variant("iBOT, and 4 local ones", "ibot", {"views.local_views": 4}),
     ],
 }
 
