@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from mrkd.config import HeadConfig
 from mrkd.model.norm import GlobalBatchNorm1d
 
+EVEN_ROWS = 32
+"""Rows come in multiples of this many to a matrix product."""
+
 
 class HeadOutput(NamedTuple):
     """What the head makes of R tokens."""
@@ -19,6 +22,20 @@ class HeadOutput(NamedTuple):
     """(R, E) after it, not of unit length."""
     logits: Tensor
     """(R, K) cosines with the prototypes."""
+
+
+def even_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear` of rows (R, D), filled up with zeros to a multiple of 32.
+
+    The number of masked patches differs from step to step, and oneDNN prepares and keeps a kernel for every number it
+    meets: without this, a step of the head on a CPU takes 1.3 times as long, and the process grows by a GiB.
+    """
+    return F.linear(F.pad(rows, (0, 0, 0, -len(rows) % EVEN_ROWS)), weight, bias)[: len(rows)]
+
+
+class _Linear(nn.Linear):
+    def forward(self, rows: Tensor) -> Tensor:
+        return even_linear(rows, self.weight, self.bias) if self.training else super().forward(rows)
 
 
 class Head(nn.Module):
@@ -38,7 +55,7 @@ class Head(nn.Module):
         for index in range(config.layers):
             last = index == config.layers - 1
             batch_norm = config.norm == "batch"
-            layers.append(nn.Linear(sizes[index], sizes[index + 1], bias=not batch_norm))
+            layers.append(_Linear(sizes[index], sizes[index + 1], bias=not batch_norm))
             if not last:
                 if batch_norm:
                     layers.append(GlobalBatchNorm1d(sizes[index + 1]))
@@ -60,5 +77,6 @@ class Head(nn.Module):
         """All three stages for tokens (R, D)."""
         projection = self.mlp(tokens)
         bottleneck = self.norm(projection)
-        logits = F.linear(F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1))
+        directions, prototypes = F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1)
+        logits = even_linear(directions, prototypes, None) if self.training else F.linear(directions, prototypes)
         return HeadOutput(projection, bottleneck, logits)
