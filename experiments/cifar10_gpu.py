@@ -46,7 +46,7 @@ class Size:
     epochs: int
 
 
-SIZES = {"s8": Size(384, 6, 8, 100), "s4": Size(384, 6, 4, 60)}
+SIZES = {"s8": Size(384, 6, 8, 100), "s4": Size(384, 6, 4, 60), "ti8": Size(192, 3, 8, 100), "ti4": Size(192, 3, 4, 60)}
 
 
 def command(size: Size, method: str, seed: int, options: argparse.Namespace, out: Path) -> list[str]:
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=540.0, help="after which the run in progress is put down")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["s8", "s4"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()

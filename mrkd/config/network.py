@@ -13,7 +13,8 @@ class ModelConfig:
     """The Vision Transformer, by timm name or by its sizes."""
 
     name: str | None = None
-    """A timm ViT such as `vit_small_patch16_224`; null builds one from the sizes below."""
+    """A timm ViT such as `vit_small_patch16_224`; tiny, small, base and large take any patch, as in `vit_tiny_patch4`.
+    Null builds one from the sizes below."""
     weights: str | None = None
     """Start from these instead of random weights: a file of a timm ViT (safetensors, pth), a run, or an export of one.
     Position embeddings are resampled to `data.size`."""

@@ -4,6 +4,7 @@ Axes: B images, S pixels, N patches, D width.
 """
 
 import difflib
+import re
 from typing import Any, NamedTuple, TypeAlias
 
 import timm
@@ -22,14 +23,18 @@ ViT: TypeAlias = VisionTransformer | Eva
 """timm's plain ViT, and the one with rotary position embeddings (EVA-02, DINOv3, Perception Encoder, RoPE-ViT)."""
 
 
-def _timm_name(name: str) -> str:
+def _timm_name(name: str) -> tuple[str, dict[str, Any]]:
+    """timm's name of a ViT, and what sets it apart from that one."""
     names = [known for known in timm.list_models(["*vit*", "eva*"]) if "." not in known]
     if name in names:
-        return name
+        return name, {}
     # 'vit_small_patch8' is how people call it; timm's names end in the resolution they were made for.
     sized = [known for known in (f"{name}_224", f"{name}_256") if known in names]
     if sized:
-        return sized[0]
+        return sized[0], {}
+    # timm has no vit_tiny_patch8 and no vit_small_patch4, but each of its sizes takes any patch.
+    if plain := re.fullmatch(r"(vit_(?:tiny|small|base|large))_patch([1-9]\d*)", name):
+        return f"{plain[1]}_patch16_224", {"patch_size": int(plain[2])}
     close = difflib.get_close_matches(name, names, n=3)
     raise UserError(f"unknown timm ViT {name!r}: try {', '.join(close) or 'vit_small_patch8'}, or set model.width")
 
@@ -40,18 +45,15 @@ def timm_arguments(config: ModelConfig, size: int) -> tuple[str, dict[str, Any]]
     Raises:
         UserError: no such timm ViT.
     """
-    arguments: dict[str, Any] = {"img_size": size}
-    name = "vit_tiny_patch16_224" if config.name is None else _timm_name(config.name)
     if config.name is None:
-        arguments |= {
-            "patch_size": config.patch,
-            "embed_dim": config.width,
-            "depth": config.depth,
-            "num_heads": config.heads,
-        }
+        sizes = {"embed_dim": config.width, "depth": config.depth, "num_heads": config.heads}
+        name, own = "vit_tiny_patch16_224", {"patch_size": config.patch, **sizes}
+    else:
+        name, own = _timm_name(config.name)
     # Dynamic sizes serve local crops and enlarged images for attention maps.
     return name, {
-        **arguments,
+        "img_size": size,
+        **own,
         "num_classes": 0,
         "global_pool": "token",
         "class_token": True,

@@ -4,7 +4,7 @@ import torch
 
 from mrkd.config import Config, ModelConfig
 from mrkd.errors import UserError
-from mrkd.model.backbone import MaskedBackbone, create_vit
+from mrkd.model.backbone import MaskedBackbone, create_vit, timm_arguments
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.tokens import Needs
 
@@ -15,6 +15,17 @@ def test_the_posters_network_has_sixteen_patches():
     vit = create_vit(ModelConfig(name="vit_small_patch8"), 32)
     assert vit.embed_dim == 384
     assert vit.patch_embed.grid_size == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "grid"),
+    [("vit_tiny_patch8", 192, 4), ("vit_tiny_patch4", 192, 8), ("vit_small_patch4", 384, 8)],
+)
+def test_sizes_that_timm_has_with_patches_of_16_only_take_the_patch_of_their_name(name, width, grid):
+    vit = create_vit(ModelConfig(name=name), 32)
+    assert (vit.embed_dim, vit.patch_embed.grid_size) == (width, (grid, grid))
+    timm_name, arguments = timm_arguments(ModelConfig(name=name), 32)
+    timm.create_model(timm_name, **arguments).load_state_dict(vit.state_dict())
 
 
 def test_unmasked_tokens_are_those_of_plain_timm():
@@ -115,6 +126,7 @@ def test_blocks_with_rates_of_their_own_are_compiled_once_and_not_one_by_one():
     ("model", "size", "message"),
     [
         (ModelConfig(name="vit_smal_patch8"), 32, "unknown timm ViT"),
+        (ModelConfig(name="vit_tiny_patch0"), 32, "unknown timm ViT"),
         (SMALL, 30, "multiple of the patch size 8"),
     ],
 )
