@@ -144,21 +144,31 @@ def difference(own: dict[str, Any], other: dict[str, Any]) -> str:
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
-def cifar10(name: str = "cifar10-cpu.json") -> str:
+COLUMNS = {
+    "linear_10_acc1": "linear, 10 ep",
+    "linear_100_acc1": "linear, 100 ep",
+    "kmeans_acc": "k-means",
+    "rankme": "RankMe",
+    "peak_memory_mib": "peak MiB",
+}
+
+
+def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
+    """A comparison's table; differences are to iBOT's seeds in the same table, or in `baseline`."""
     table = read(name)
-    by_method = {row["method"]: row for row in table["rows"]}
-    shown = ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
+    [ibot] = [row for row in read(baseline or name)["rows"] if row["method"] == "ibot"]
+    columns = {key: title for key, title in COLUMNS.items() if any(key in row for row in table["rows"])}
     rows = [
         [
-            f"`{method}`",
+            f"`{row['method']}`",
             ", ".join(map(str, row["seeds"])),
             format_cell(row["knn"]),
-            "–" if method in ("ibot", "random") else difference(row, by_method["ibot"]),
-            *(format_cell(row.get(key)) for key in shown),
+            "–" if row["method"] in ("ibot", "random") else difference(row, ibot),
+            *(format_cell(row.get(key)) for key in columns),
         ]
-        for method, row in by_method.items()
+        for row in table["rows"]
     ]
-    head = ["method", "seeds", "k-NN", "− `ibot`", "linear, 10 ep", "linear, 100 ep", "k-means", "RankMe", "peak MiB"]
+    head = ["method", "seeds", "k-NN", "− `ibot`", *columns.values()]
     return f"{markdown(head, rows)}\n\nCommit {table['commit']}; {table['data']['device']} for each run."
 
 
@@ -256,7 +266,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost": cost,
     "added": added,
     "cifar10": cifar10,
-    "cifar10-tuned": lambda: cifar10("cifar10-tuned.json"),
+    "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
+    "cifar10-long": partial(cifar10, "cifar10-long.json"),
+    "cifar10-others": partial(cifar10, "cifar10-others.json", "cifar10-tuned.json"),
+    "cifar10-control": partial(cifar10, "cifar10-control.json"),
     "cifar10-trials": cifar10_trials,
     "cifar10-sweep": cifar10_sweep,
     "cifar10-poster": cifar10_poster,
