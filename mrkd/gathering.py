@@ -63,6 +63,15 @@ def own_places(images: int) -> slice:
     return slice(dist.get_rank() * each, (dist.get_rank() + 1) * each)
 
 
+def joined_over_devices(names: list[str]) -> list[str]:
+    """The names that any device has, each once."""
+    if devices() == 1:
+        return names
+    parts: list[list[str]] = [[] for _ in range(devices())]
+    dist.all_gather_object(parts, names)
+    return list(dict.fromkeys(name for part in parts for name in part))
+
+
 def summed_over_devices(value: Tensor) -> Tensor:
     """The sum of a tensor over all devices, with gradients to each of them."""
     return value if devices() == 1 else _Sum.apply(value)

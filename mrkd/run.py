@@ -41,6 +41,7 @@ ATTENTION_FIGURE = "attention.png"
 ATTENTION = "attention.npz"
 SEGMENTATION = "attention.json"
 RELATIONS = "relations.npz"
+BROKEN = "broken.json"
 CHECKPOINTS = "checkpoints"
 LOCK = "run.lock"
 TEMPORARY = ".mrkd-"
@@ -62,8 +63,8 @@ MAY_CHANGE = (
     "train.devices",
     "train.nodes",
     "train.strategy",
-    "data.max_resident_gib",
-    "data.cache",
+    "data.cache",  # and data.cache_gib
+    "data.workers",
     "evaluation.",
     "attention.",
 )

@@ -1,6 +1,7 @@
 """The training loop: one student step after another, watched, and never lost."""
 
 import contextlib
+import json
 import math
 import os
 import platform
@@ -27,7 +28,7 @@ from mrkd.data.loader import batches_from, steps_per_epoch
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
-from mrkd.gathering import devices, leave_together, max_over_devices, own_places
+from mrkd.gathering import devices, joined_over_devices, leave_together, max_over_devices, own_places
 from mrkd.learner import Learner, Taken, make_fabric
 from mrkd.loggers import MetricsLoggers, check_logger
 from mrkd.losses.methods import resolve_terms
@@ -37,7 +38,7 @@ from mrkd.monitor import FeatureMonitor, judge, status
 from mrkd.profiling import Profile, table
 from mrkd.progress import Bar
 from mrkd.relations_seen import RelationsSeen
-from mrkd.run import BACKBONE, CHECKPOINTS, SUMMARY, Run, write_json
+from mrkd.run import BACKBONE, BROKEN, CHECKPOINTS, SUMMARY, Run, write_json
 from mrkd.signals import StopRequest
 
 
@@ -163,6 +164,7 @@ class Training:
 
     def begin(self) -> None:
         """Go back to the last checkpoint; without one, measure the untrained network."""
+        self._recall_broken()
         self._tell_broken()
         # All processes go on from the one that the writer found sound.
         found = self.checkpoints.newest() if self.writes else None
@@ -185,14 +187,20 @@ class Training:
         if self.relations is not None:
             self.relations.keep(self.learner.pair, self.progress.step)
 
+    def _recall_broken(self) -> None:
+        """A stream that goes on knows the broken images that it has met before; images in memory are all known."""
+        if self.feed.streams and (self.run.path / BROKEN).is_file():
+            self.feed.broken.extend(json.loads((self.run.path / BROKEN).read_text(encoding="utf-8")))
+            self.broken_told = len(self.feed.broken)
+
     def _tell_broken(self) -> None:
         """Name the broken images that have come to light since the last time."""
-        broken = self.feed.broken
+        broken = joined_over_devices(self.feed.broken) if self.feed.streams else self.feed.broken
         if self.writes and len(broken) > self.broken_told:
             self.broken_told = len(broken)
-            write_json(self.run.path / "broken.json", list(broken))
+            write_json(self.run.path / BROKEN, list(broken))
             done = "replaced by others of their batch" if self.feed.streams else "skipped"
-            print(f"{len(broken)} broken images were {done}: {self.run.path / 'broken.json'}", flush=True)
+            print(f"{len(broken)} broken images were {done}: {self.run.path / BROKEN}", flush=True)
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.writes:
@@ -302,9 +310,9 @@ class Training:
     def _save_when_due(self, best: bool) -> None:
         """Write a checkpoint at its interval, at the best k-NN, at the end, and before leaving for a signal."""
         train, step = self.config.train, self.progress.step
-        received = self._received()
         waited = time.monotonic() - self.checkpoint_time >= train.checkpoint_seconds
-        if received or best or waited or step % train.checkpoint_steps == 0 or step == self.learner.steps:
+        received, due = self._agreed(self.request.received, best or waited)
+        if received or due or step % train.checkpoint_steps == 0 or step == self.learner.steps:
             self._look_for_nonfinite()
             self._save(best)
         if received and step < self.learner.steps:
@@ -314,13 +322,15 @@ class Training:
                 f"go on with: mrkd pretrain --resume {self.run.path}",
             )
 
-    def _received(self) -> signal.Signals | None:
-        """The signal that any process got: all of them leave after the same step."""
+    def _agreed(self, received: signal.Signals | None, due: bool) -> tuple[signal.Signals | None, bool]:
+        """The signal that any process got, and, without one, whether a checkpoint is due for any.
+
+        All of them leave, or put sharded networks together, after the same step, though their clocks differ.
+        """
         if devices() == 1:
-            return self.request.received
-        own = self.request.received
-        highest = max_over_devices(own.value if own else 0, self.learner.fabric.device)
-        return signal.Signals(highest) if highest else None
+            return received, due
+        highest = max_over_devices(2 * (received.value if received else 0) + due, self.learner.fabric.device)
+        return signal.Signals(highest // 2) if highest > 1 else None, bool(highest % 2)
 
     def _save(self, best: bool) -> None:
         self.checkpoint_time = time.monotonic()

@@ -335,6 +335,32 @@ def test_broken_images_are_named_in_a_file_of_the_run(tmp_path):
     assert json.loads((path / "broken.json").read_text()) == ["<b>broken.png"]
 
 
+def test_a_stream_that_goes_on_keeps_the_names_of_the_broken_images_it_met_before(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    for number in range(40):
+        Image.effect_noise((32, 32), 10 + number).save(tmp_path / "images" / f"{number:02d}.png")
+    for name in ("03.png", "30.png"):
+        (tmp_path / "images" / name).write_bytes(b"nothing")
+    config = settings(
+        **{
+            "data.source": str(tmp_path / "images"),
+            "data.mode": "stream",
+            "data.max_broken_fraction": 0.1,
+            "data.workers": 1,
+            "train.batch": 20,
+            "train.epochs": 3,
+            "train.log_steps": 1,
+        }
+    )
+    stopped(config, tmp_path / "run", 3)
+    assert json.loads((tmp_path / "run" / "broken.json").read_text())
+    (tmp_path / "run" / "broken.json").write_text('["met before.png"]')
+    mrkd.pretrain(config, tmp_path / "run")
+    assert set(json.loads((tmp_path / "run" / "broken.json").read_text())) >= {"met before.png", "03.png", "30.png"}
+
+
 def killed(folder: Path, kills: int, seed: int) -> dict:
     command = [sys.executable, str(Path(__file__).parent / "interruptions.py"), str(folder), str(kills), str(seed)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
