@@ -18,7 +18,10 @@ class FeatureMonitor:
 
     def __init__(self, train: ImageSet, config: Config) -> None:
         self.config = config
-        self.bank, self.queries = stratified_split(train, config.evaluation.heldout_fraction)
+        held_out = config.evaluation.heldout_fraction
+        self.bank, self.queries = stratified_split(train, held_out)
+        if min(len(self.bank), len(self.queries)) == 0:  # one or two images of every class
+            self.bank, self.queries = stratified_split(train, held_out, by_class=False)
 
     @torch.no_grad()
     def measure(self, pair: TeacherStudent) -> dict[str, float]:

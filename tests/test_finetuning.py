@@ -95,5 +95,5 @@ def test_images_without_labels_are_refused(trained_run, tmp_path):
     (tmp_path / "flat").mkdir()
     for number in range(4):
         Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(tmp_path / "flat" / f"{number}.png")
-    with pytest.raises(UserError, match="no test split and no labels"):
+    with pytest.raises(UserError, match="no test split, and no labels"):
         mrkd.finetune(trained_run, data=tmp_path / "flat")

@@ -1,5 +1,6 @@
 """What training takes its images from: all of them in memory, or a stream. Axes: B images, S pixels."""
 
+import dataclasses
 from collections.abc import Generator, Iterable
 from typing import Protocol
 
@@ -11,8 +12,8 @@ from mrkd.data.images import streams
 from mrkd.data.listing import Listing
 from mrkd.data.loader import fingerprint
 from mrkd.data.resident import ImageSet, decode_listing
-from mrkd.data.sources import list_splits, stratified_split
-from mrkd.data.splitting import stratified
+from mrkd.data.sources import list_splits
+from mrkd.data.splitting import sample
 from mrkd.data.stream import Batch, Stream, worker_count
 from mrkd.errors import UserError
 
@@ -39,7 +40,7 @@ class Feed(Protocol):
         """Images of the steps in `order`, which has each step's rows; of them this device gets the places `own`."""
 
     def some(self, count: int) -> ImageSet:
-        """At most `count` images in memory, of every class in proportion; always the same."""
+        """At most `count` images in memory, chosen by `sample`; always the same."""
 
 
 class ResidentFeed:
@@ -65,7 +66,9 @@ class ResidentFeed:
 
     def some(self, count: int) -> ImageSet:
         """See `Feed`."""
-        return self.train if len(self.train) <= count else stratified_split(self.train, count / len(self.train))[1]
+        if len(self.train) <= count:
+            return self.train
+        return self.train.take(sample(_classes(self.train), count).to(self.train.device))
 
 
 class StreamedFeed(Stream):
@@ -80,7 +83,7 @@ class StreamedFeed(Stream):
             listing,
             size=data.size,
             max_pixels=data.max_pixels,
-            max_broken_fraction=data.max_broken_fraction,
+            most_broken=data.max_broken_fraction * len(listing),
             workers=worker_count(data.workers, config.train.devices, device),
             device=device,
         )
@@ -102,11 +105,13 @@ class StreamedFeed(Stream):
 
     def some(self, count: int) -> ImageSet:
         """See `Feed`; broken ones among them are left out."""
-        listing = self.listing
-        if len(listing) > count:
-            labels = [0] * len(listing) if listing.labels is None else listing.labels
-            listing = listing.take(stratified(labels, count / len(listing))[1].tolist())
-        return decode_listing(listing, self.config)[0].to(self.device)
+        chosen = self.listing.take(sample(_classes(self.listing), count).tolist())
+        return decode_listing(chosen, dataclasses.replace(self.config, max_broken_fraction=1.0))[0].to(self.device)
+
+
+def _classes(images: ImageSet | Listing) -> Tensor | list[int]:
+    """Class of each image, the same for all of them where nobody knows."""
+    return [0] * len(images) if images.labels is None else images.labels
 
 
 def open_feed(config: Config, device: torch.device) -> Feed:

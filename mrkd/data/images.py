@@ -71,6 +71,8 @@ class StreamedSet:
     listing: Listing
     config: DataConfig
     device: torch.device
+    most_broken: float
+    """More broken images than this, of the whole split, end a pass: a part of it may have them all."""
 
     @property
     def labels(self) -> Tensor | None:
@@ -119,7 +121,7 @@ class StreamedSet:
             self.listing,
             size=self.config.size,
             max_pixels=self.config.max_pixels,
-            max_broken_fraction=self.config.max_broken_fraction,
+            most_broken=self.most_broken,
             workers=worker_count(self.config.workers, 1, self.device),
             device=self.device,
         )
@@ -145,7 +147,7 @@ def streams(listing: Listing, config: DataConfig) -> bool:
     """
     if config.mode == "auto":
         return decoded_gib(listing, config) > config.max_resident_gib
-    if config.mode == "stream" and isinstance(listing.cells[0], np.ndarray):
+    if config.mode == "stream" and len(listing) and isinstance(listing.cells[0], np.ndarray):
         raise UserError(f"the {config.source} are in memory: data.mode 'stream' is for images in files")
     return config.mode == "stream"
 
@@ -157,11 +159,17 @@ def open_images(listing: Listing, config: DataConfig, device: torch.device) -> t
         UserError: they would not fit a `data.mode` of `resident`, or too many are broken.
     """
     if streams(listing, config):
-        return StreamedSet(listing=listing, config=config, device=device), ()
+        most_broken = config.max_broken_fraction * len(listing)
+        return StreamedSet(listing=listing, config=config, device=device, most_broken=most_broken), ()
     images, broken = decode_listing(listing, config)
     return images.to(device), broken
 
 
-def in_order(images: Images, batch: int) -> Iterator[Tensor]:
-    """Index tensors of all images, one after another, `batch` at a time."""
-    yield from torch.arange(len(images)).split(batch)
+def in_order(images: Images, batch: int | None = None) -> Iterator[Tensor]:
+    """Index tensors of all images, one after another, `batch` at a time.
+
+    By default 512, or as many as make 32 MiB of pixels: each worker of a stream has several batches under way.
+    """
+    batch = batch or max(1, min(512, 2**25 // (3 * images.size**2)))
+    for start in range(0, len(images), batch):
+        yield torch.arange(start, min(start + batch, len(images)))

@@ -68,7 +68,8 @@ class ImageSet:
     def to(self, device: torch.device) -> "ImageSet":
         """The same set resident on another device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return dataclasses.replace(self, images=self.images.to(device), labels=labels)
+        masks = None if self.masks is None else self.masks.to(device)
+        return dataclasses.replace(self, images=self.images.to(device), labels=labels, masks=masks)
 
 
 def need_labels(labels: Tensor | None, what_for: str) -> Tensor:

@@ -45,7 +45,10 @@ class Splits:
     def require_test(self) -> Images:
         """The test split, or a UserError."""
         if self.test is None:
-            raise UserError(f"{self.name} has no test split and no labels to make one: nothing can be evaluated on it")
+            raise UserError(
+                f"{self.name} has no test split, and no labels, or too few images of each class, to make one: "
+                "nothing can be evaluated on it"
+            )
         return self.test
 
 
@@ -82,12 +85,17 @@ def list_splits(config: DataConfig) -> Listings:
         train = train.take(subset(len(train), config.train_images).tolist())
     if test is not None and config.test_images is not None and config.test_images < len(test):
         test = test.take(subset(len(test), config.test_images).tolist())
+    if test is not None and len(test) == 0:  # one or two images of every class
+        test = None
     return Listings(train=train, test=test, name=name)
 
 
-def stratified_split(images: AnyImages, fraction: float, seed: int = SPLIT_SEED) -> tuple[AnyImages, AnyImages]:
-    """Split off `fraction` of every class (of all images when unlabelled); the choice is fixed by `seed`."""
-    labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
+def stratified_split(
+    images: AnyImages, fraction: float, seed: int = SPLIT_SEED, *, by_class: bool = True
+) -> tuple[AnyImages, AnyImages]:
+    """Split off `fraction` of every class, or of all images when unlabelled or not `by_class`; fixed by `seed`."""
+    labels = images.labels if by_class else None
+    labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
     keep, out = (part.to(images.device) for part in stratified(labels, fraction, seed))
     return images.take(keep), images.take(out)
 

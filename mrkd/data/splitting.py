@@ -34,6 +34,36 @@ def stratified(labels: Sequence[int] | Tensor, fraction: float, seed: int = SPLI
     return torch.cat(keep).sort().values, torch.cat(out).sort().values
 
 
+FEWEST = 10
+"""A sample has so many images of some classes, as far as there are, rather than fewer of every class."""
+
+
+def sample(labels: Sequence[int] | Tensor, count: int) -> Tensor:
+    """A fixed choice of `count` images, or all where there are no more: ascending int64 rows.
+
+    Classes come in proportion; where that would leave fewer than `FEWEST` of each, a choice of them comes instead, so
+    that images have neighbours of their own class.
+    """
+    classes = torch.as_tensor(labels, dtype=torch.int64).cpu()
+    if count >= len(classes):
+        return torch.arange(len(classes))
+    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    kinds, sizes = classes.unique(return_counts=True)
+    if count < FEWEST * len(kinds):
+        order = torch.randperm(len(kinds), generator=torch.Generator().manual_seed(SPLIT_SEED))
+        enough = int((sizes[order].clamp(max=FEWEST).cumsum(0) < count).sum()) + 1
+        kinds, sizes = kinds[order[:enough]], sizes[order[:enough]].clamp(max=FEWEST)
+    exact = sizes * (count / int(sizes.sum()))
+    shares = exact.floor().long()
+    largest_rests = (exact - shares).argsort(descending=True, stable=True)
+    shares[largest_rests[: count - int(shares.sum())]] += 1
+    chosen = []
+    for kind, share in zip(kinds, shares.tolist(), strict=True):
+        members = (classes == kind).nonzero().flatten()
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
+    return torch.cat(chosen).sort().values
+
+
 def subset(images: int, count: int) -> Tensor:
     """A fixed random choice of `count` of so many images (count,) int64."""
     return torch.randperm(images, generator=torch.Generator().manual_seed(SPLIT_SEED))[:count]

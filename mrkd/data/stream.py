@@ -80,7 +80,7 @@ class Stream:
         listing: the training images.
         size: S.
         max_pixels: see `DataConfig`.
-        max_broken_fraction: of the listing; more broken images end the run.
+        most_broken: more broken images than this end the run.
         workers: number of processes.
         device: where images are wanted.
     """
@@ -91,13 +91,13 @@ class Stream:
         *,
         size: int,
         max_pixels: int,
-        max_broken_fraction: float,
+        most_broken: float,
         workers: int,
         device: torch.device,
     ) -> None:
         self.listing, self.device, self.workers = listing, device, workers
         self.decoder = _Decoder(listing.cells, size, max_pixels)
-        self.most_broken = max_broken_fraction * len(listing)
+        self.most_broken = most_broken
         self.broken: list[str] = []
         """Names of the images that could not be read so far."""
         self.waited_seconds = 0.0

@@ -13,6 +13,7 @@ from PIL import Image
 from mrkd.config import DataConfig
 from mrkd.data.decode import read_image
 from mrkd.data.sources import list_splits, load
+from mrkd.data.splitting import sample
 from mrkd.errors import UserError
 
 
@@ -226,6 +227,35 @@ def test_limits_are_applied_before_anything_is_decoded(tmp_path):
     listing = list_splits(config(tmp_path, train_images=3)).train
     assert len(listing.cells) == len(listing.names) == 3
     assert [path.name for path in listing.cells] == listing.names
+
+
+def test_a_sample_has_every_class_in_proportion_and_exactly_so_many_images():
+    labels = [0] * 700 + [1] * 200 + [2] * 100
+    rows = sample(labels, 33)
+    counts = np.bincount(np.array(labels)[rows.numpy()], minlength=3)
+    assert counts.tolist() == [23, 7, 3]
+    assert rows.tolist() == sorted(set(rows.tolist())) == sample(labels, 33).tolist()
+    assert sample(labels, 1000).tolist() == list(range(1000))
+
+
+def test_a_sample_of_very_many_classes_has_neighbours_for_its_images():
+    labels = np.repeat(np.arange(1000), 50)
+    counts = np.bincount(labels[sample(labels.tolist(), 400).numpy()], minlength=1000)
+    assert counts.sum() == 400
+    assert set(counts.tolist()) == {0, 10}
+    pairs = np.repeat(np.arange(1000), 2)
+    assert set(np.bincount(pairs[sample(pairs.tolist(), 400).numpy()], minlength=1000).tolist()) == {0, 2}
+
+
+def test_classes_too_small_to_be_split_make_no_test_split(tmp_path):
+    for name in "abc":
+        for number in range(2):
+            put(tmp_path / name / f"{number}.png")
+    listings = list_splits(config(tmp_path))
+    assert len(listings.train) == 6
+    assert listings.test is None
+    with pytest.raises(UserError, match="too few images of each class"):
+        load(config(tmp_path)).require_test()
 
 
 def test_digits_are_listed_like_everything_else():

@@ -87,7 +87,7 @@ def test_a_broken_image_is_named_and_another_of_its_batch_stands_in(folder):
 
     def stream(fraction: float) -> Stream:
         settings = {"size": 32, "max_pixels": 10**6, "workers": 1, "device": CPU}
-        return Stream(listing, max_broken_fraction=fraction, **settings)
+        return Stream(listing, most_broken=fraction * len(listing), **settings)
 
     kept = stream(0.1)
     (batch,) = kept.batches([(0, rows)], slice(0, len(rows)))
