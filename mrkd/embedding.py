@@ -78,14 +78,16 @@ def embed(
         split: see(vit, part, batch=batch, tokens=tokens, title=f"embed {splits.name}, {split}")
         for split, part in images.items()
     }
-    paths = tuple(name for part in parts.values() for name in part.images.names)
-    read = set(paths)
-    if broken := [*splits.broken, *(name for part in images.values() for name in part.names if name not in read)]:
+    broken = list(splits.broken)
+    for split, part in parts.items():
+        read = set(part.images.names)
+        broken += [name for name in images[split].names if name not in read]
+    if broken:
         print(f"{len(broken)} broken images were left out, such as {broken[0]}", flush=True)
     labels = [part.images.labels.cpu().numpy() for part in parts.values() if part.images.labels is not None]
     result = Embeddings(
         vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()]),
-        paths=paths,
+        paths=tuple(name for part in parts.values() for name in part.images.names),
         splits=tuple(split for split, part in parts.items() for _ in range(len(part))),
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
         class_names=splits.train.class_names,

@@ -15,7 +15,7 @@ from mrkd.config import Config
 from mrkd.data.images import Images
 from mrkd.data.sources import AnyImages, load
 from mrkd.errors import UserError
-from mrkd.evaluation.finetune import Fitted, fit, predict
+from mrkd.evaluation.finetune import fit, predict
 from mrkd.evaluation.knn import accuracy
 from mrkd.exporting.hub import hub_config
 from mrkd.model.backbone import ViT, create_vit, timm_arguments
@@ -76,11 +76,14 @@ def finetune(
     task = _Task(config=config, train=train, test=test, few=few)
     kinds = ["pretrained", "scratch"] if scratch else ["pretrained"]
     scores: dict[str, list[_Score]] = {kind: [] for kind in kinds}
+    classifier: nn.Sequential | None = None  # of the first seed, which is the one that is written
     with Bar(f"fine-tune {splits.name}", len(kinds) * len(seeds)) as bar:
         for seed in seeds:
             for kind in kinds:
                 vit = load_backbone(run, checkpoint) if kind == "pretrained" else _random_vit(config, seed)
-                scores[kind].append(task.score(vit.to(device), seed))
+                score, model = task.score(vit.to(device), seed)
+                classifier = classifier or model
+                scores[kind].append(score)
                 bar.advance(f"{kind} seed {seed}: {scores[kind][-1].acc1:.1f} %")
     results: dict[str, Any] = {kind: _summarize(found) for kind, found in scores.items()}
     results["data"] = {
@@ -98,7 +101,8 @@ def finetune(
         "checkpoint": checkpoint,
     }
     if out is not None:
-        _save(Path(out), scores["pretrained"][0].fitted.model, config, train.class_names, results)
+        assert classifier is not None
+        _save(Path(out), classifier, config, train.class_names, results)
     return results
 
 
@@ -113,7 +117,8 @@ def _check(few: float | None, seeds: Sequence[int], rates: Sequence[float], out:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Score:
-    fitted: Fitted
+    learning_rate: float
+    chosen_on: str
     acc1: float
     acc5: float
 
@@ -138,13 +143,19 @@ class _Task:
         steps_each = images // min(settings.finetune_batch, images)
         return max(settings.finetune_epochs, math.ceil(LEAST_STEPS / steps_each))
 
-    def score(self, vit: ViT, seed: int) -> _Score:
+    def score(self, vit: ViT, seed: int) -> tuple[_Score, nn.Sequential]:
         """Fine-tune one backbone and measure it on the test split."""
         images = self.labelled(seed)
         settings, views = self.config.evaluation, self.config.views
         fitted = fit(vit, images, settings, views, epochs=self.epochs(len(images)), seed=seed)
         votes, truth = predict(fitted.model, self.test)
-        return _Score(fitted=fitted, acc1=accuracy(votes, truth), acc5=accuracy(votes, truth, 5))
+        score = _Score(
+            learning_rate=fitted.learning_rate,
+            chosen_on=fitted.chosen_on,
+            acc1=accuracy(votes, truth),
+            acc5=accuracy(votes, truth, 5),
+        )
+        return score, fitted.model
 
     def protocol(self) -> dict[str, Any]:
         """What was the same for all."""
@@ -189,8 +200,8 @@ def _summarize(found: Sequence[_Score]) -> dict[str, Any]:
             "std": stdev(values) if len(values) > 1 else None,
             "values": values,
         }
-    summary["learning_rates"] = [score.fitted.learning_rate for score in found]
-    summary["chosen_on"] = found[0].fitted.chosen_on
+    summary["learning_rates"] = [score.learning_rate for score in found]
+    summary["chosen_on"] = found[0].chosen_on
     return summary
 
 

@@ -1,5 +1,6 @@
 """The attention figure of one run: images, every head, all heads together, and the mask they make."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,13 @@ def _choose(images: Images, count: int) -> Tensor:
     """Positions of the first images of different classes, or evenly over all: every run shows the same ones."""
     if images.labels is None:  # files that lie together are often alike
         return torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
-    first = [int((images.labels == label).nonzero()[0]) for label in images.labels.unique()]
-    rest = [index for index in range(len(images)) if index not in set(first)]
-    return torch.tensor((first + rest)[:count])
+    first: dict[int, int] = {}
+    for index, label in enumerate(images.labels.tolist()):
+        first.setdefault(label, index)
+    of_each = [first[label] for label in sorted(first)]
+    chosen = set(of_each)
+    rest = (index for index in range(len(images)) if index not in chosen)
+    return torch.tensor([*of_each, *itertools.islice(rest, count)][:count])
 
 
 def _draw(path: Path, images: Tensor, maps: AttentionMaps, mass: float, title: str) -> None:

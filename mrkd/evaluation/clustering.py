@@ -63,11 +63,10 @@ def fit_cluster_head(views: Tensor, *, clusters: int, epochs: int, seed: int) ->
     weights = (0.1 * torch.randn(width + 1, clusters, generator=generator) / width**0.5).to(views.device)
     weights.requires_grad_(True)
     optimizer = torch.optim.Adam([weights], lr=1e-2)
-    inputs = F.pad(views, (0, 1), value=1.0)
     for _ in range(epochs):
         for index in torch.randperm(images, generator=generator).split(256):
             first, second = torch.randperm(copies, generator=generator)[:2]
-            a, b = ((inputs[copy, index] @ weights).softmax(dim=-1) for copy in (first, second))
+            a, b = ((views[copy, index] @ weights[:-1] + weights[-1]).softmax(dim=-1) for copy in (first, second))
             mean = 0.5 * (a.mean(dim=0) + b.mean(dim=0))
             consistency = -((a * b).sum(dim=-1) + 1e-8).log().mean()
             loss = consistency + 5.0 * (mean * (mean + 1e-8).log()).sum()

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from mrkd.evaluation.features import Seen
 
+FEWEST_ON_MAP = 10
+"""A layout of fewer images says nothing."""
 NEIGHBOURS = 8
 PERPLEXITY = 30.0
 THUMBNAIL = 32
@@ -27,7 +29,7 @@ def embedding_map(test: Seen, *, limit: int, seed: int) -> dict[str, np.ndarray]
         seed: of t-SNE and k-means.
     Returns:
         images (m, 3, s, s) uint8, s at most 32; labels (m,); class_names; pca, tsne (m, 2) float32; explained (2,),
-        fraction of the variance along the PCA's axes; clusters (m,), as many as there are classes; neighbours (m, 8),
+        fraction of the variance along the PCA's axes; clusters (m,), as many as classes among them; neighbours (m, 8),
         positions of the nearest others by cosine; perplexity ().
     """
     generator = torch.Generator().manual_seed(_CHOICE_SEED)
@@ -39,7 +41,7 @@ def embedding_map(test: Seen, *, limit: int, seed: int) -> dict[str, np.ndarray]
     flat = pca.fit_transform(points)
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
-    clusters = KMeans(len(shown.class_names), n_init=3, random_state=seed).fit_predict(points)
+    clusters = KMeans(len(shown.require_labels("the map").unique()), n_init=3, random_state=seed).fit_predict(points)
     return {
         "images": _thumbnails(shown.images).cpu().numpy(),
         "labels": shown.require_labels("the map").cpu().numpy(),

@@ -42,13 +42,13 @@ class Seen:
         return len(self.images)
 
 
-def see(vit: ViT, images: Images, *, batch: int = 512, tokens: Tokens = "cls", title: str = "features") -> Seen:
+def see(vit: ViT, images: Images, *, batch: int | None = None, tokens: Tokens = "cls", title: str = "features") -> Seen:
     """Features of all images that can be read; long work shows its progress under `title`.
 
     Args:
         vit: on the images' device.
         images: n of them.
-        batch: images at a time.
+        batch: images at a time; by default as `in_order` has it.
         tokens: what stands for an image.
         title: what is being done, for a person.
     Returns:
@@ -60,7 +60,7 @@ def see(vit: ViT, images: Images, *, batch: int = 512, tokens: Tokens = "cls", t
     found = []
     with Bar(title, len(images), quiet_seconds=QUIET_SECONDS) as bar:
         for rows, pixels in images.batches(in_order(images, batch)):
-            features[rows] = extract(vit, pixels, batch, tokens)
+            features[rows] = extract(vit, pixels, len(pixels), tokens)
             found.append(rows)
             bar.advance("images", len(rows))
     if not found:

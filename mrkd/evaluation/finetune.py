@@ -92,8 +92,8 @@ def fit(vit: ViT, train: Images, settings: EvaluationConfig, views: ViewsConfig,
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Images, batch: int = 512) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, images: Images) -> tuple[Tensor, Tensor]:
     """Class scores (n, C) of the images that can be read, and their labels (n,)."""
     labels = images.require_labels("fine-tuning")
-    parts = [(model(normalize(pixels)), labels[rows]) for rows, pixels in images.batches(in_order(images, batch))]
+    parts = [(model(normalize(pixels)), labels[rows]) for rows, pixels in images.batches(in_order(images))]
     return torch.cat([scores for scores, _ in parts]), torch.cat([truth for _, truth in parts])

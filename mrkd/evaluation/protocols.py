@@ -16,7 +16,7 @@ from mrkd.data.splitting import stratified
 from mrkd.data.views import ViewMaker
 from mrkd.evaluation import clustering, finetune, linear
 from mrkd.evaluation.collapse import feature_std, rankme
-from mrkd.evaluation.embedding import embedding_map
+from mrkd.evaluation.embedding import FEWEST_ON_MAP, embedding_map
 from mrkd.evaluation.features import Seen, see
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.model.backbone import ViT
@@ -54,10 +54,10 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
         "broken": len(splits.broken) + sum(map(len, images.values())) - len(train) - len(test),
     }
     results["seconds"] = time.monotonic() - started
-    settings = config.evaluation
-    if settings.map_images:
-        write_arrays(run.path / EMBEDDING, embedding_map(test, limit=settings.map_images, seed=settings.seed))
     write_json(run.path / EVALUATION, results)
+    settings = config.evaluation
+    if settings.map_images and len(test) >= FEWEST_ON_MAP:
+        write_arrays(run.path / EMBEDDING, embedding_map(test, limit=settings.map_images, seed=settings.seed))
     return results
 
 
@@ -82,7 +82,13 @@ def measure(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]
 
 
 def _classes(train: Seen) -> int:
+    """Outputs of a classifier: one for every name."""
     return len(train.images.class_names)
+
+
+def _clusters(train: Seen) -> int:
+    """As many as there are classes with images: names may be more, as with whole numbers for labels."""
+    return len(train.labels("clustering").unique())
 
 
 def _knn(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
@@ -115,9 +121,13 @@ def _linear(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, An
     results: dict[str, Any] = {}
     for epochs in settings.linear_epochs:
         rates = settings.linear_learning_rates
-        weights = linear.fit_probes(inputs[fit_index], labels[fit_index], learning_rates=rates, epochs=epochs, **common)
-        held_out = [accuracy(scores, labels[choose_index]) for scores in linear.predict(inputs[choose_index], weights)]
-        rate = rates[max(range(len(rates)), key=held_out.__getitem__)]
+        rate, chosen_on = rates[len(rates) // 2], "fixed: too few labels"
+        if len(choose_index) > 0:
+            tried, known = inputs[fit_index], labels[fit_index]
+            weights = linear.fit_probes(tried, known, learning_rates=rates, epochs=epochs, **common)
+            held_out = linear.accuracies(inputs[choose_index], labels[choose_index], weights)
+            rate = rates[max(range(len(rates)), key=held_out.__getitem__)]
+            chosen_on = f"{len(choose_index)} held-out training images"
         final = linear.fit_probes(inputs, labels, learning_rates=(rate,), epochs=epochs, **common)
         scores = linear.predict(queries, final)[0]
         results[f"{epochs}_epochs"] = {
@@ -125,7 +135,7 @@ def _linear(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, An
             "acc5": accuracy(scores, truth, 5),
             "protocol": {
                 "learning_rate": rate,
-                "chosen_on": f"{len(choose_index)} held-out training images",
+                "chosen_on": chosen_on,
                 "candidates": list(rates),
                 "batch": settings.linear_batch,
                 "seed": settings.seed,
@@ -136,13 +146,13 @@ def _linear(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, An
 
 def _kmeans(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
     clusters = clustering.kmeans_clusters(
-        train.features, test.features, clusters=_classes(train), restarts=settings.cluster_restarts, seed=settings.seed
+        train.features, test.features, clusters=_clusters(train), restarts=settings.cluster_restarts, seed=settings.seed
     )
     truth = test.labels("clustering").cpu().numpy()
     return {
         **dataclasses.asdict(clustering.score_clusters(clusters, truth)),
         "protocol": {
-            "clusters": _classes(train),
+            "clusters": _clusters(train),
             "restarts": settings.cluster_restarts,
             "seed": settings.seed,
             "features": "L2-normalised class token",
@@ -155,21 +165,20 @@ def _cluster_head(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str
     settings = config.evaluation
     torch.manual_seed(settings.seed)
     maker = ViewMaker(config.views, config.data.size)
-    copies = []
-    for _ in range(4):
-        copy = train.features.clone()
-        for rows, pixels in train.images.batches(in_order(train.images, 512)):
+    copies = train.features.repeat(4, 1, 1)
+    for copy in copies:
+        for rows, pixels in train.images.batches(in_order(train.images)):
             copy[rows] = vit.forward_features(maker(pixels, views=1)[0][0])[:, 0].detach().float()
-        copies.append(linear.standardize(copy, train.features))
+        copy.copy_(linear.standardize(copy, train.features))
     weights = clustering.fit_cluster_head(
-        torch.stack(copies), clusters=_classes(train), epochs=settings.cluster_head_epochs, seed=settings.seed
+        copies, clusters=_clusters(train), epochs=settings.cluster_head_epochs, seed=settings.seed
     )
     scores = linear.predict(linear.standardize(test.features, train.features), weights)
     truth = test.labels("clustering").cpu().numpy()
     return {
         **dataclasses.asdict(clustering.score_clusters(scores.argmax(dim=1).cpu().numpy(), truth)),
         "protocol": {
-            "clusters": _classes(train),
+            "clusters": _clusters(train),
             "epochs": settings.cluster_head_epochs,
             "augmented_copies": 4,
             "seed": settings.seed,

@@ -47,6 +47,15 @@ def test_the_linear_probe_learns_what_is_linear():
     assert accuracy(scores[1], truth) == 100.0
 
 
+def test_accuracies_are_counted_piece_by_piece(monkeypatch):
+    features, labels = blobs(90)
+    weights = linear.fit_probes(features, labels, classes=3, learning_rates=(0.01, 0.1), epochs=2, batch=30, seed=0)
+    queries, truth = torch.randn(50, 8), torch.arange(50) % 3
+    whole = [accuracy(scores, truth) for scores in linear.predict(queries, weights)]
+    monkeypatch.setattr(linear, "MAX_SCORES", 6 * 7)
+    assert linear.accuracies(queries, truth, weights) == pytest.approx(whole)
+
+
 def test_clusters_are_matched_to_classes_whatever_their_names():
     labels = np.array([0, 0, 1, 1, 2, 2])
     scores = clustering.score_clusters(np.array([2, 2, 0, 0, 1, 1]), labels)

@@ -106,6 +106,37 @@ def test_an_embedding_of_streamed_images_leaves_out_broken_ones_and_says_so(own_
     np.testing.assert_allclose(streamed.vectors, resident.vectors, atol=1e-6)
 
 
+def test_an_evaluation_has_room_for_classes_without_images_and_for_classes_of_two(own_run, tmp_path):
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 2), ("test", 1)):
+        for number in range(12):
+            place = tmp_path / "small" / split / f"{number:02d}"
+            place.mkdir(parents=True)
+            for image in range(count if number < 10 else 1 - (split == "test")):
+                pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{image}.png")
+    results = mrkd.evaluate(own_run.path, config_of(own_run, tmp_path / "small"))
+    assert results["data"]["test_images"] == 10
+    assert results["kmeans"]["protocol"]["clusters"] == 12
+    assert results["linear"]["2_epochs"]["protocol"]["chosen_on"] == "fixed: too few labels"
+
+
+def test_a_part_of_a_streamed_set_may_have_all_its_broken_images(own_run, folder):
+    (folder / "dark" / "01.png").write_bytes(b"no image")
+    data = config_of(own_run, folder, mode="stream", max_broken_fraction=0.05).data
+    train = load(data).train
+    few = train.take(torch.tensor([train.names.index("dark/01.png"), 7, 8]))
+    assert [len(rows) for rows, _ in few.batches(in_order(few, 3))] == [2]
+
+
+def test_an_embedding_names_a_broken_image_whose_name_the_other_split_has_too(own_run, folder, tmp_path, capsys):
+    for split in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "both" / split)
+    (tmp_path / "both" / "train" / "dark" / "01.png").write_bytes(b"no image")
+    mrkd.embed(own_run.path, config=config_of(own_run, tmp_path / "both", mode="stream"))
+    assert "1 broken images were left out, such as dark/01.png" in capsys.readouterr().out
+
+
 def test_attention_and_finetuning_take_streamed_images(own_run, folder):
     config = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1)
     first = load(config.data).test.names[0]
