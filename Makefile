@@ -7,7 +7,7 @@ demo: install
 	$(BIN)/mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d,rkd-a,structural,ibot+rkd-d --seeds 0 --jobs 2 --out runs/demo
 
 test: lint chromium
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile -m "not slow"
 
 test-all: lint chromium
 	$(BIN)/python -m pytest -q

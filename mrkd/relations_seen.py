@@ -52,6 +52,15 @@ class RelationsSeen:
         self.fixed = {"views": shown, "patch_mask": self.patch_mask.unflatten(1, grid).numpy()}
         if chosen.labels is not None:
             self.fixed["labels"] = chosen.labels.cpu().numpy()
+        self.earlier = self._of_the_same_images()
+
+    def _of_the_same_images(self) -> dict[str, np.ndarray] | None:
+        """What an earlier part of the run kept; None when it chose other images, as settings may change in between."""
+        if not self.path.is_file():
+            return None
+        found = read_arrays(self.path)
+        same = all(np.array_equal(found.get(name, ()), value) for name, value in self.fixed.items())
+        return found if same else None
 
     @torch.no_grad()
     def keep(self, pair: TeacherStudent, step: int) -> None:
@@ -63,10 +72,10 @@ class RelationsSeen:
             "teacher": teacher[None].cpu().numpy(),
             "student": student[None].cpu().numpy(),
         }
-        if step > 0 and self.path.is_file():
-            old = read_arrays(self.path)
-            earlier = old["steps"] < step
-            new = {name: np.concatenate([old[name][earlier], value]) for name, value in new.items()}
+        if step > 0 and self.earlier is not None:
+            before = self.earlier["steps"] < step
+            new = {name: np.concatenate([self.earlier[name][before], value]) for name, value in new.items()}
+        self.earlier = new
         write_arrays(self.path, {**new, **self.fixed})
 
 

@@ -49,6 +49,20 @@ def test_networks_of_equal_weights_disagree_only_by_views_and_masks(tiny_config,
     assert np.allclose(arrays["teacher"], arrays["student"], atol=1e-5)
 
 
+def test_rows_of_other_images_from_before_a_resume_are_not_mixed_with_new_ones(tiny_config, tmp_path):
+    relations, pair = seen(with_images(tiny_config, 6), tmp_path)
+    for step in (0, 4):
+        relations.keep(pair, step)
+    again, pair = seen(with_images(tiny_config, 6), tmp_path)
+    again.keep(pair, 8)
+    assert read_arrays(tmp_path / RELATIONS)["steps"].tolist() == [0, 4, 8]
+    more, pair = seen(with_images(tiny_config, 8), tmp_path)
+    more.keep(pair, 12)
+    arrays = read_arrays(tmp_path / RELATIONS)
+    assert arrays["steps"].tolist() == [12]
+    assert arrays["teacher"].shape == (1, 28)
+
+
 def test_steps_after_a_resume_replace_those_that_were_lost(tiny_config, tmp_path):
     relations, pair = seen(with_images(tiny_config, 6), tmp_path)
     for step in (0, 4, 8, 4):

@@ -77,7 +77,7 @@ def test_an_unlabelled_folder_trains_and_refuses_evaluation(tiny_config, tmp_pat
     config = dataclasses.replace(with_method(tiny_config, "rkd-d"), data=data)
     path = mrkd.pretrain(config, tmp_path.parent / f"{tmp_path.name}-run")
     assert "knn" not in Run.open(path).metrics()[-1]
-    with pytest.raises(UserError, match="no test split and no labels"):
+    with pytest.raises(UserError, match="no test split, and no labels"):
         mrkd.evaluate(path)
 
 
