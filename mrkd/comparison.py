@@ -7,19 +7,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from mrkd.alike import EQUAL_FOR_ALL, measured_alike
 from mrkd.budget import with_one_batch
 from mrkd.children import Children
-from mrkd.config import Config
+from mrkd.config import Config, DataConfig
+from mrkd.data.sources import list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.run import EVALUATION, Run, write_json, write_text
+from mrkd.run import Run, write_json, write_text
 from mrkd.settings import differences, laid_over
 from mrkd.signals import StopRequest
-
-_EQUAL_FOR_ALL = ("data.", "evaluation.", "train.batch", "train.epochs", "train.steps", "train.minutes")
 
 
 def compare(
@@ -69,8 +69,9 @@ def compare(
     ]
     for variant in planned:
         resolve_terms(variant.objective)
+    _check_measurable(config.data)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):
-        raise UserError(f"{out} holds something else: choose another --out, or remove it")
+        raise UserError(f"{out} holds something else: choose another --out")
     failures = _run_all(planned, out, jobs)
     runs = [out / "runs" / run_name(variant) for variant in planned if run_name(variant) not in failures]
     if not runs:
@@ -84,6 +85,16 @@ def compare(
     write_text(out / "table.md", table_markdown(table))
     report(runs, out / "report.html", command=command)
     return table
+
+
+def _check_measurable(data: DataConfig) -> None:
+    """Before anything is trained: every run is going to be scored by its labels."""
+    splits = list_splits(data)
+    if splits.train.labels is None or splits.test is None:
+        raise UserError(
+            f"compare scores every method by labels, and {data.source} has none, or too few images to set some aside: "
+            "give labelled images, or train with mrkd pretrain"
+        )
 
 
 def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
@@ -144,7 +155,7 @@ def run_name(config: Config) -> str:
 
 def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> Config:
     for key in own:
-        if key.startswith(_EQUAL_FOR_ALL):
+        if key.startswith(EQUAL_FOR_ALL):
             raise UserError(f"methods are compared on the same images, batch and length: leave {key} to all of them")
     config = laid_over(config, own)
     return dataclasses.replace(
@@ -163,4 +174,4 @@ def _finished(path: Path, config: Config) -> bool:
     if changed := differences(run.config(), config):
         shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in changed.items())
         raise UserError(f"{path} holds a run with other settings ({shown}): choose another --out, or remove it")
-    return run.finished and (path / EVALUATION).is_file() and (path / "attention.png").is_file()
+    return run.finished and measured_alike(run, config) and (path / "attention.png").is_file()

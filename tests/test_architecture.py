@@ -22,10 +22,11 @@ ALLOWED = {
     "sharding": set(),
     "data": {"mrkd.progress", "mrkd.run"},
     "run": set(),
+    "alike": {"mrkd.run"},
     "arrays": {"mrkd.run"},
     "loggers": {"mrkd.run"},
     "model": {"mrkd.checkpoint", "mrkd.gathering", "mrkd.run", "mrkd.sharding"},
-    "evaluation": {"mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.progress", "mrkd.run"},
+    "evaluation": {"mrkd.alike", "mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.progress", "mrkd.run"},
     "embedding": {"mrkd.data", "mrkd.evaluation", "mrkd.model", "mrkd.progress", "mrkd.run"},
     "finetuning": {
         "mrkd.data",
@@ -84,6 +85,7 @@ ALLOWED = {
     },
     "children": {"mrkd.run", "mrkd.signals"},
     "comparison": {
+        "mrkd.alike",
         "mrkd.budget",
         "mrkd.children",
         "mrkd.data",
@@ -92,7 +94,7 @@ ALLOWED = {
         "mrkd.run",
         "mrkd.signals",
     },
-    "sweeping": {"mrkd.budget", "mrkd.children", "mrkd.losses", "mrkd.run", "mrkd.signals"},
+    "sweeping": {"mrkd.alike", "mrkd.budget", "mrkd.children", "mrkd.losses", "mrkd.run", "mrkd.signals"},
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mrkd.alike import measured_with
 from mrkd.arrays import write_arrays
 from mrkd.config import Config, EvaluationConfig
 from mrkd.data.images import in_order
@@ -54,6 +55,7 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
         "broken": len(splits.broken) + sum(map(len, images.values())) - len(train) - len(test),
     }
     results["seconds"] = time.monotonic() - started
+    results["measured_with"] = measured_with(config)
     write_json(run.path / EVALUATION, results)
     settings = config.evaluation
     if settings.map_images and len(test) >= FEWEST_ON_MAP:

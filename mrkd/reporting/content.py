@@ -64,8 +64,8 @@ def _run(run: RunRecord) -> dict[str, Any]:
     summary = run.summary or {}
     last = run.metrics[-1] if run.metrics else {}
     # Epochs are whole passes of equal length, so a step and its epoch tell the length of the run.
-    epochs = _section(run.config, "train").get("epochs")
-    steps = summary.get("steps")
+    train = _section(run.config, "train")
+    epochs, steps = train.get("epochs"), summary.get("steps") or train.get("steps")
     if steps is None and last.get("epoch") and epochs:
         steps = round(last["step"] / last["epoch"] * epochs)
     verdict = summary.get("verdict") or {"kind": "training", "sentence": "still training"}

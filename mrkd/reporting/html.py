@@ -29,19 +29,32 @@ def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = Non
     Returns:
         The path of the file.
     Raises:
-        UserError: a directory holds no run.
+        UserError: a directory holds no run, or `out` is no name for a page, or holds something else.
     """
     given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
     if not given:
         raise UserError("report needs at least one run")
     records = read_runs(given)
     target = Path(out) if out is not None else given[0] / "report.html"
+    _check_target(target)
     content = page_content(records, command or "mrkd report " + " ".join(map(str, given)))
     write_text(target, render(content))
     from mrkd.reporting.figures import write_figures  # matplotlib is slow to load, and a live page does without it
 
     write_figures(records, target.parent / ("figures" if target.stem == "report" else f"{target.stem}-figures"))
     return target
+
+
+def _check_target(target: Path) -> None:
+    """An earlier page may be replaced; nothing else."""
+    if target.suffix not in (".html", ".htm"):
+        raise UserError(f"a report is written to a file ending in .html, got {target}")
+    if target.is_file():
+        with target.open("rb") as file:
+            if b"<title>mrkd" not in file.read(4000):
+                raise UserError(f"{target} exists and is no report of mrkd: choose another --out")
+    elif target.exists():
+        raise UserError(f"{target} is no file: choose another --out")
 
 
 def render(content: dict[str, Any]) -> str:

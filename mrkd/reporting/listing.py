@@ -102,8 +102,8 @@ def _progress(path: Path) -> dict[str, Any]:
     measured = [row["knn"] for row in rows if "knn" in row]
     progress = {"step": last["step"], "verdict": last.get("verdict", "")}
     if last["epoch"]:
-        epochs = read_yaml(path / CONFIG)["train"]["epochs"]
-        progress["steps"] = round(last["step"] / last["epoch"] * epochs)
+        train = read_yaml(path / CONFIG)["train"]
+        progress["steps"] = train.get("steps") or round(last["step"] / last["epoch"] * train["epochs"])
     if measured:
         progress |= {"knn": measured[-1], "best_knn": max(measured)}
     return progress

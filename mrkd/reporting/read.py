@@ -1,5 +1,6 @@
 """What run directories say, as plain numbers and arrays."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from mrkd.arrays import read_arrays
 from mrkd.errors import UserError
-from mrkd.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run, read_json
+from mrkd.run import CONFIG, EVALUATION, MAY_CHANGE, SEGMENTATION, SUMMARY, Run, read_json
 from mrkd.settings import read_yaml
 
 FIGURES = {
@@ -112,9 +113,40 @@ def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
     Raises:
         UserError: as `find_runs` and `read_run`.
     """
-    records = [read_run(path) for path in find_runs(paths)]
+    records = _told_apart([read_run(path) for path in find_runs(paths)])
     methods = list(dict.fromkeys(run.method for run in records))
     return sorted(records, key=lambda run: (methods.index(run.method), run.seed))
+
+
+def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Methods whose runs differ in more than the seed get a name for each kind: their figures have no common mean."""
+    return [dataclasses.replace(run, method=run.method + _difference(run, records)) for run in records]
+
+
+def _difference(run: RunRecord, records: Sequence[RunRecord]) -> str:
+    """What the name of a run's method needs beside it; nothing where its kin differ by the seed alone."""
+    own = _kind(run)
+    kin = [_kind(other) for other in records if other.method == run.method]
+    if differing := [key for key, value in own.items() if any(other.get(key, value) != value for other in kin)]:
+        return ", " + ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing[:_SHOWN])
+    once = sum((other.method, other.seed) == (run.method, run.seed) for other in records) == 1
+    return "" if once else f", {run.name}"
+
+
+_SHOWN = 3
+"""Settings in a name."""
+
+
+def _kind(run: RunRecord) -> dict[str, Any]:
+    """Everything but the seed that figures depend on, by dotted name."""
+    flat = {f"{section}.{key}": value for section, own in run.config.items() for key, value in _items(own)}
+    kind = {key: value for key, value in flat.items() if key != "train.seed" and not key.startswith(MAY_CHANGE)}
+    measured = {} if run.evaluation is None else run.evaluation["data"]
+    return kind | {f"measured.{key}": measured[key] for key in ("name", "test_images", "scored_on") if key in measured}
+
+
+def _items(section: Any) -> list[tuple[str, Any]]:
+    return list(section.items()) if isinstance(section, dict) else []
 
 
 def read_run(path: Path) -> RunRecord:

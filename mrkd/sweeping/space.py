@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from mrkd.alike import EQUAL_FOR_ALL
 from mrkd.config import Config
 from mrkd.errors import UserError
 from mrkd.settings import check_key, flatten, laid_over, read_yaml, to_dict
@@ -104,7 +105,8 @@ def _choice(key: str, values: list[Any]) -> Choice:
     # A list has no hash and is as good a setting as its tuple.
     values = [tuple(value) if isinstance(value, list) else value for value in values]
     if len(values) < 2:
-        raise UserError(f"{key}: a choice needs at least 2 values, got {len(values)}")
+        hint = f"{_FORMS}, got {key}={values[0]}" if values else _FORMS
+        raise UserError(f"{key}: a choice needs at least 2 values: {hint}")
     return Choice(tuple(values))
 
 
@@ -139,6 +141,8 @@ def check_space(space: Space, config: Config) -> dict[str, Range | Choice]:
     for key, varied in space.items():
         if key in ("objective.method", "train.seed"):
             raise UserError(f"{key} is not for tuning: give --methods and --seed")
+        if key.startswith(EQUAL_FOR_ALL):
+            raise UserError(f"{key} is not for tuning: methods are compared on the same images, batch and length")
         ends = varied.values if isinstance(varied, Choice) else (varied.low, varied.high)
         values = tuple(_as_set(config, key, end) for end in ends)
         if isinstance(varied, Choice):

@@ -78,6 +78,8 @@ class Studies:
         self._lock = threading.Lock()
         self.held: dict[str, IO[str]] = {}
         """Names of this process's trials, with their lock files."""
+        if out.exists() and not (out / STUDY).is_file() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"{out} holds something else: choose another --out")
         (out / TRIALS).mkdir(parents=True, exist_ok=True)
         pruners = self._optuna.pruners
         pruner = pruners.MedianPruner(_WHOLE_TRIALS, _FIRST_PRUNED) if prune else pruners.NopPruner()

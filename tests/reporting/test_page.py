@@ -43,6 +43,29 @@ def test_a_report_holds_every_view_of_its_runs(tmp_path):
     assert "80.5 ± 0.7" in page  # without JavaScript, too
 
 
+def test_runs_that_differ_in_more_than_the_seed_are_no_seeds_of_one_row(tmp_path):
+    first, second, longer = (make_run(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 1), ("c", 1)))
+    config = json.loads((longer / "config.yaml").read_text())
+    config["train"]["epochs"] = 9
+    (longer / "config.yaml").write_text(json.dumps(config))
+    methods = [run.method for run in read_runs([first, second, longer])]
+    assert methods == ["rkd-d, epochs 4", "rkd-d, epochs 4", "rkd-d, epochs 9"]
+    assert [run.method for run in read_runs([first, second])] == ["rkd-d", "rkd-d"]
+    again = make_run(tmp_path / "again", seed=0)
+    assert [run.method for run in read_runs([first, again])] == ["rkd-d, a", "rkd-d, again"]
+
+
+def test_a_report_replaces_a_report_and_nothing_else(tmp_path):
+    run = make_run(tmp_path / "run")
+    (tmp_path / "mine.html").write_text("<title>mine</title>")
+    for name, message in (("e.parquet", "ending in .html"), ("mine.html", "no report of mrkd")):
+        with pytest.raises(UserError, match=message):
+            report(run, tmp_path / name)
+    assert (tmp_path / "mine.html").read_text() == "<title>mine</title>"
+    page = report(run)
+    assert report(run) == page
+
+
 def test_figures_land_beside_the_page(tmp_path):
     add_arrays(make_run(tmp_path / "run", method=HOSTILE))
     report(tmp_path / "run", tmp_path / "out" / "report.html")

@@ -82,5 +82,8 @@ def test_ends_that_the_config_refuses_are_found_before_anything_is_trained(tiny_
         check_space(parse_space(["head.layers=1.5..4"]), tiny_config)
     with pytest.raises(UserError, match="not for tuning"):
         check_space(parse_space(["train.seed=0..5"]), tiny_config)
+    for equal in ("train.epochs=2,3", "train.batch=auto,32", "data.size=32,64"):
+        with pytest.raises(UserError, match="same images, batch and length"):
+            check_space(parse_space([equal]), tiny_config)
     with pytest.raises(UserError, match="nothing to vary"):
         check_space({}, tiny_config)

@@ -206,6 +206,22 @@ def test_a_sweep_that_cannot_be_is_one_line_and_status_two(arguments, message, t
     assert not (tmp_path / "s").exists()
 
 
+def test_a_sweep_leaves_a_folder_of_other_things_alone(labelled, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(UserError, match="holds something else"):
+        sweep(labelled, ["rkd-d"], SPACE, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_comparisons_of_images_without_labels_are_refused_before_anything_is_trained(labelled, tmp_path):
+    from mrkd.comparison import compare
+
+    unlabelled = dataclasses.replace(labelled, data=dataclasses.replace(labelled.data, use_labels=False))
+    with pytest.raises(UserError, match="compare scores every method by labels"):
+        compare(unlabelled, ["rkd-d"], [0], tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
 def test_methods_without_training_and_images_without_labels_are_refused(labelled, tmp_path):
     with pytest.raises(UserError, match="random trains nothing"):
         sweep(labelled, ["random"], SPACE, tmp_path / "s")
