@@ -23,6 +23,8 @@ from mrkd.run import Run, write_json, write_text
 
 METHODS = ("structural", "ibot", "ibot+structural", "simclr", "random", "ibot+rkd-d", "rkd-a", "rkd-d", "ibot+rkd-a")
 """The relation that led on a CPU first, then what it must beat, then the rest."""
+FEW_CHANNELS = {"head.bottleneck": "16", "objective.relation_space": "bottleneck"}
+"""For RKD, which learns little from relations in many channels."""
 REHEARSAL = {
     "data.train_images": "600",
     "data.test_images": "200",
@@ -31,7 +33,6 @@ REHEARSAL = {
     "model.heads": "2",
     "train.epochs": "1",
     "train.batch": "64",
-    "views.local_views": "1",
     "evaluation.linear_epochs": "[1]",
 }
 
@@ -61,6 +62,7 @@ def command(size: Size, method: str, seed: int, options: argparse.Namespace, out
         "objective.method": method,
         "objective.relation_share": "0.5",
         "train.seed": str(seed),
+        **(FEW_CHANNELS if "rkd" in method else {}),
         **(REHEARSAL if options.rehearse else {}),
     }
     given = [word for key, value in settings.items() for word in (f"--{key}", value)]
