@@ -1,8 +1,8 @@
 """Masked relational knowledge distillation for self-supervised vision.
 
 The verbs of the command line are functions here: `pretrain`, `evaluate`, `attend`, `report`, `watch`, `compare`,
-`embed`, `finetune`, `export`. They are loaded at their first use, so that `import mrkd` is instant and losses can be
-used without the rest.
+`sweep`, `embed`, `finetune`, `export`; `survey` is `mrkd data`, `list_runs` is `mrkd runs`. They are loaded at their
+first use, so that `import mrkd` is instant and losses can be used without the rest.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ _VERBS = {
     "report": "mrkd.reporting",
     "watch": "mrkd.reporting",
     "compare": "mrkd.comparison",
+    "sweep": "mrkd.sweeping",
     "survey": "mrkd.surveying",
     "embed": "mrkd.embedding",
     "export": "mrkd.exporting",

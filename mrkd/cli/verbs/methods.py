@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import textwrap
 
 from mrkd.cli.verb import Verb
 
@@ -23,7 +24,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def describe(name: str) -> str:
-    """A method's facts, and its terms as the YAML that `--config` would take."""
+    """A method's facts as comments above its terms: YAML that `--config` takes as it is."""
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term
@@ -42,7 +43,8 @@ def describe(name: str) -> str:
         for term in terms
     ]
     tree = {"objective": {"method": name, "terms": rows}}
-    return "\n".join(lines) + "\n\n" + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
+    prose = textwrap.indent("\n".join(lines), "# ")
+    return f"{prose}\n\n" + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
 VERB = Verb(
