@@ -11,7 +11,7 @@ from mrkd.alike import EQUAL_FOR_ALL, measured_alike
 from mrkd.budget import with_one_batch
 from mrkd.children import Children
 from mrkd.config import Config, DataConfig
-from mrkd.data.sources import list_splits
+from mrkd.data.sources import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.losses.methods import resolve_terms
 from mrkd.reporting import report
@@ -69,6 +69,7 @@ def compare(
     ]
     for variant in planned:
         resolve_terms(variant.objective)
+    check_outside(out, config.data.source)
     _check_measurable(config.data)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):
         raise UserError(f"{out} holds something else: choose another --out")

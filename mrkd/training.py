@@ -25,6 +25,7 @@ from mrkd.checkpoint import Checkpoints
 from mrkd.config import Config
 from mrkd.data.feed import Feed, open_feed
 from mrkd.data.loader import batches_from, steps_per_epoch
+from mrkd.data.sources import check_outside
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.finite import FiniteWatch
@@ -60,6 +61,8 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     started = time.monotonic()
     config = recall(config, out)
     Run(out).check(config)
+    if not Run(out).started:
+        check_outside(out, config.data.source)
     terms = resolve_terms(config.objective)
     if Run(out).finished:
         print(f"{out} is finished: nothing is left to train")

@@ -188,6 +188,17 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [".own.settings"]
 
 
+def test_a_run_inside_the_folder_of_its_images_is_refused(tmp_path):
+    from PIL import Image
+
+    for number in range(4):
+        Image.effect_noise((32, 32), 10 + number).save(tmp_path / f"{number}.png")
+    config = settings(**{"data.source": str(tmp_path), "train.batch": 2})
+    with pytest.raises(UserError, match="must lie outside the images' folder"):
+        mrkd.pretrain(config, tmp_path / "run")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_a_directory_in_use_is_refused_and_a_lock_left_by_a_crash_is_not(tmp_path):
     run = Run.start(tmp_path / "run", settings())
     with pytest.raises(UserError, match="another process is writing"):

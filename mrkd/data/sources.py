@@ -1,5 +1,6 @@
 """Where images come from: folders, tables, shards, the hub. First found (`list_splits`), then opened (`load`)."""
 
+import os
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,7 +23,7 @@ from mrkd.data.splitting import SPLIT_SEED, stratified, subset
 from mrkd.data.tables import find_in_parquet, find_on_hub
 from mrkd.errors import UserError
 
-__all__ = ["ImageSet", "Splits", "list_splits", "load", "stratified_split"]
+__all__ = ["ImageSet", "Splits", "check_outside", "list_splits", "load", "stratified_split"]
 
 CPU = torch.device("cpu")
 AnyImages = TypeVar("AnyImages", bound=Images)
@@ -90,6 +91,21 @@ def list_splits(config: DataConfig) -> Listings:
     return Listings(train=train, test=test, name=name)
 
 
+def check_outside(out: str | Path, source: str) -> None:
+    """Pictures that are written into a folder of images would be found as images from then on.
+
+    Raises:
+        UserError: `out` lies inside the folder that `source` names.
+    """
+    folder = _local_path(source)
+    if source in EMBEDDED or not folder.is_dir() or not Path(out).resolve().is_relative_to(folder.resolve()):
+        return
+    raise UserError(
+        f"--out must lie outside the images' folder {folder}, got {out}, whose pictures would be taken for "
+        "images: name a folder elsewhere with --out"
+    )
+
+
 def stratified_split(
     images: AnyImages, fraction: float, seed: int = SPLIT_SEED, *, by_class: bool = True
 ) -> tuple[AnyImages, AnyImages]:
@@ -119,18 +135,29 @@ def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
     source = config.source
     if source in EMBEDDED:
         return source, EMBEDDED[source](config.size)
-    path = Path(source).expanduser()
+    if hub := re.fullmatch(r"hf:([\w.-]+|[\w.-]+/[\w.-]+(?::[\w.-]+)?)", source):
+        return hub[1].partition("/")[2] or hub[1], find_on_hub(hub[1], config)
+    path = _local_path(source)
     if path.is_dir():
         return path.resolve().name, _find_in_folder(path, config)
     if path.exists():
         return path.resolve().stem, _find_in_file(path, config)
-    if hub := re.fullmatch(r"(?:hf:)?([\w.-]+/[\w.-]+(:[\w.-]+)?)|hf:([\w.-]+)", source):
-        name = hub[1] or hub[3]
-        return name.partition("/")[2] or name, find_on_hub(name, config)
+    first, *rest = Path(source).parts
+    if source.startswith(("/", "./", "../", "~")) or (rest and Path(first).is_dir()):
+        raise UserError(
+            f"data source {source!r} must be an existing path, and nothing is there: check the path, "
+            "or write hf:owner/name for a data set of the hub"
+        )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", source):
+        return source.partition("/")[2], find_on_hub(source, config)
     close = get_close_matches(source, EMBEDDED)
     hint = f"did you mean {close[0]!r}?" if close else "check the path"
     known = ", ".join(map(repr, EMBEDDED))
     raise UserError(f"data source {source!r} must be {known}, an existing path, or owner/name on the hub: {hint}")
+
+
+def _local_path(source: str) -> Path:
+    return Path(os.path.expanduser(source))  # Path.expanduser raises where ~ is followed by nobody's name
 
 
 def _find_in_folder(path: Path, config: DataConfig) -> dict[str, Found]:

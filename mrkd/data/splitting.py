@@ -10,14 +10,33 @@ SPLIT_SEED = 0
 """Splits and subsets never depend on the run's seed, so that all runs are scored on the same images."""
 VALIDATION = ("val", "valid", "validation", "eval")
 """What a validation split is called; it is scored where there is no test split."""
+TRAINING = ("train", "training")
+TESTING = ("test", "testing")
 
 
 def split_of(*names: str) -> str:
     """`train`, `test` or `validation`: what the words of a file's, folder's or split's name say; train otherwise."""
-    words = {word for name in names for word in re.split(r"[^a-z]+", name.lower())}
-    if words & {"test", "testing"}:
+    said = {split_said(name) for name in names}
+    return next((split for split in ("test", "validation") if split in said), "train")
+
+
+def split_said(name: str) -> str | None:
+    """`train`, `test` or `validation` when a word of this name says so, None otherwise; `train_val` is trained on."""
+    words = set(_words(name))
+    if words & set(TESTING):
         return "test"
-    return "validation" if words & set(VALIDATION) else "train"
+    if words & set(VALIDATION) and not (words & set(TRAINING) and not other_words(name)):
+        return "validation"
+    return "train" if words & set(TRAINING) else None
+
+
+def other_words(name: str) -> tuple[str, ...]:
+    """The words of a name, in lower case and in order, that say nothing of a split: `images` of `Train_images2`."""
+    return tuple(word for word in _words(name) if word not in (*TRAINING, *TESTING, *VALIDATION))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+", name.lower())
 
 
 def stratified(labels: Sequence[int] | Tensor, fraction: float, seed: int = SPLIT_SEED) -> tuple[Tensor, Tensor]:

@@ -93,9 +93,7 @@ def find_on_hub(name: str, config: DataConfig) -> dict[str, Found]:
         tables = datasets.load_dataset(repository, configuration or None)
     except Exception as error:  # requests', the hub's and the builders' own kinds
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"cannot get {name!r}, which is no path here, from the Hugging Face hub: {type(error).__name__}: {reason}"
-        ) from None
+        raise UserError(f"cannot get {name!r} from the Hugging Face hub: {type(error).__name__}: {reason}") from None
     # Cells that are paths lie in the cache of what was downloaded, and nowhere else.
     inside = Path(datasets.config.HF_CACHE_HOME).resolve()
     found: dict[str, Found] = {}

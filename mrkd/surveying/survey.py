@@ -7,7 +7,7 @@ import torch
 
 from mrkd.config import Config
 from mrkd.data.listing import Listing
-from mrkd.data.sources import list_splits
+from mrkd.data.sources import check_outside, list_splits
 from mrkd.data.splitting import subset
 from mrkd.errors import UserError
 from mrkd.model.backbone import create_vit, patch_grid
@@ -27,11 +27,13 @@ def survey(config: Config, out: str | Path) -> dict[str, Any]:
     Returns:
         The content of `data.json`.
     Raises:
-        UserError: there are no images, none can be read, or the patches do not fit the size.
+        UserError: there are no images, none can be read, the patches do not fit the size, or `out` lies inside the
+            images' folder, where its pictures would be found as images from then on.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out must be a directory, got the file {out}")
+    check_outside(out, config.data.source)
     with torch.device("meta"):  # only its patches are asked for
         grid = patch_grid(create_vit(config.model, config.data.size), config.data.size)
     listings = list_splits(config.data)

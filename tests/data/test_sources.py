@@ -72,6 +72,79 @@ def test_a_validation_folder_is_scored_where_there_is_no_test_folder(tmp_path, f
     assert "3.png" in list_splits(config(tmp_path)).test.names
 
 
+def fill(root: Path, *folders: str, each: int = 5) -> Path:
+    for folder in folders:
+        for number in range(each):
+            put(root / folder / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", ["train", "Test", "val", "training", "test_tube", "train2017"])
+def test_a_folder_named_like_a_split_beside_others_is_a_class(tmp_path, name):
+    listings = list_splits(config(fill(tmp_path, "bus", "car", name)))
+    assert set(listings.train.class_names) == {"bus", "car", name}
+    assert (len(listings.train), len(listings.test)) == (12, 3)
+
+
+def test_folders_that_only_contain_words_of_splits_are_classes(tmp_path):
+    fill(tmp_path / "many", "bullet_train", "test_tube", "beaker")
+    assert list_splits(config(tmp_path / "many")).train.class_names == ("beaker", "bullet_train", "test_tube")
+    fill(tmp_path / "one_kind", "test_tube", "test_strip")
+    assert list_splits(config(tmp_path / "one_kind")).train.class_names == ("test_strip", "test_tube")
+    fill(tmp_path / "no_training", "test_tube", "valid_ticket")
+    assert list_splits(config(tmp_path / "no_training")).train.class_names == ("test_tube", "valid_ticket")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train_images", "test_images"),
+        ("training", "testing"),
+        ("Train", "TEST"),
+        ("train2017", "val2017"),
+        ("train", "test_stg1"),
+        ("train_val", "test"),
+    ],
+)
+def test_folders_are_splits_by_whole_words_of_their_names(tmp_path, train, test):
+    fill(tmp_path, f"{train}/a", f"{train}/b", each=3)
+    fill(tmp_path, f"{test}/a", f"{test}/b", each=1)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "list.txt").write_text("no image")
+    listings = list_splits(config(tmp_path))
+    assert (len(listings.train), len(listings.test)) == (6, 2)
+    assert listings.train.class_names == ("a", "b")
+    assert listings.test.names == ["a/0.png", "b/0.png"]
+
+
+def test_all_folders_of_a_split_are_read(tmp_path):
+    fill(tmp_path, "train_1/a", "train_2/a", "train_2/b", "test/b", each=1)
+    listings = list_splits(config(tmp_path))
+    assert listings.train.names == ["train_1/a/0.png", "train_2/a/0.png", "train_2/b/0.png"]
+    assert listings.train.labels == [0, 0, 1]
+    assert listings.test.names == ["b/0.png"]
+
+
+def test_a_folder_for_one_split_alone_is_that_split(tmp_path):
+    fill(tmp_path, "train_images/a", "train_images/b")
+    assert list_splits(config(tmp_path)).train.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "other"),
+    [
+        ("train", "test", "extra/1.png"),
+        ("train", "val", "overview.png"),
+        ("train_images", "test_images", "extra/deep/1.png"),
+    ],
+)
+def test_images_beside_both_training_and_test_folders_are_refused(tmp_path, train, test, other):
+    fill(tmp_path, f"{train}/a", f"{train}/b", f"{test}/a")
+    put(tmp_path / other)
+    with pytest.raises(UserError, match=f"'{train}' and '{test}', .* got '{other.split('/')[0]}' beside them: move"):
+        list_splits(config(tmp_path))
+
+
 def write_parquet(path: Path, **columns: list) -> None:
     import pyarrow
     import pyarrow.parquet
@@ -135,8 +208,41 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_line(monkeypatch):
         raise ConnectionError("no route\n to host")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(UserError, match=r"'some/thing', which is no path here, from the Hugging Face .*no route to"):
+    with pytest.raises(UserError, match=r"'some/thing' from the Hugging Face .*no route to"):
         list_splits(config("some/thing"))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the hub, which has nothing, was asked for."""
+    import datasets
+
+    names: list[str] = []
+
+    def fail(name: str, configuration: str | None) -> None:
+        names.append(name)
+        raise ConnectionError("no such thing")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    return names
+
+
+@pytest.mark.parametrize("source", ["data/photos", "./photos", "../photos", "/no/photos", "~/no photos", "~nobody0/x"])
+def test_a_missing_path_is_not_asked_of_the_hub(tmp_path, monkeypatch, asked, source):
+    fill(tmp_path, "data/photo")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"must be an existing path, and nothing is there: .* hf:owner/name"):
+        list_splits(config(source))
+    assert asked == []
+
+
+def test_a_name_after_hf_is_always_asked_of_the_hub(tmp_path, monkeypatch, asked):
+    fill(tmp_path, "data/photos", "hf:data/photos")
+    monkeypatch.chdir(tmp_path)
+    for source in ("hf:data/photos", "hf:data/other", "hf:mnist", "nobody/other"):
+        with pytest.raises(UserError, match="from the Hugging Face hub"):
+            list_splits(config(source))
+    assert asked == ["data/photos", "data/other", "mnist", "nobody/other"]
 
 
 def shard(path: Path, *members: tuple[str, bytes], mode: str = "w") -> None:

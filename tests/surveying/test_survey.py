@@ -76,6 +76,29 @@ def test_the_verb_prints_the_facts_and_where_the_pictures_are(photographs, tmp_p
 
 
 def test_a_folder_without_a_readable_image_is_refused(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"nothing")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"can be read .first: a.png"):
-        survey(settings(tmp_path), tmp_path / "out")
+        survey(settings(tmp_path / "images"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("out", ["photographs", "photographs/cats/new", "elsewhere/../photographs/x", "link/x"])
+def test_nothing_is_drawn_into_the_folder_of_the_images(photographs, tmp_path, out):
+    (tmp_path / "link").symlink_to(photographs)
+    before = sorted(photographs.rglob("*"))
+    with pytest.raises(UserError, match="--out must lie outside the images' folder"):
+        survey(settings(photographs), tmp_path / out)
+    assert sorted(photographs.rglob("*")) == before
+
+
+SMALL = ["--size", "16", "--patch", "4", "--views.local_views", "1", "--views.local_size", "8"]
+
+
+def test_the_default_folder_is_named_after_the_images_and_not_put_among_them(photographs, monkeypatch, capsys):
+    monkeypatch.chdir(photographs)
+    assert main(["data", ".", *SMALL]) == 2
+    assert "--out must lie outside the images' folder ., got runs/data-photographs, " in capsys.readouterr().err
+    assert not (photographs / "runs").exists()
+    monkeypatch.chdir(photographs.parent)
+    assert main(["data", "photographs/cats/..", *SMALL]) == 0
+    assert (photographs.parent / "runs" / "data-photographs" / "images.png").is_file()
