@@ -2,7 +2,12 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+LISTED = 24
+"""At most so many valid names are listed where nothing is close."""
+OFFERED = 3
+"""At most so many close ones are offered."""
 
 
 class UserError(ValueError):
@@ -23,7 +28,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean X?` for the closest valid name, or the list of them when nothing is close."""
+    """`did you mean 'X'?` for the closest valid name, or a list of them, not too long, when nothing is close."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(names)}"
+    if close:
+        return did_you_mean(close)
+    more = f", … ({len(names)} in all)" if len(names) > LISTED else ""
+    return f"valid: {', '.join(names[:LISTED])}{more}"
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """`did you mean 'X' or 'Y'?` for one name or more, of which the first few are shown."""
+    *others, last = (repr(name) for name in names[:OFFERED])
+    return f"did you mean {', '.join(others)}{' or ' * bool(others)}{last}?"

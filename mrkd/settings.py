@@ -1,14 +1,17 @@
 """How recipes, files and overrides are laid over the defaults, and what is said when one of them is wrong."""
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+import inspect
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from mrkd.config import Config
-from mrkd.errors import UserError, nearest
+from mrkd.config import Config, Term
+from mrkd.errors import UserError, did_you_mean, nearest
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -37,9 +40,33 @@ def known_keys() -> list[str]:
 
 def check_key(key: str) -> None:
     """Refuse a dotted key that no section has."""
-    keys = known_keys()
-    if key not in keys:
-        raise UserError(f"unknown setting {key!r}: {nearest(key, keys)}")
+    if key not in known_keys():
+        raise UserError(f"unknown setting {key!r}: {nearest_setting(key)}")
+
+
+def nearest_setting(name: str, options: Sequence[str] = ()) -> str:
+    """What may have been meant by the unknown setting `name`: a few settings, or one of `options` (`--epochs`)."""
+    keys, word = known_keys(), name.replace("-", "_")
+    last = word.rpartition(".")[2]
+    close = difflib.get_close_matches(f"--{name}", options, n=1, cutoff=0.8)
+    close = close or _called(last, keys)
+    close = close or difflib.get_close_matches(word, keys, n=1, cutoff=0.7)
+    if not close:
+        lasts = [key.rpartition(".")[2] for key in keys]
+        found = difflib.get_close_matches(last, lasts, n=1, cutoff=0.7)
+        close = [key for key in keys if key.rpartition(".")[2] in found]
+    return did_you_mean(close) if close else "'mrkd settings' prints all there are"
+
+
+def _called(last: str, keys: Sequence[str]) -> list[str]:
+    """The keys whose part after the dot is this, or has these initials (`lr`), or else those that have it as a word."""
+    parts = {key: key.rpartition(".")[2].split("_") for key in keys}
+    exact = [
+        key
+        for key, words in parts.items()
+        if last == "_".join(words) or (len(words) > 1 and last == "".join(part[0] for part in words))
+    ]
+    return exact or [key for key, words in parts.items() if last in words]
 
 
 def flatten(tree: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -97,23 +124,18 @@ def build(flat: Mapping[str, Any]) -> Config:
     # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
     from jsonargparse import ArgumentParser
 
-    flat, sections = _spelled_out(flat), {}
-    for section in dataclasses.fields(Config):
-        kind: Any = section.default_factory
-        prefix = f"{section.name}."
-        values = {
-            key.removeprefix(prefix): _typed(key, value) if isinstance(value, str) else value
-            for key, value in flat.items()
-            if key.startswith(prefix)
-        }
+    given, sections = _by_section(_spelled_out(flat)), {}
+    for name, (kind, values) in given.items():
+        _check_values(name, values, kind)
+    for name, (kind, values) in given.items():
         parser = ArgumentParser(exit_on_error=False)
         parser.add_argument("section", type=kind)
         try:
             parsed = parser.instantiate(parser.parse_object({"section": values}))
         except Exception as error:
             refusal = _own_refusal(error)
-            raise UserError(refusal or _wrong_type(parser, section.name, kind, values, error)) from None
-        sections[section.name] = parsed["section"]
+            raise UserError(refusal or _wrong_type(parser, name, kind, values, error)) from None
+        sections[name] = parsed["section"]
     return Config(**sections)
 
 
@@ -125,6 +147,21 @@ def laid_over(config: Config, settings: Mapping[str, Any]) -> Config:
     """
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
     return build({**flatten(to_dict(config), "config"), **plain}) if plain else config
+
+
+def _by_section(flat: Mapping[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Each section's dataclass and the settings given for it."""
+    return {
+        section.name: (
+            section.default_factory,
+            {
+                key.removeprefix(f"{section.name}."): _typed(key, value) if isinstance(value, str) else value
+                for key, value in flat.items()
+                if key.startswith(f"{section.name}.")
+            },
+        )
+        for section in dataclasses.fields(Config)
+    }
 
 
 def _spelled_out(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,6 +176,22 @@ def _typed(key: str, value: str) -> Any:
         return yaml.load(value, Loader=_PlainLoader)
     except _YAML_ERRORS:
         return value  # such as a path with a colon; the type check decides
+
+
+def _check_values(key: str, value: Any, kind: Any) -> None:
+    """Refuse null where the type has no None, which jsonargparse lets pass, and numbers that are not finite."""
+    if value is None and kind is not Any and type(None) not in get_args(kind):
+        raise UserError(f"{key} must be {inspect.formatannotation(kind)}, got null; leave it out for its default")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key} must be a finite number, got {value}")
+    if isinstance(value, Mapping):
+        kinds = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        for name, item in value.items():
+            _check_values(f"{key}.{name}", item, kinds.get(name, Any))
+    elif isinstance(value, list | tuple):
+        terms = list[Term] in get_args(kind)
+        for item in value:
+            _check_values(key, item, Term if terms and isinstance(item, Mapping) else Any)
 
 
 def _own_refusal(error: BaseException | None) -> str | None:

@@ -3,11 +3,14 @@ import json
 import os
 import subprocess
 import sys
+from unittest.mock import ANY
 
 import pytest
 
 from mrkd.cli import main
+from mrkd.cli.options import parse_overrides
 from mrkd.cli.verbs import VERBS
+from mrkd.errors import UserError
 from mrkd.settings import known_keys
 
 FAST = [
@@ -52,6 +55,11 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     capfd.readouterr()
     assert main(arguments) == 0
     assert capfd.readouterr().out.count("finished before, kept") == 2
+    one = str(tmp_path / "t" / "runs" / "random-seed0")
+    assert main(["evaluate", one, "--data.test_images", "30"]) == 0
+    assert main(arguments) == 0  # a row that was measured in another way is measured again
+    assert capfd.readouterr().out.count("finished before, kept") == 1
+    assert json.loads((tmp_path / "t" / "table.json").read_text()) == {**table, "rows": ANY}
     changed = [*arguments, "--train.batch", "40"]
     assert main(changed) == 2
     assert "other settings" in capfd.readouterr().err
@@ -62,6 +70,13 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     [
         (["pretrain", "--method", "rkd-dd", "--out", "x"], "did you mean 'rkd-d'"),
         (["pretrain", "--train.epoch", "3", "--out", "x"], "did you mean 'train.epochs'"),
+        (["pretrain", "--epoch", "3", "--out", "x"], "unknown setting 'epoch': did you mean '--epochs'?"),
+        (["pretrain", "--batchsize", "3", "--out", "x"], "did you mean '--batch-size'?"),
+        (["pretrain", "--lr", "3", "--out", "x"], "did you mean 'optim.learning_rate'?"),
+        (["compare", "--methods", "rkd-d", "--method", "a", "--out", "x"], "did you mean '--methods'?"),
+        (["pretrain", "--epochs", "2", "--minutes", "1", "--train.steps", "3", "--out", "x"], "a run has one length"),
+        (["pretrain", "--logger", "null", "--out", "x"], "train.logger must be Literal['none', "),
+        (["pretrain", "--train.seed", "-1", "--out", "x"], "train.seed must be 0 or more"),
         (["pretrain", "--data", "/nope", "--out", "x"], "existing path"),
         (["pretrain", "--recipe", "quik", "--out", "x"], "did you mean 'quick'"),
         (["pretrain", "--config", "/nope.yaml", "--out", "x"], "no such config file"),
@@ -69,7 +84,7 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
         (["pretrain", "--out"], "expected one argument"),
         (["evaluate", "/nope"], "no run at"),
         (["report", "/nope"], "no run at"),
-        (["methods", "--bogus", "1"], "unexpected argument"),
+        (["methods", "--bogus", "1"], "unexpected argument '--bogus': this verb takes no settings"),
         (["compare", "--methods", "random", "--seeds", "a", "--out", "x"], "whole numbers"),
         (["evaluat", "x"], "unknown verb 'evaluat': did you mean 'evaluate'"),
         (["--help", "expot"], "did you mean 'export'"),
@@ -81,6 +96,26 @@ def test_bad_input_is_one_line_and_status_two(arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_an_option_of_other_verbs_is_named_by_its_setting():
+    with pytest.raises(UserError, match=r"^unknown setting 'data': did you mean 'data.source'\?$"):
+        parse_overrides(["--data", "photos"])
+    with pytest.raises(UserError, match=r"did you mean 'train.seed' or 'evaluation.seed'\?$"):
+        parse_overrides(["--seed", "3"])
+
+
+def test_a_file_of_another_kind_is_no_weights(tmp_path):
+    from mrkd.config import ModelConfig
+    from mrkd.model.backbone import create_vit
+    from mrkd.model.weights import load_weights
+
+    path = tmp_path / "env.sh"
+    vit = create_vit(ModelConfig(width=16, depth=1, heads=1), 32)
+    for content in ("export A=1\n", "0\n", "}\n", ".\n", "(lp0\n.", ""):
+        path.write_text(content)
+        with pytest.raises(UserError, match=r"cannot read .*env.sh .*: expected a safetensors file, or .*else$"):
+            load_weights(vit, str(path))
 
 
 def test_one_method_is_shown_with_its_equation_and_yaml_that_config_takes(tmp_path, capsys):
@@ -199,3 +234,16 @@ def test_the_shell_completes_verbs_options_recipes_and_settings():
 def test_completion_scripts_are_printed_for_each_shell(shell, capsys):
     assert main(["completion", shell]) == 0
     assert "mrkd" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["random", "rkd-d", "ibot+structural"])
+def test_a_method_as_it_is_printed_is_a_config_with_its_terms(name, tmp_path, capsys):
+    from mrkd.cli import load_config
+    from mrkd.losses.methods import resolve_terms
+
+    assert main(["methods", name]) == 0
+    settings = tmp_path / "own.yaml"
+    settings.write_text(capsys.readouterr().out)
+    config = load_config("quick", settings)
+    assert config.objective.method == name
+    assert resolve_terms(config.objective) == resolve_terms(load_config(objective__method=name).objective)

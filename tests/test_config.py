@@ -1,10 +1,30 @@
+import dataclasses
+import math
 import random
 
 import pytest
+import yaml
 
+from mrkd.cli import load_config
 from mrkd.config import Config
-from mrkd.errors import UserError
-from mrkd.settings import RECIPES, build, flatten, known_keys, load_recipe, read_yaml, recipe_names, to_dict
+from mrkd.errors import LISTED, OFFERED, UserError, nearest
+from mrkd.settings import (
+    RECIPES,
+    build,
+    flatten,
+    known_keys,
+    load_recipe,
+    nearest_setting,
+    read_yaml,
+    recipe_names,
+    to_dict,
+)
+
+TYPES = {
+    f"{section.name}.{field.name}": field.type
+    for section in dataclasses.fields(Config)
+    for field in dataclasses.fields(section.default_factory)
+}
 
 
 def test_strings_from_a_command_line_become_typed_values():
@@ -43,6 +63,158 @@ def test_every_recipe_builds(recipe):
 def test_a_wrong_value_is_named_with_what_was_expected(flat, message):
     with pytest.raises(UserError, match=message):
         build(flat)
+
+
+@pytest.mark.parametrize("value", [None, "null", "~"])
+def test_null_is_refused_where_the_type_has_no_none(value):
+    keys = [key for key, kind in TYPES.items() if "None" not in kind]
+    assert {"optim.betas", "train.logger", "evaluation.k", "objective.relation_options"} <= set(keys)
+    for key in keys:
+        with pytest.raises(UserError, match=rf"^{key} must be .*, got null; leave it out"):
+            build({key: value})
+    assert build({"train.steps": value, "data.cache": value}).data.cache is None
+
+
+def test_null_in_a_term_is_refused_and_free_options_may_hold_it():
+    with pytest.raises(UserError, match=r"^objective.terms.weight must be float, got null"):
+        build({"objective.terms": [{"loss": "rkd-angle", "weight": None}]})
+    config = build({"objective.terms": [{"loss": "rkd-angle", "share": None, "options": {"delta": None}}]})
+    assert config.objective.terms[0].options == {"delta": None}
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_refused(value):
+    keys = [key for key, kind in TYPES.items() if kind.startswith("float")]
+    assert {"optim.weight_decay", "train.minutes", "views.hue"} <= set(keys)
+    for key in keys:
+        with pytest.raises(UserError, match=rf"^{key} must be a finite number, got -?(nan|inf)$"):
+            build({key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optim.betas", "[0.9, .nan]"),
+        ("evaluation.linear_learning_rates", [0.1, math.inf]),
+        ("objective.relation_options", {"student_temperature": math.nan}),
+        ("objective.terms", [{"loss": "rkd-angle", "weight": math.inf}]),
+        ("objective.terms", [{"loss": "rkd-angle", "options": {"delta": [math.inf]}}]),
+    ],
+)
+def test_numbers_that_are_not_finite_are_found_at_any_depth(key, value):
+    with pytest.raises(UserError, match=rf"^{key}\S* must be a finite number"):
+        build({key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("train.seed", [0, 2**32 - 1], [-1, 2**32]),
+        ("train.monitor_images", [10], [9, 0, -1]),
+        ("train.monitor_times", [1], [0, -1]),
+        ("train.micro_batch", [1], [0]),
+        ("train.steps", [1], [0]),
+        ("train.max_skipped_steps", [0], [-1]),
+        ("evaluation.seed", [0], [-1, 2**32]),
+        ("evaluation.k", [1], [0]),
+        ("evaluation.knn_temperature", [0.01], [0, -0.1]),
+        ("evaluation.linear_epochs", [[1]], [[], [0], [10, -1]]),
+        ("evaluation.linear_batch", [1], [0]),
+        ("evaluation.linear_learning_rates", [[0.1]], [[], [0.1, 0.0], [-1.0]]),
+        ("evaluation.finetune_epochs", [0], [-1]),
+        ("evaluation.finetune_batch", [1], [0]),
+        ("evaluation.finetune_learning_rates", [[0.1]], [[], [0.0]]),
+        ("evaluation.cluster_restarts", [1], [0]),
+        ("evaluation.cluster_head_epochs", [0], [-1]),
+        ("evaluation.heldout_fraction", [0.01, 0.5], [0, 0.005, 0.51, 1]),
+        ("optim.clip", [0], [-1]),
+        ("optim.weight_decay", [0], [-0.1]),
+        ("optim.final_weight_decay", [0], [-0.1]),
+        ("optim.final_learning_rate", [0], [-1e-6]),
+        ("optim.betas", [[0, 0]], [[1.0, 0.9], [0.9, -0.1]]),
+        ("views.brightness", [0], [-0.1]),
+        ("views.contrast", [0], [-0.1]),
+        ("views.saturation", [0], [-0.1]),
+        ("views.hue", [0, 0.5], [-0.1, 0.6]),
+        ("views.jitter", [0, 1], [-0.1, 1.1]),
+        ("views.grey", [0, 1], [-0.1, 1.1]),
+        ("views.blur", [0, 1], [-0.1, 1.1]),
+        ("views.rotate_degrees", [0], [-1]),
+        ("views.crop_ratio", [[1, 1]], [[0, 1], [2, 1]]),
+        ("views.local_size", [1], [0]),
+        ("data.max_resident_gib", [0], [-1]),
+        ("distillation.teacher_temperature_warmup", [0, 1], [-0.1, 1.1]),
+        ("distillation.center_momentum", [0, 1], [-0.1, 1.1]),
+        ("distillation.sinkhorn_iterations", [1], [0]),
+    ],
+)
+def test_numbers_have_bounds_which_the_refusal_names(key, good, bad):
+    for value in good:
+        build({key: value})
+    for value in bad:
+        with pytest.raises(UserError, match=rf"^{key} must .*, got .+") as refusal:
+            build({key: value})
+        assert "\n" not in str(refusal.value)
+
+
+def test_the_monitor_has_an_image_to_hold_out():
+    build({"train.monitor_images": 20, "evaluation.heldout_fraction": 0.05})
+    with pytest.raises(UserError, match=r"train.monitor_images must be at least 20 with .*heldout_fraction 0.05"):
+        build({"train.monitor_images": 19, "evaluation.heldout_fraction": 0.05})
+
+
+STORED_WITH_MINUTES = {"train": {"epochs": 40, "steps": 535, "minutes": None, "batch": 64}}
+
+
+@pytest.mark.parametrize(
+    ("file", "typed", "expected"),
+    [
+        (STORED_WITH_MINUTES, {}, (40, 535, None)),
+        (STORED_WITH_MINUTES, {"train__epochs": "2"}, (2, None, None)),
+        (STORED_WITH_MINUTES, {"train__minutes": 1}, (40, None, 1.0)),
+        (STORED_WITH_MINUTES, {"train__steps": 3}, (40, 3, None)),
+        (STORED_WITH_MINUTES, {"train__steps": "null"}, (40, None, None)),
+        (STORED_WITH_MINUTES, {"train__steps": "null", "train__epochs": 2}, (2, None, None)),
+        ({"train": {"minutes": 3}}, {"train__steps": 5}, (40, 5, None)),
+        ({"train": {"minutes": 3}}, {"train__epochs": 5}, (5, None, None)),
+    ],
+)
+def test_a_length_that_was_typed_takes_the_place_of_those_in_a_file(file, typed, expected, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(file))
+    train = load_config("quick", path, **typed).train
+    assert (train.epochs, train.steps, train.minutes) == expected
+
+
+def test_two_lengths_that_were_typed_are_refused():
+    for typed in ({"train__epochs": 2, "train__steps": 3}, {"train__minutes": "1", "train__epochs": "2"}):
+        with pytest.raises(UserError, match=r"a run has one length, got train.epochs and train\.\w+: leave out"):
+            load_config("quick", **typed)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("lr", [], "did you mean 'optim.learning_rate'?"),
+        ("optim.lr", [], "did you mean 'optim.learning_rate'?"),
+        ("learning-rate", [], "did you mean 'optim.learning_rate'?"),
+        ("train.size", [], "did you mean 'data.size'?"),
+        ("rate", [], "did you mean 'optim.learning_rate' or 'optim.final_learning_rate'?"),
+        ("epoch", [], "did you mean 'train.epochs'?"),
+        ("epoch", ["--epochs", "--out"], "did you mean '--epochs'?"),
+        ("workerz", ["--out"], "did you mean 'data.workers'?"),
+        ("zzzz", ["--out"], "'mrkd settings' prints all there are"),
+    ],
+)
+def test_what_was_meant_is_looked_for_among_options_and_the_last_parts_of_settings(name, options, expected):
+    assert nearest_setting(name, options) == expected
+
+
+def test_only_a_few_names_are_listed():
+    assert nearest_setting("temperature").count("'") == 2 * OFFERED
+    assert nearest("zzzz", map(str, range(100))).endswith(", … (100 in all)")
+    assert nearest("zzzz", map(str, range(100))).count(",") == LISTED
+    assert nearest("zzzz", ["a", "b"]) == "valid: a, b"
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_name():

@@ -7,8 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import Config
-from mrkd.errors import UserError
-from mrkd.settings import build, check_key, flatten, load_recipe, read_yaml, recipe_names, to_dict, with_other_data
+from mrkd.errors import UserError, did_you_mean
+from mrkd.settings import (
+    build,
+    check_key,
+    flatten,
+    known_keys,
+    load_recipe,
+    nearest_setting,
+    read_yaml,
+    recipe_names,
+    to_dict,
+    with_other_data,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +84,32 @@ def _layers(recipe: str | None, file: str | Path | None, overrides: dict[str, An
         flat.update(flatten(read_yaml(Path(file)), str(file)))
     for key in overrides:
         check_key(key)
-    if "train.batch" in overrides and "train.auto_batch" not in overrides:
-        overrides = {**overrides, "train.auto_batch": False}  # a number typed here is meant, whatever the file says
-    return {**flat, **overrides}
+    return _under(flat, overrides)
 
 
-def parse_overrides(words: Sequence[str]) -> dict[str, str]:
+LENGTHS = ("train.epochs", "train.steps", "train.minutes")
+"""Each says how long a run is."""
+
+
+def _under(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Settings under what was typed, which is meant, whatever else a recipe or a file says of batch and length."""
+    typed = [key for key in LENGTHS if overrides.get(key) not in (None, "null", "~")]
+    if len(typed) > 1:
+        raise UserError(f"a run has one length, got {' and '.join(typed)}: leave out all but one")
+    meant: dict[str, Any] = {}
+    if "train.batch" in overrides:
+        meant["train.auto_batch"] = False
+    if typed:
+        meant.update(dict.fromkeys(("train.steps", "train.minutes")))
+    return {**flat, **meant, **overrides}
+
+
+def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[str, str]:
     """`--train.epochs 20 --train.batch=64` as `{"train.epochs": "20", "train.batch": "64"}`.
 
+    Args:
+        words: what no option of the verb took.
+        options: those options, such as `--epochs`, for what is said about an unknown one.
     Raises:
         UserError: an unknown setting, a setting without a value, or a word that is no option.
     """
@@ -91,13 +120,24 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
         if not token.startswith("--"):
             raise UserError(f"unexpected argument {token!r}")
         key, equals, value = token[2:].partition("=")
-        check_key(key)
+        if key not in known_keys():
+            raise UserError(f"unknown setting {key!r}: {_meant_by(key, options)}")
         if not equals:
             if not rest:
                 raise UserError(f"--{key} needs a value")
             value = rest.pop(0)
         overrides[key] = value
     return overrides
+
+
+def _meant_by(key: str, options: Sequence[str]) -> str:
+    """What is said of an unknown option: one of other verbs stands for a setting, which may be called otherwise."""
+    elsewhere = [
+        shorthand.key
+        for shorthand in SHORTHANDS
+        if shorthand.option == f"--{key}" and not shorthand.key.endswith(f".{key}")
+    ]
+    return did_you_mean(elsewhere) if elsewhere and not options else nearest_setting(key, options)
 
 
 def add_settings_options(parser: argparse.ArgumentParser, *, one_run: bool = True) -> None:
@@ -159,7 +199,7 @@ def run_config_on(path: str, data: str | None, extra: Sequence[str]) -> Config:
     config = _saved_config(path, {})
     if data is not None:
         config = with_other_data(config, data)
-    return build({**flatten(to_dict(config), "config"), **parse_overrides(extra)})
+    return build(_under(flatten(to_dict(config), "config"), parse_overrides(extra)))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -181,12 +221,13 @@ def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
+    given = parse_overrides(options.extra, getattr(options, "option_names", ()))
     values = {shorthand.key: getattr(options, shorthand.key, None) for shorthand in SHORTHANDS}
-    return {**{key: value for key, value in values.items() if value is not None}, **parse_overrides(options.extra)}
+    return {**{key: value for key, value in values.items() if value is not None}, **given}
 
 
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
     from mrkd.run import CONFIG
 
     file = Path(path) / CONFIG
-    return build({**flatten(read_yaml(file), str(file)), **overrides})
+    return build(_under(flatten(read_yaml(file), str(file)), overrides))

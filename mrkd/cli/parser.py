@@ -11,7 +11,6 @@ from mrkd import __version__
 from mrkd.cli.verb import Verb
 from mrkd.config import Config
 from mrkd.errors import UserError, nearest
-from mrkd.settings import known_keys
 
 DESCRIPTION = "Learn images without labels by matching relations; measure; compare."
 
@@ -43,6 +42,7 @@ def _add(subparsers: Any, verb: Verb) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     verb.options(sub)
+    sub.set_defaults(option_names=[name for name in sub._option_string_actions if name.startswith("--")])
     sub.add_argument(
         "-h",
         "--help",
@@ -150,4 +150,6 @@ def _default(field: dataclasses.Field[Any]) -> str:
 def refuse_unknown(extra: Sequence[str]) -> None:
     """One line about the first word that no option of the verb took."""
     if extra:
-        raise UserError(f"unexpected argument {extra[0]!r}: {nearest(extra[0].lstrip('-'), known_keys())}")
+        raise UserError(
+            f"unexpected argument {extra[0]!r}: this verb takes no settings, its --help shows what it takes"
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from mrkd.config.checks import require
 from mrkd.config.evaluation import AttentionConfig, EvaluationConfig
 from mrkd.config.images import DataConfig, MaskConfig, ViewsConfig
 from mrkd.config.network import HeadConfig, ModelConfig
@@ -44,3 +46,12 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
+
+    def __post_init__(self) -> None:
+        held_out, images = self.evaluation.heldout_fraction, self.train.monitor_images
+        least = math.ceil(1 / held_out)
+        require(
+            images >= least,
+            f"train.monitor_images must be at least {least} with evaluation.heldout_fraction {held_out}, so that one "
+            f"is held out, got {images}",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrkd.config.checks import require
+from mrkd.config.checks import check_least, check_positive, check_seed, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,30 @@ class EvaluationConfig:
     """Seeds the probes and k-means."""
 
     def __post_init__(self) -> None:
-        require(self.k >= 1, f"evaluation.k must be at least 1, got {self.k}")
+        check_least(1, "evaluation", self, "k", "linear_batch", "finetune_batch", "cluster_restarts")
+        check_least(0, "evaluation", self, "finetune_epochs", "cluster_head_epochs")
+        check_positive("evaluation", self, "knn_temperature")
+        check_seed("evaluation.seed", self.seed)
         require(
             self.map_images == 0 or self.map_images >= 10,
             f"evaluation.map_images must be 0, or at least 10, got {self.map_images}",
         )
         require(
-            0 < self.heldout_fraction < 1, f"evaluation.heldout_fraction must be in (0, 1), got {self.heldout_fraction}"
+            0.01 <= self.heldout_fraction <= 0.5,
+            f"evaluation.heldout_fraction must be in [0.01, 0.5], got {self.heldout_fraction}",
         )
-        require(len(self.linear_epochs) > 0, "evaluation.linear_epochs must name at least one length, got none")
+        lengths = self.linear_epochs
+        require(len(lengths) > 0, "evaluation.linear_epochs must name at least one length, got none")
+        require(
+            all(length >= 1 for length in lengths),
+            f"evaluation.linear_epochs must be lengths of at least 1, got {list(lengths)}",
+        )
+        for name in ("linear_learning_rates", "finetune_learning_rates"):
+            rates = getattr(self, name)
+            require(len(rates) > 0, f"evaluation.{name} must name at least one learning rate, got none")
+            require(
+                all(rate > 0 for rate in rates), f"evaluation.{name} must be positive learning rates, got {list(rates)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mrkd.config.checks import check_fraction, require
+from mrkd.config.checks import check_fraction, check_least, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ class DataConfig:
         require(self.max_pixels >= 1, f"data.max_pixels must be at least 1, got {self.max_pixels}")
         require(self.workers is None or self.workers >= 1, f"data.workers must be at least 1, got {self.workers}")
         require(self.cache_gib > 0, f"data.cache_gib must be positive, got {self.cache_gib}")
+        check_least(0, "data", self, "max_resident_gib")
         check_fraction("data.max_broken_fraction", self.max_broken_fraction)
         for name in ("train_images", "test_images"):
             value = getattr(self, name)
@@ -100,11 +101,12 @@ class ViewsConfig:
         for name in ("crop_scale", "local_scale"):
             low, high = getattr(self, name)
             require(0 < low <= high <= 1, f"views.{name} must satisfy 0 < low <= high <= 1, got ({low}, {high})")
-        require(
-            0 < self.blur_sigma[0] <= self.blur_sigma[1],
-            f"views.blur_sigma must satisfy 0 < low <= high, got {self.blur_sigma}",
-        )
-        require(self.local_views >= 0, f"views.local_views must be 0 or more, got {self.local_views}")
+        for name in ("crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            require(0 < low <= high, f"views.{name} must satisfy 0 < low <= high, got ({low}, {high})")
+        check_least(0, "views", self, "local_views", "rotate_degrees", "brightness", "contrast", "saturation")
+        check_least(1, "views", self, "local_size")
+        require(0 <= self.hue <= 0.5, f"views.hue must be in [0, 0.5], got {self.hue}")
 
 
 @dataclass(frozen=True, kw_only=True)

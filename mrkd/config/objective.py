@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mrkd.config.checks import check_fraction, require
+from mrkd.config.checks import check_fraction, check_least, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,9 @@ class DistillationConfig:
     def __post_init__(self) -> None:
         for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
             require(getattr(self, name) > 0, f"distillation.{name} must be positive, got {getattr(self, name)}")
+        for name in ("teacher_temperature_warmup", "center_momentum"):
+            check_fraction(f"distillation.{name}", getattr(self, name))
+        check_least(1, "distillation", self, "sinkhorn_iterations")
 
 
 TokenKind = Literal["cls", "patch-position", "patch-image"]
@@ -41,7 +44,7 @@ class Term:
     """One named loss of a method."""
 
     loss: str
-    """A name from the tables in `mrkd.losses.objective`."""
+    """A name from the tables in `mrkd.losses.terms`."""
     tokens: TokenKind = "cls"
     """Class tokens across the batch, patches at one position across the batch, or patches within an image."""
     space: Space = "backbone"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mrkd.config.checks import check_fraction, require
+from mrkd.config.checks import check_fraction, check_least, check_seed, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,11 @@ class OptimConfig:
         require(self.learning_rate > 0, f"optim.learning_rate must be positive, got {self.learning_rate}")
         for name in ("warmup", "ema", "final_ema", "freeze_prototypes"):
             check_fraction(f"optim.{name}", getattr(self, name))
+        check_least(0, "optim", self, "final_learning_rate", "weight_decay", "final_weight_decay", "clip")
+        require(
+            all(0 <= beta < 1 for beta in self.betas),
+            f"optim.betas must each be at least 0 and below 1, got {list(self.betas)}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +103,15 @@ class TrainConfig:
     """Number of checkpoints kept, besides the one with the best k-NN; the second serves when the first is damaged."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "log_steps", "devices", "nodes", "checkpoint_steps", "keep_checkpoints"):
-            require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
-        require(self.steps is None or self.steps >= 1, f"train.steps must be at least 1, got {self.steps}")
+        counts = ("epochs", "steps", "batch", "micro_batch", "devices", "nodes", "log_steps", "monitor_times")
+        check_least(1, "train", self, *counts, "checkpoint_steps", "keep_checkpoints")
+        check_least(10, "train", self, "monitor_images")
+        check_least(0, "train", self, "max_skipped_steps")
+        check_seed("train.seed", self.seed)
         require(self.minutes is None or self.minutes > 0, f"train.minutes must be positive, got {self.minutes}")
         require(
             self.precision not in ("16", "16-mixed", "16-true"),
             f"train.precision must be auto, 32-true, bf16-mixed or another without float16, got {self.precision}",
-        )
-        require(
-            self.micro_batch is None or self.micro_batch >= 1,
-            f"train.micro_batch must be at least 1, got {self.micro_batch}",
         )
         require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
         require(
@@ -122,7 +125,6 @@ class TrainConfig:
         require(
             self.checkpoint_seconds > 0, f"train.checkpoint_seconds must be positive, got {self.checkpoint_seconds}"
         )
-        require(self.max_skipped_steps >= 0, f"train.max_skipped_steps must be 0 or more, got {self.max_skipped_steps}")
 
     @property
     def processes(self) -> int:

@@ -35,9 +35,13 @@ def load_weights(vit: ViT, source: str) -> None:
             state = eva.checkpoint_filter_fn(loaded, vit)
         else:
             state = vision_transformer.checkpoint_filter_fn(loaded, vit, adapt_layer_scale=True)
+    except OSError:
+        raise  # such as a file that may not be read
     except Exception as error:  # whatever torch, safetensors or the conversion stumble over in a file of another kind
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"model.weights: cannot read {path} as weights of a timm ViT: {reason}") from None
+        raise UserError(
+            f"model.weights: cannot read {path} as weights of a timm ViT: expected a safetensors file, or a .pth, .pt "
+            "or .bin file of nothing but tensors and plain values; this one is damaged or something else"
+        ) from error
     state = {name: tensor for name, tensor in state.items() if not name.startswith(CLASSIFIER)}
     if "norm.weight" not in state:
         # Networks that classify by the mean of the tokens have their last norm behind it.

@@ -20,7 +20,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     config = config_from(options)
     seeds = parse_seeds(options.seeds)
-    methods = options.methods.split(",")
+    methods = [name.strip() for name in options.methods.split(",")]
     from mrkd.comparison import compare
 
     tuned = None

@@ -23,7 +23,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    steps = [step for step in options.then.split(",") if step]
+    steps = [step.strip() for step in options.then.split(",") if step.strip()]
     for step in steps:
         if step not in STEPS:
             raise UserError(f"--then takes evaluate, attend and report, got {step!r}")

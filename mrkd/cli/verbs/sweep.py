@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> None:
     space = {**(read_space(options.space) if options.space else {}), **parse_space(options.vary)}
     sweep(
         config,
-        options.methods.split(","),
+        [name.strip() for name in options.methods.split(",")],
         space,
         options.out,
         trials=options.trials,
