@@ -242,6 +242,14 @@ def cifar10_probes() -> str:
     return markdown(["method", *(name.replace("_", " ") for name in names)], rows)
 
 
+def cifar10_attention() -> str:
+    rows = [
+        [f"`{row['method']}`", f"{row['combined']:.1f}", f"{row['combined_at_mass']:.0%}", f"{row['best_head']:.1f}"]
+        for row in read("cifar10-attention.json")["rows"]
+    ]
+    return markdown(["method", "all heads together", "at this share of the attention", "best single head"], rows)
+
+
 def ablation(question: str) -> str:
     rows = [
         [
@@ -274,6 +282,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cifar10-sweep": cifar10_sweep,
     "cifar10-poster": cifar10_poster,
     "cifar10-probes": cifar10_probes,
+    "cifar10-attention": cifar10_attention,
     **{f"ablation-{question}": partial(ablation, question) for question in QUESTIONS},
 }
 
