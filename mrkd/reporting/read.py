@@ -1,6 +1,7 @@
 """What run directories say, as plain numbers and arrays."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,17 +121,20 @@ def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
 
 def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Methods whose runs differ in more than the seed get a name for each kind: their figures have no common mean."""
-    return [dataclasses.replace(run, method=run.method + _difference(run, records)) for run in records]
-
-
-def _difference(run: RunRecord, records: Sequence[RunRecord]) -> str:
-    """What the name of a run's method needs beside it; nothing where its kin differ by the seed alone."""
-    own = _kind(run)
-    kin = [_kind(other) for other in records if other.method == run.method]
-    if differing := [key for key, value in own.items() if any(other.get(key, value) != value for other in kin)]:
-        return ", " + ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing[:_SHOWN])
-    once = sum((other.method, other.seed) == (run.method, run.seed) for other in records) == 1
-    return "" if once else f", {run.name}"
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for run in records:
+        kinds.setdefault(run.method, []).append(_kind(run))
+    times = Counter((run.method, run.seed) for run in records)
+    named = []
+    for run in records:
+        own, more = _kind(run), ""
+        differing = [key for key in own if any(kin.get(key, own[key]) != own[key] for kin in kinds[run.method])]
+        if differing:
+            more = ", " + ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing[:_SHOWN])
+        elif times[run.method, run.seed] > 1:
+            more = f", {run.name}"
+        named.append(dataclasses.replace(run, method=run.method + more))
+    return named
 
 
 _SHOWN = 3
