@@ -78,7 +78,8 @@ class Studies:
         self._lock = threading.Lock()
         self.held: dict[str, IO[str]] = {}
         """Names of this process's trials, with their lock files."""
-        if out.exists() and not (out / STUDY).is_file() and (not out.is_dir() or any(out.iterdir())):
+        own = (out / TRIALS).is_dir()  # made first, also by another process that is just beginning
+        if out.exists() and not own and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out} holds something else: choose another --out")
         (out / TRIALS).mkdir(parents=True, exist_ok=True)
         pruners = self._optuna.pruners

@@ -69,7 +69,7 @@ def test_an_empty_folder_is_refused(tmp_path, make):
 
 
 def test_a_missing_path_is_refused():
-    with pytest.raises(UserError, match="must be 'digits', 'shapes', an existing path"):
+    with pytest.raises(UserError, match="must be an existing path, and nothing is there"):
         load(DataConfig(source="/no/such/folder"))
 
 
