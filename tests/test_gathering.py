@@ -1,12 +1,18 @@
+import json
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mrkd.config import Config, HeadConfig, ObjectiveConfig
-from mrkd.gathering import gather_step, leave_together, sum_over_devices
+from mrkd.gathering import gather_step, joined_over_devices, leave_together, sum_over_devices
 from mrkd.losses.methods import resolve_terms
 from mrkd.losses.objective import Objective
 from mrkd.tokens import Step, ViewTokens
+from mrkd.training import Training
 
 CONFIG = Config(head=HeadConfig(prototypes=6))
 VIEWS, IMAGES, PATCHES, WIDTH = 2, 8, 4, 5
@@ -66,7 +72,23 @@ def worker(rank: int, devices: int, folder: str) -> None:
         dist.all_reduce(gradient)
         results[method] = (total, gradient / devices)  # what data-parallel training does with it
     torch.save(results, f"{folder}/{rank}.pt")
+    said = {
+        "names": joined_over_devices(["both.png", f"of-{rank}.png"]),
+        "agreed": [agreed(rank, *wish) for wish in WISHES],
+    }
+    Path(folder, f"{rank}.json").write_text(json.dumps(said))
     leave_together()
+
+
+WISHES = [(None, 0), (signal.SIGTERM, 1), (None, None)]
+"""A signal that the first process got, and the process for which a checkpoint is due."""
+
+
+def agreed(rank: int, received: signal.Signals | None, due: int | None) -> list[int | bool]:
+    fabric = SimpleNamespace(device=torch.device("cpu"))
+    training = SimpleNamespace(learner=SimpleNamespace(fabric=fabric))
+    got, now = Training._agreed(training, received if rank == 0 else None, due == rank)
+    return [int(got or 0), now]
 
 
 def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(tmp_path):
@@ -77,6 +99,12 @@ def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(
             theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[method]
             assert torch.allclose(theirs[0], total, rtol=1e-6), method
             assert (theirs[1] - gradient).norm() <= 1e-6 * gradient.norm(), method
+
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert said[0] == said[1]  # a broken image and a checkpoint that is due are every process's business
+    assert said[0]["names"] == ["both.png", "of-0.png", "of-1.png"]
+    assert [bool(now or got) for got, now in said[0]["agreed"]] == [True, True, False]
+    assert said[0]["agreed"][1][0] == signal.SIGTERM
 
 
 def test_without_a_process_group_a_step_is_left_alone():
