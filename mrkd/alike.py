@@ -19,10 +19,14 @@ EQUAL_FOR_ALL = (
 """Settings, or the starts of their names, in which compared methods do not differ."""
 
 
+_DATA = ("source", "size", "train_images", "test_images", "holdout", "image_column", "label_column", "use_labels")
+"""Settings that say which images and labels are scored; the others say how they are fetched."""
+
+
 def measured_with(config: Config) -> dict[str, Any]:
     """The settings that an evaluation's figures depend on, as JSON has them."""
     own = {key: value for key, value in dataclasses.asdict(config.evaluation).items() if key != "map_images"}
-    data = {key: getattr(config.data, key) for key in ("source", "size", "train_images", "test_images", "holdout")}
+    data = {key: getattr(config.data, key) for key in _DATA}
     return json.loads(json.dumps({"data": data, "evaluation": own}))
 
 

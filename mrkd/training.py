@@ -1,7 +1,6 @@
 """The training loop: one student step after another, watched, and never lost."""
 
 import contextlib
-import json
 import math
 import os
 import platform
@@ -39,7 +38,7 @@ from mrkd.monitor import FeatureMonitor, judge, status
 from mrkd.profiling import Profile, table
 from mrkd.progress import Bar
 from mrkd.relations_seen import RelationsSeen
-from mrkd.run import BACKBONE, BROKEN, CHECKPOINTS, SUMMARY, Run, write_json
+from mrkd.run import BACKBONE, BROKEN, CHECKPOINTS, SUMMARY, Run, read_json, write_json
 from mrkd.signals import StopRequest
 
 
@@ -193,7 +192,7 @@ class Training:
     def _recall_broken(self) -> None:
         """A stream that goes on knows the broken images that it has met before; images in memory are all known."""
         if self.feed.streams and (self.run.path / BROKEN).is_file():
-            self.feed.broken.extend(json.loads((self.run.path / BROKEN).read_text(encoding="utf-8")))
+            self.feed.broken.extend(read_json(self.run.path / BROKEN))
             self.broken_told = len(self.feed.broken)
 
     def _tell_broken(self) -> None:

@@ -1,6 +1,5 @@
 """What training takes its images from: all of them in memory, or a stream. Axes: B images, S pixels."""
 
-import dataclasses
 from collections.abc import Generator, Iterable
 from typing import Protocol
 
@@ -11,7 +10,7 @@ from mrkd.config import Config, DataConfig
 from mrkd.data.images import streams
 from mrkd.data.listing import Listing
 from mrkd.data.loader import fingerprint
-from mrkd.data.resident import ImageSet, decode_listing
+from mrkd.data.resident import ImageSet, decode_listing, decode_readable
 from mrkd.data.sources import list_splits
 from mrkd.data.splitting import sample
 from mrkd.data.stream import Batch, Stream, worker_count
@@ -106,7 +105,7 @@ class StreamedFeed(Stream):
     def some(self, count: int) -> ImageSet:
         """See `Feed`; broken ones among them are left out."""
         chosen = self.listing.take(sample(_classes(self.listing), count).tolist())
-        return decode_listing(chosen, dataclasses.replace(self.config, max_broken_fraction=1.0))[0].to(self.device)
+        return decode_readable(chosen, self.config).to(self.device)
 
 
 def _classes(images: ImageSet | Listing) -> Tensor | list[int]:

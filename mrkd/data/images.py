@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mrkd.config import DataConfig
 from mrkd.data.listing import Listing
-from mrkd.data.resident import ImageSet, decode_listing, decoded_gib, need_labels
+from mrkd.data.resident import ImageSet, decode_listing, decode_readable, decoded_gib, need_labels
 from mrkd.data.stream import Stream, worker_count
 from mrkd.errors import UserError
 
@@ -136,7 +136,7 @@ class StreamedSet:
 
     def in_memory(self) -> ImageSet:
         """See `Images`. However many are broken, they are left out: this is for a few of many."""
-        return decode_listing(self.listing, dataclasses.replace(self.config, max_broken_fraction=1.0))[0]
+        return decode_readable(self.listing, self.config)
 
 
 def streams(listing: Listing, config: DataConfig) -> bool:

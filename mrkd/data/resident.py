@@ -113,6 +113,11 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
     return found, broken
 
 
+def decode_readable(listing: Listing, config: DataConfig) -> ImageSet:
+    """Those images of a few in memory that can be read, however many are broken."""
+    return decode_listing(listing, dataclasses.replace(config, max_broken_fraction=1.0))[0]
+
+
 def _decode(listing: Listing, config: DataConfig, cache: DecodedCache) -> tuple[Tensor, Tensor]:
     """Pixels (n, 3, S, S) of the rows (n,) that can be read, and those rows."""
     images = torch.empty(len(listing), 3, config.size, config.size, dtype=torch.uint8)

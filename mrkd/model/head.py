@@ -28,7 +28,7 @@ def even_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.linear` of rows (R, D), filled up with zeros to a multiple of 32 on a CPU.
 
     The number of masked patches differs from step to step, and oneDNN prepares and keeps a kernel for every number it
-    meets: without this, a step of the head on a CPU takes 1.3 times as long, and the process grows by a GiB.
+    meets, which costs time and memory (`benchmarks/even_rows.py`).
     """
     missing = -len(rows) % EVEN_ROWS
     if missing == 0 or rows.device.type != "cpu":
