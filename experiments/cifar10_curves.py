@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 
 from mrkd.reporting.palette import method_styles
+from mrkd.reporting.read import read_runs
 from mrkd.run import Run, write_json
 
 matplotlib.use("Agg")
@@ -73,10 +74,8 @@ def main() -> None:
     options = parser.parse_args()
     path = RESULTS / f"{options.name}.json"
     if options.comparison is not None:
-        table = json.loads((options.comparison / "table.json").read_text(encoding="utf-8"))
-        rows = [row for row in table["rows"] if options.seed in row["seeds"]]
-        trained = [row["method"] for row in rows if row["method"] != "random"]
-        runs = {method: options.comparison / "runs" / f"{method}-seed{options.seed}" for method in trained}
+        found = [run for run in read_runs([options.comparison]) if run.evaluation is not None]
+        runs = {run.method: run.path for run in found if run.seed == options.seed and run.method != "random"}
         write_json(path, {"seed": options.seed, "methods": {method: curves(run) for method, run in runs.items()}})
     draw(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png"))
 

@@ -3,6 +3,7 @@
     python experiments/results_tables.py          write them
     python experiments/results_tables.py --check  say which would change
     python experiments/results_tables.py --keep runs/c10/table.json cifar10-cpu.json     first take a comparison's table
+    python experiments/results_tables.py --keep runs/long cifar10-long.json     or a folder's, of all evaluated runs
 
 A page in docs/results holds `<!-- table: NAME -->` and `<!-- end -->`; what lies between is made here. A page whose
 JSON is missing is named and left as it is.
@@ -20,7 +21,8 @@ from typing import Any
 
 from scipy import stats
 
-from mrkd.reporting.table import format_cell
+from mrkd.reporting.read import read_runs
+from mrkd.reporting.table import format_cell, make_table
 from mrkd.run import write_json
 from mrkd.sweeping.results import short
 
@@ -121,6 +123,20 @@ def cost() -> str:
         for row in record["rows"]
     ]
     head = ["what varies", "width", "tokens", "batch", "images/s"]
+    return f"{markdown(head, rows)}\n\n{machine(record)}"
+
+
+def even_rows() -> str:
+    record = read("performance.json")["even_rows"]
+    rows = [
+        [
+            row["case"],
+            *(f"{row[way]['milliseconds']:.1f}" for way in ("even", "any_number")),
+            *(f"{row[way]['mib']:,.0f}" for way in ("even", "any_number")),
+        ]
+        for row in record["rows"]
+    ]
+    head = ["head of", "ms, rows in 32s", "ms, any number", "MiB, rows in 32s", "MiB, any number"]
     return f"{markdown(head, rows)}\n\n{machine(record)}"
 
 
@@ -273,6 +289,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "views": views,
     "cost": cost,
     "added": added,
+    "even-rows": even_rows,
     "cifar10": cifar10,
     "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
     "cifar10-long": partial(cifar10, "cifar10-long.json"),
@@ -291,20 +308,21 @@ def filled(text: str) -> str:
     return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
 
 
-def keep(table: Path, name: str) -> None:
-    """Copy the table of `mrkd compare` beside the pages, with the commit of this checkout."""
+def keep(source: Path, name: str, commit: str | None) -> None:
+    """Put a comparison's table beside the pages, with the commit its runs were made at: this checkout's by default."""
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    content = {"commit": head.stdout.strip(), **json.loads(table.read_text(encoding="utf-8"))}
-    write_json(RESULTS / name, content)
+    table = make_table(read_runs([source])) if source.is_dir() else json.loads(source.read_text(encoding="utf-8"))
+    write_json(RESULTS / name, {"commit": commit or head.stdout.strip(), **table})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--keep", nargs=2, metavar=("TABLE", "NAME"))
+    parser.add_argument("--commit", help="of the runs to keep, where it is not this checkout's")
     options = parser.parse_args()
     if options.keep:
-        keep(Path(options.keep[0]), options.keep[1])
+        keep(Path(options.keep[0]), options.keep[1], options.commit)
     stale = []
     for page in sorted(RESULTS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
