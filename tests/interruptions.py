@@ -47,6 +47,13 @@ def settings(**overrides: object) -> Config:
     return build({**load_recipe("quick"), **SETTINGS, **overrides})
 
 
+def assert_like(out: Path, whole: Path) -> None:
+    """Both runs ended with the same weights, by the same way."""
+    assert same(weights(out), weights(whole))
+    assert untimed(Run(out).metrics()) == untimed(Run(whole).metrics())
+    assert (out / "backbone.safetensors").read_bytes() == (whole / "backbone.safetensors").read_bytes()
+
+
 def die_within(operation: str, countdown: int) -> None:
     """Have the process kill itself at the n-th of one kind of file operation, half of it done."""
     left = [countdown]

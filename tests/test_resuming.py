@@ -11,10 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from interruptions import newest_step, same, settings, untimed, weights
+from interruptions import assert_like, newest_step, settings
 from test_cli import FAST
 
 import mrkd
@@ -24,7 +23,6 @@ from mrkd.config import Config
 from mrkd.errors import Interrupted, UserError
 from mrkd.learner import Learner
 from mrkd.run import Run
-from mrkd.training import Training
 
 STEPS = 24  # of interruptions.settings()
 
@@ -62,12 +60,6 @@ def stopped(config: Config, out: Path, step: int, number: int = signal.SIGTERM) 
         with pytest.raises(Interrupted) as caught:
             mrkd.pretrain(config, out)
     return caught.value
-
-
-def assert_like(out: Path, whole: Path) -> None:
-    assert same(weights(out), weights(whole))
-    assert untimed(Run(out).metrics()) == untimed(Run(whole).metrics())
-    assert (out / "backbone.safetensors").read_bytes() == (whole / "backbone.safetensors").read_bytes()
 
 
 def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_undisturbed(whole, tmp_path):
@@ -224,81 +216,6 @@ def test_a_lock_file_removed_while_waiting_for_it_gives_no_second_writer(tmp_pat
     with pytest.raises(UserError, match="another process is writing"):
         Run.start(tmp_path / "run", settings())
     second.close()
-
-
-def nan_at(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
-    """Have iBOT's class term become NaN at these steps (counted from 1), with a gradient of NaN."""
-    from mrkd.losses.terms import TERMS
-
-    true_term = TERMS["ibot-cls"]
-    current = [0]
-    true_take = Learner.take
-
-    def take(learner: Learner, images: torch.Tensor, number: int) -> object:
-        current[0] = number + 1
-        return true_take(learner, images, number)
-
-    def term(*arguments: object) -> torch.Tensor:
-        value = true_term(*arguments)
-        return value * torch.nan if current[0] in steps else value
-
-    monkeypatch.setattr(Learner, "take", take)
-    monkeypatch.setitem(TERMS, "ibot-cls", term)
-
-
-def test_a_nan_stops_and_leaves_its_batch_and_the_run_goes_on_from_its_checkpoint(whole, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        nan_at(patch, (8,))
-        with pytest.raises(UserError) as caught:
-            mrkd.pretrain(settings(), tmp_path / "run")
-    assert "the term ibot-cls became nan at step 8; last good checkpoint: step-00000006." in str(caught.value)
-    batch = np.load(tmp_path / "run" / "nonfinite-step-00000008.npz", allow_pickle=False)
-    assert batch["step"] == 8
-    assert batch["image_index"].shape == (40,)
-    assert {"torch_generator", "masks_generator", "term_names", "term_values"} <= set(batch)
-    mrkd.pretrain(settings(), tmp_path / "run")
-    assert_like(tmp_path / "run", whole)
-
-
-def test_skipped_steps_leave_every_weight_as_it_was_and_are_counted(tmp_path, monkeypatch):
-    nan_at(monkeypatch, (4, 5))
-    skip = settings(**{"train.on_nonfinite": "skip", "train.max_skipped_steps": 2})
-    seen: dict[int, dict[str, object]] = {}
-    true_save = Training._save_when_due
-
-    def look(training: Training, best: bool) -> None:
-        state = training.learner.state()
-        optimizer = training.learner.plain_optimizer.state_dict()["state"]
-        seen[training.progress.step] = {
-            "student": {k: v.clone() for k, v in state["student"].items()},
-            "optimizer": {k: {n: t.clone() for n, t in v.items()} for k, v in optimizer.items()},
-            "centre": state["objective"]["cls_center.center"].clone(),
-        }
-        true_save(training, best)
-
-    monkeypatch.setattr(Training, "_save_when_due", look)
-    path = mrkd.pretrain(skip, tmp_path / "run")
-    assert same(seen[5], seen[3])
-    assert not same(seen[6]["student"], seen[5]["student"])
-    assert all(tensor.isfinite().all() for tensor in seen[STEPS]["student"].values())  # type: ignore[attr-defined]
-    assert json.loads((path / "summary.json").read_text())["skipped_steps"] == 2
-
-
-def test_more_skipped_steps_than_stated_stop_the_run(tmp_path, monkeypatch):
-    nan_at(monkeypatch, (4, 5, 6))
-    skip = settings(**{"train.on_nonfinite": "skip", "train.max_skipped_steps": 2})
-    with pytest.raises(UserError, match=r"at step 6; that is more than train\.max_skipped_steps = 2"):
-        mrkd.pretrain(skip, tmp_path / "run")
-
-
-def test_a_collapse_is_told_once_and_at_once_and_can_stop_the_run(tmp_path, capsys, monkeypatch):
-    from mrkd.evaluation.collapse import Verdict
-
-    monkeypatch.setattr("mrkd.training.judge", lambda *_: Verdict(kind="rank", sentence="collapse (rank): few"))
-    mrkd.pretrain(settings(), tmp_path / "warned")
-    assert capsys.readouterr().out.count("warning at step 1: collapse (rank)") == 1
-    with pytest.raises(UserError, match="stopped at step 14: collapse"):
-        mrkd.pretrain(settings(**{"train.on_collapse": "stop"}), tmp_path / "stopped")
 
 
 def test_a_full_disk_a_read_only_one_and_a_vanished_directory_are_one_line(whole, tmp_path, capsys, monkeypatch):
