@@ -1,12 +1,14 @@
-"""A folder of small photographs: pieces of the two that scikit-learn carries and of the one that matplotlib carries.
+"""Folders of images: pieces of the two photographs that scikit-learn carries and of matplotlib's one; and noise.
 
-python tests/photographs.py FOLDER
+python tests/photographs.py FOLDER     writes the pieces
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -26,6 +28,18 @@ def make_photographs(folder: Path, step: int = 32) -> int:
                 piece.save(folder / f"piece-{count:04d}.jpg", quality=92)
                 count += 1
     return count
+
+
+def make_two_classes(folder: Path, count: int, suffix: str, sides: Callable[[int], int] = lambda number: 32) -> Path:
+    """Noisy images in the class folders `dark` and `light`, the same at every call; `sides` has the pixels of each."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        place = folder / ("dark" if number % 2 else "light")
+        place.mkdir(parents=True, exist_ok=True)
+        side = sides(number)
+        pixels = generator.integers(0, 128, (side, side, 3), dtype=np.uint8) + (128 if number % 2 == 0 else 0)
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:02d}{suffix}")
+    return folder
 
 
 if __name__ == "__main__":

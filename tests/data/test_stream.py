@@ -1,10 +1,9 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from photographs import make_two_classes
 
 import mrkd
 from mrkd.config import Config, DataConfig
@@ -20,14 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def folder(tmp_path):
     """40 noisy JPEGs of two classes, some of them larger than the size that is asked for."""
-    generator = np.random.default_rng(0)
-    for number in range(40):
-        place = tmp_path / "images" / ("dark" if number % 2 else "light")
-        place.mkdir(parents=True, exist_ok=True)
-        side = 40 if number % 3 else 90
-        pixels = generator.integers(0, 128, (side, side, 3), dtype=np.uint8) + (128 if number % 2 == 0 else 0)
-        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:02d}.jpg")
-    return tmp_path / "images"
+    return make_two_classes(tmp_path / "images", 40, ".jpg", lambda number: 40 if number % 3 else 90)
 
 
 def config_of(folder, mode: str, **data: object) -> Config:

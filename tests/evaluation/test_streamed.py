@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from photographs import make_two_classes
 from PIL import Image
 
 import mrkd
@@ -24,13 +25,7 @@ CHEAP = {"k": 5, "linear_epochs": (2,), "cluster_head_epochs": 1, "finetune_epoc
 @pytest.fixture
 def folder(tmp_path):
     """60 noisy images of two classes."""
-    generator = np.random.default_rng(0)
-    for number in range(60):
-        place = tmp_path / "images" / ("dark" if number % 2 else "light")
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = generator.integers(0, 128, (32, 32, 3), dtype=np.uint8) + (128 if number % 2 == 0 else 0)
-        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:02d}.png")
-    return tmp_path / "images"
+    return make_two_classes(tmp_path / "images", 60, ".png")
 
 
 @pytest.fixture
