@@ -83,6 +83,7 @@ def _class_tokens(network: Network, views: Tensor, patch_mask: Tensor | None) ->
     """(B, D) float32, without drop path."""
     was_training = network.training
     network.eval()
-    tokens = network.backbone(views, patch_mask).tokens[:, 0].float()
+    no_patch = torch.empty(0, dtype=torch.int64, device=views.device)
+    tokens = network.backbone(views, patch_mask, no_patch).cls.float()
     network.train(was_training)
     return tokens

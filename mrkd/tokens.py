@@ -18,6 +18,8 @@ class Needs:
 
     head: HeadNeed = "none"
     """How much of the projection head."""
+    patches: bool = False
+    """Every patch token of the backbone's output, and not only those that go through the head."""
     blocks: tuple[int, ...] = ()
     """Blocks whose outputs are kept, counted from 0."""
     attention: bool = False
@@ -32,10 +34,11 @@ class ViewTokens:
 
     cls_backbone: Tensor
     """(V, B, D) class token after the last norm."""
-    patch_backbone: Tensor
-    """(V, B, N, D) patch tokens after the last norm."""
+    patch_backbone: Tensor | None
+    """(V, B, N, D) patch tokens after the last norm; None when no term needs all of them."""
     root: Tensor
-    """(V * B, 1 + N, D) the backbone's output, from which every other field but `blocks` and `attention` is made."""
+    """The backbone's output, from which every other field but `blocks` and `attention` is made: (V * B, 1 + N, D), or
+    (V * B + M, D) when no term needs all patches."""
     cls_projection: Tensor | None = None
     """(V, B, E) the head's last linear layer, before its normalisation; None without a head."""
     cls_bottleneck: Tensor | None = None

@@ -58,6 +58,7 @@ def patch_tokens(tokens: ViewTokens, step: Step, term: Term) -> Tensor:
     if term.block is not None:
         return tokens.blocks[term.block][:, :, 1:].float()
     if term.space == "backbone":
+        assert tokens.patch_backbone is not None, "a term asks for all patches, but they were not computed"
         return tokens.patch_backbone.float()
     chosen = {
         "projection": tokens.patch_projection,

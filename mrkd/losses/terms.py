@@ -131,6 +131,7 @@ def _hint(context: Context, step: Step, term: Term) -> Tensor:
     chosen = step.patch_mask  # (V, B, N)
     if int(chosen.sum()) < 2:
         return step.student.root.float().sum() * 0.0
+    assert step.teacher.patch_backbone is not None, "the teacher's patches were not computed"
     prediction, target = step.student.prediction[:, :, 1:][chosen], step.teacher.patch_backbone[chosen]
     return hint(prediction.float(), target.float(), **term.options)
 
@@ -248,6 +249,7 @@ def _check_options(term: Term) -> None:
 
 def needs_of(terms: Iterable[Term]) -> Needs:
     """What the networks must compute for these terms."""
+    terms = tuple(terms)
     head: HeadNeed = "none"
     for term in terms:
         if term.space == "backbone":
@@ -258,9 +260,12 @@ def needs_of(terms: Iterable[Term]) -> Needs:
             head = "all"
         elif head == "none":
             head = "cls"
+    predictor = any(term.loss == "hint" for term in terms)
+    on_patches = any(term.tokens != "cls" and term.space == "backbone" and term.block is None for term in terms)
     return Needs(
         head=head,
+        patches=on_patches or predictor or head == "all",
         blocks=tuple(sorted({term.block for term in terms if term.block is not None})),
         attention=any(term.loss == "attention" for term in terms),
-        predictor=any(term.loss == "hint" for term in terms),
+        predictor=predictor,
     )

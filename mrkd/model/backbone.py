@@ -1,10 +1,11 @@
 """A plain timm ViT with a mask token put in between its patch embedding and its blocks.
 
-Axes: B images, S pixels, N patches, D width.
+Axes: B images, S pixels, N patches, M chosen patches, D width.
 """
 
 import difflib
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import timm
@@ -18,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mrkd.config import ModelConfig
 from mrkd.errors import UserError
+from mrkd.model.rows import places_of, run_for_rows, takes_rows
 
 ViT: TypeAlias = VisionTransformer | Eva
 """timm's plain ViT, and the one with rotary position embeddings (EVA-02, DINOv3, Perception Encoder, RoPE-ViT)."""
@@ -184,14 +186,32 @@ def _queries_and_keys(attention: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class BackboneOutput(NamedTuple):
-    """Tensors of one forward pass over B images."""
+    """Tensors of one forward pass over B images, after the last norm; register tokens are left out."""
 
-    tokens: Tensor
-    """(B, 1 + N, D) after the last norm: class token, then patches; register tokens are left out."""
+    root: Tensor
+    """(B, 1 + N, D), class token, then patches; of chosen patches alone (B + M, D), class tokens, then patches."""
+    cls: Tensor
+    """(B, D), part of `root`."""
+    patches: Tensor | None
+    """(B, N, D), part of `root`; None when only chosen patches were asked for."""
+    chosen: Tensor | None
+    """(M, D), part of `root`; None when all patches were asked for."""
     blocks: tuple[Tensor, ...]
     """(B, 1 + N, D) after each block that was asked for."""
     attention: Tensor | None
     """(B, H, N) of the last block, when it was asked for."""
+
+    @classmethod
+    def of_all(cls, root: Tensor, blocks: tuple[Tensor, ...], attention: Tensor | None) -> "BackboneOutput":
+        """From `root` (B, 1 + N, D)."""
+        return cls(root, root[:, 0], root[:, 1:], None, blocks, attention)
+
+    @classmethod
+    def of_chosen(
+        cls, root: Tensor, images: int, blocks: tuple[Tensor, ...], attention: Tensor | None
+    ) -> "BackboneOutput":
+        """From `root` (B + M, D), B being `images`."""
+        return cls(root, root[:images], None, root[images:], blocks, attention)
 
 
 class MaskedBackbone(nn.Module):
@@ -217,13 +237,17 @@ class MaskedBackbone(nn.Module):
         self.keep_blocks = keep_blocks
         self.keep_attention = keep_attention
         self.mask_token = nn.Parameter(torch.zeros(vit.embed_dim))
+        last = len(vit.blocks) - 1
+        self.cuts_last = takes_rows(vit.blocks[last]) and last not in keep_blocks
 
-    def forward(self, images: Tensor, patch_mask: Tensor | None = None) -> BackboneOutput:
+    def forward(self, images: Tensor, patch_mask: Tensor | None = None, chosen: Tensor | None = None) -> BackboneOutput:
         """Tokens, and what else the terms need.
 
         Args:
             images: (B, 3, S, S), normalised.
             patch_mask: (B, N) bool, True where the mask token replaces the patch; None shows everything.
+            chosen: (M,) int64, flat positions in (B, N) of the patches that are asked for beside the class tokens; the
+                last block's MLP and the last norm then leave out all others. None asks for every patch.
         """
         vit = self.vit
         embedded = vit.patch_embed(images)  # (B, R, C, D)
@@ -232,20 +256,28 @@ class MaskedBackbone(nn.Module):
             embedded = torch.where(hidden, self.mask_token.to(embedded.dtype), embedded)
         tokens, rotations = enter_blocks(vit, embedded)
         kept: dict[int, Tensor] = {}
-        attention = None
+        attention, places = None, None
+        if chosen is not None:
+            places = places_of(len(images), embedded[0, ..., 0].numel(), vit.num_prefix_tokens, chosen)
         for number, (block, rotation) in enumerate(zip(vit.blocks, rotations, strict=True)):
-            if self.keep_attention and number == len(vit.blocks) - 1:
+            last = number == len(vit.blocks) - 1
+            if self.keep_attention and last:
                 attention = class_attention(block, tokens, rotation, vit.num_prefix_tokens)
-            # The random state is kept too, so that stochastic depth drops the same paths again.
-            if self.forget:
-                tokens = checkpoint(run_block, block, tokens, rotation, use_reentrant=False)
+            if last and self.cuts_last and places is not None:
+                tokens = self._through(run_for_rows, block, tokens, rotation, places)
             else:
-                tokens = run_block(block, tokens, rotation)
+                tokens = self._through(run_block, block, tokens, rotation)
             if number in self.keep_blocks:
                 kept[number] = self._without_registers(tokens)
-        return BackboneOutput(
-            self._without_registers(vit.norm(tokens)), tuple(kept[number] for number in self.keep_blocks), attention
-        )
+        blocks = tuple(kept[number] for number in self.keep_blocks)
+        if places is None:
+            return BackboneOutput.of_all(self._without_registers(vit.norm(tokens)), blocks, attention)
+        rows = tokens if self.cuts_last else tokens.flatten(0, 1).index_select(0, places)
+        return BackboneOutput.of_chosen(vit.norm(rows), len(images), blocks, attention)
+
+    def _through(self, run: Callable[..., Tensor], *given: Any) -> Tensor:
+        # The random state is kept too, so that stochastic depth drops the same paths again.
+        return checkpoint(run, *given, use_reentrant=False) if self.forget else run(*given)
 
     def _without_registers(self, tokens: Tensor) -> Tensor:
         prefix = self.vit.num_prefix_tokens

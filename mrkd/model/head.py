@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from mrkd.config import HeadConfig
 from mrkd.model.norm import GlobalBatchNorm1d
-
-EVEN_ROWS = 32
-"""Rows come in multiples of this many to a matrix product."""
+from mrkd.model.rows import even_linear
 
 
 class HeadOutput(NamedTuple):
@@ -22,18 +20,6 @@ class HeadOutput(NamedTuple):
     """(R, E) after it, not of unit length."""
     logits: Tensor
     """(R, K) cosines with the prototypes."""
-
-
-def even_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.linear` of rows (R, D), filled up with zeros to a multiple of 32 on a CPU.
-
-    The number of masked patches differs from step to step, and oneDNN prepares and keeps a kernel for every number it
-    meets, which costs time and memory (`benchmarks/even_rows.py`).
-    """
-    missing = -len(rows) % EVEN_ROWS
-    if missing == 0 or rows.device.type != "cpu":
-        return F.linear(rows, weight, bias)
-    return F.linear(F.pad(rows, (0, 0, 0, missing)), weight, bias)[: len(rows)]
 
 
 class _Linear(nn.Linear):

@@ -11,30 +11,54 @@ Source:
     (arXiv:2101.06983).
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mrkd.model.backbone import BackboneOutput, MaskedBackbone
+from mrkd.model.backbone import BackboneOutput, MaskedBackbone, patch_grid
 
 
 def in_parts(
-    backbone: MaskedBackbone, images: Tensor, patch_mask: Tensor | None, at_a_time: int | None
+    backbone: MaskedBackbone,
+    images: Tensor,
+    patch_mask: Tensor | None,
+    chosen: Tensor | None,
+    at_a_time: int | None,
 ) -> BackboneOutput:
-    """What `backbone(images, patch_mask)` returns, from at most `at_a_time` of the B images at a time.
+    """What `backbone(images, patch_mask, chosen)` returns, from at most `at_a_time` of the B images at a time.
 
-    Stochastic depth draws once per part, so with it the parts decide which paths are dropped.
+    Stochastic depth draws once per part, so with it the parts decide which paths are dropped. The positions in `chosen`
+    must rise.
     """
     if at_a_time is None or len(images) <= at_a_time:
-        return backbone(images, patch_mask)
-    masks = [None] * len(images) if patch_mask is None else patch_mask.split(at_a_time)
-    outputs: list[BackboneOutput] = [
-        checkpoint(backbone, part, mask, use_reentrant=False) if torch.is_grad_enabled() else backbone(part, mask)
-        for part, mask in zip(images.split(at_a_time), masks, strict=False)
-    ]
-    attention = [output.attention for output in outputs if output.attention is not None]
-    return BackboneOutput(
-        torch.cat([output.tokens for output in outputs]),
-        tuple(torch.cat(blocks) for blocks in zip(*(output.blocks for output in outputs), strict=True)),
-        torch.cat(attention) if attention else None,
-    )
+        return backbone(images, patch_mask, chosen)
+    patches = math.prod(patch_grid(backbone.vit, images.shape[-1]))
+    outputs: list[BackboneOutput] = []
+    for first in range(0, len(images), at_a_time):
+        part = images[first : first + at_a_time]
+        given = (
+            part,
+            None if patch_mask is None else patch_mask[first : first + at_a_time],
+            None if chosen is None else _within(chosen, first * patches, (first + len(part)) * patches),
+        )
+        outputs.append(
+            checkpoint(backbone, *given, use_reentrant=False) if torch.is_grad_enabled() else backbone(*given)
+        )
+    blocks = tuple(torch.cat(parts) for parts in zip(*(output.blocks for output in outputs), strict=True))
+    attention = _joined([output.attention for output in outputs])
+    if chosen is None:
+        return BackboneOutput.of_all(torch.cat([output.root for output in outputs]), blocks, attention)
+    patch_rows = [output.chosen for output in outputs if output.chosen is not None]
+    root = torch.cat([*(output.cls for output in outputs), *patch_rows])
+    return BackboneOutput.of_chosen(root, len(images), blocks, attention)
+
+
+def _within(positions: Tensor, start: int, stop: int) -> Tensor:
+    return positions[(positions >= start) & (positions < stop)] - start
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None

@@ -31,7 +31,7 @@ class NetworkOutput(NamedTuple):
     patch_head: HeadOutput | None
     """For the M chosen patch tokens."""
     prediction: Tensor | None
-    """(B, 1 + N, D)."""
+    """(B, 1 + N, D), where every patch was asked for."""
 
 
 class Network(nn.Module):
@@ -48,17 +48,29 @@ class Network(nn.Module):
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
         self.predictor = nn.Linear(vit.embed_dim, vit.embed_dim) if needs.predictor else None
 
-    def forward(self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None) -> NetworkOutput:
-        """Tokens of images (B, 3, S, S); the head sees the class tokens and the patches at flat `patch_index` (M,)."""
-        backbone = in_parts(self.backbone, images, patch_mask, self.micro_batch)
-        prediction = None if self.predictor is None else self.predictor(backbone.tokens)
+    def forward(
+        self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None, every_patch: bool
+    ) -> NetworkOutput:
+        """Tokens of images (B, 3, S, S); the head sees the class tokens and the patches at flat `patch_index` (M,).
+
+        Without `every_patch` the backbone's output has no other tokens than the head sees.
+        """
+        wanted = patch_index
+        if every_patch:
+            wanted = None
+        elif patch_index is None:
+            wanted = torch.empty(0, dtype=torch.int64, device=images.device)
+        backbone = in_parts(self.backbone, images, patch_mask, wanted, self.micro_batch)
+        prediction = None if self.predictor is None or not every_patch else self.predictor(backbone.root)
         if self.head is None:
             return NetworkOutput(backbone, None, None, prediction)
         # Two calls: class and patch tokens have different statistics, and BatchNorm must not blend them.
-        cls_head = self.head(backbone.tokens[:, 0])
+        cls_head = self.head(backbone.cls)
         if patch_index is None:
             return NetworkOutput(backbone, cls_head, None, prediction)
-        chosen = backbone.tokens[:, 1:].flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
+        chosen = backbone.chosen
+        if backbone.patches is not None:
+            chosen = backbone.patches.flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
         return NetworkOutput(backbone, cls_head, self.head(chosen), prediction)
 
 
@@ -91,11 +103,12 @@ class TeacherStudent:
         """Compile the blocks in place, when they are first used: names in the state stay.
 
         Blocks of one shape share a compilation. A block with stochastic depth is compiled by its two halves, because
-        every block has a rate of its own, which would be compiled in.
+        every block has a rate of its own, which would be compiled in; the last one because its halves are called apart.
         """
         for network in (self.network, self.teacher):
-            for block in network.backbone.vit.blocks:
-                whole_block = isinstance(block.drop_path1, nn.Identity)
+            blocks = network.backbone.vit.blocks
+            for block in blocks:
+                whole_block = isinstance(block.drop_path1, nn.Identity) and block is not blocks[-1]
                 for part in (block,) if whole_block else (block.attn, block.mlp):
                     part.compile(backend=backend)
 
@@ -109,6 +122,7 @@ class TeacherStudent:
             raise UserError("attention terms need whole networks: leave out --train.strategy fsdp, or the term")
         self._plain_vit = copy.deepcopy(self.teacher.backbone.vit)
         for network in (self.network, self.teacher):
+            network.backbone.cuts_last = False  # a block is whole only inside its own forward pass
             shard(network, network.backbone.vit.blocks, device_type)
 
     def teacher_vit(self) -> ViT:
@@ -137,11 +151,11 @@ class TeacherStudent:
         enough = total_over_devices(len(index), index.device) >= 2
         patch_index = index if enough and self.needs.head in ("masked", "all") else None
         with torch.no_grad():
-            teacher = self._view_tokens(self.teacher(flat, None, patch_index), count, images)
-        student = self._view_tokens(self.student(flat, flat_mask, patch_index), count, images)
+            teacher = self._view_tokens(self.teacher(flat, None, patch_index, self.needs.patches), count, images)
+        student = self._view_tokens(self.student(flat, flat_mask, patch_index, self.needs.patches), count, images)
         student_local = None
         if local is not None:
-            output = self.student(local.flatten(0, 1), None, None)
+            output = self.student(local.flatten(0, 1), None, None, False)
             student_local = self._view_tokens(output, local.shape[0], images)
         return Step(
             student=student, teacher=teacher, student_local=student_local, patch_mask=patch_mask, patch_index=index
@@ -164,12 +178,11 @@ class TeacherStudent:
         def split(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.unflatten(0, (views, images))  # (V * B, ...) -> (V, B, ...)
 
-        tokens = output.backbone.tokens.unflatten(0, (views, images))
         cls_head, patch_head = output.cls_head, output.patch_head
         return ViewTokens(
-            root=output.backbone.tokens,
-            cls_backbone=tokens[:, :, 0],
-            patch_backbone=tokens[:, :, 1:],
+            root=output.backbone.root,
+            cls_backbone=output.backbone.cls.unflatten(0, (views, images)),
+            patch_backbone=split(output.backbone.patches),
             cls_projection=split(cls_head and cls_head.projection),
             cls_bottleneck=split(cls_head and cls_head.bottleneck),
             cls_logits=split(cls_head and cls_head.logits),

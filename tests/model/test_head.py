@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from mrkd.config import HeadConfig
-from mrkd.model.head import EVEN_ROWS, Head, even_linear
+from mrkd.model.head import Head
+from mrkd.model.rows import EVEN_ROWS, even_linear
 
 
 @pytest.mark.parametrize("rows", [1, EVEN_ROWS - 1, EVEN_ROWS, EVEN_ROWS + 1])

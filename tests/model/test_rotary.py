@@ -44,7 +44,7 @@ def test_unmasked_tokens_are_those_of_plain_timm(network):
     vit, size = network
     images = torch.randn(2, 3, size, size)
     expected = vit.forward_features(images)
-    found = MaskedBackbone(vit)(images).tokens
+    found = MaskedBackbone(vit)(images).root
     torch.testing.assert_close(found[:, 0], expected[:, 0])
     torch.testing.assert_close(found[:, 1:], expected[:, vit.num_prefix_tokens :])
 
@@ -56,8 +56,8 @@ def test_a_masked_patch_hides_its_pixels_and_nothing_else(network):
     mask = torch.tensor([[True, False, False, False]])
     changed = images.clone()
     changed[:, :, : size // 2, : size // 2] = 0.0
-    torch.testing.assert_close(backbone(changed, mask).tokens, backbone(images, mask).tokens)
-    assert not torch.allclose(backbone(changed).tokens, backbone(images).tokens)
+    torch.testing.assert_close(backbone(changed, mask).root, backbone(images, mask).root)
+    assert not torch.allclose(backbone(changed).root, backbone(images).root)
 
 
 def test_recomputed_attention_is_the_last_blocks(network, monkeypatch):
@@ -84,7 +84,7 @@ def test_forgotten_activations_change_no_gradient(network):
     gradients = []
     for forget in (False, True):
         vit.zero_grad()
-        MaskedBackbone(vit, forget=forget)(images).tokens.square().sum().backward()
+        MaskedBackbone(vit, forget=forget)(images).root.square().sum().backward()
         of_rotation = [p.grad.clone() for name, p in vit.named_parameters() if name.startswith("rope.")]
         gradients.append([vit.blocks[0].norm1.weight.grad.clone(), *of_rotation])
     torch.testing.assert_close(*gradients)
