@@ -2,8 +2,6 @@
 
     python experiments/results_tables.py          write them
     python experiments/results_tables.py --check  say which would change
-    python experiments/results_tables.py --keep runs/c10/table.json cifar10-cpu.json     first take a comparison's table
-    python experiments/results_tables.py --keep runs/long cifar10-long.json     or a folder's, of all evaluated runs
 
 A page in docs/results holds `<!-- table: NAME -->` and `<!-- end -->`; what lies between is made here. A page whose
 JSON is missing is named and left as it is.
@@ -13,7 +11,6 @@ import argparse
 import json
 import re
 import statistics
-import subprocess
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -21,9 +18,7 @@ from typing import Any
 
 from scipy import stats
 
-from mrkd.reporting.read import read_runs
-from mrkd.reporting.table import format_cell, make_table
-from mrkd.run import write_json
+from mrkd.reporting.table import format_cell
 from mrkd.sweeping.results import short
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -308,21 +303,10 @@ def filled(text: str) -> str:
     return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
 
 
-def keep(source: Path, name: str, commit: str | None) -> None:
-    """Put a comparison's table beside the pages, with the commit its runs were made at: this checkout's by default."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    table = make_table(read_runs([source])) if source.is_dir() else json.loads(source.read_text(encoding="utf-8"))
-    write_json(RESULTS / name, {"commit": commit or head.stdout.strip(), **table})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--keep", nargs=2, metavar=("TABLE", "NAME"))
-    parser.add_argument("--commit", help="of the runs to keep, where it is not this checkout's")
     options = parser.parse_args()
-    if options.keep:
-        keep(Path(options.keep[0]), options.keep[1], options.commit)
     stale = []
     for page in sorted(RESULTS.glob("*.md")):
         text = page.read_text(encoding="utf-8")

@@ -24,12 +24,13 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
         for key in FIGURES:
             values = [figure[key] for figure in figures if key in figure]
             if values:
-                row[key] = _mean_std(values)
+                row[key] = mean_std(values)
         rows.append(row)
     return {"rows": rows, "data": data}
 
 
-def _mean_std(values: list[float]) -> dict[str, Any]:
+def mean_std(values: list[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None for one value) and the values themselves."""
     return {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None, "values": values}
 
 
