@@ -18,6 +18,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mrkd.cores import usable_cores
+
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 RELATIONAL = ("rkd-d", "rkd-a", "structural")
 BY_IMAGE = ("ibot", "simclr", "vicreg")
@@ -118,7 +120,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    threads = max(1, usable_cores() // options.workers)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     jobs = [(method, norm, seed) for method, norm in CONDITIONS for seed in seeds]
     with ThreadPoolExecutor(options.workers) as pool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from mrkd.config import Config
+from mrkd.cores import usable_cores
 from mrkd.run import write_text
 from mrkd.settings import to_dict
 from mrkd.signals import StopRequest
@@ -107,7 +108,7 @@ class Children:
     def _environment(self) -> dict[str, str]:
         if self.jobs == 1:
             return dict(os.environ)
-        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        threads = str(max(1, usable_cores() // self.jobs))
         return {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
 
 

@@ -1,7 +1,6 @@
 """What is installed here, what the machine can do, and whether the angle kernels work on it, and how fast."""
 
 import importlib.util
-import os
 import platform
 import tempfile
 import time
@@ -14,6 +13,7 @@ from typing import Literal
 import torch
 
 from mrkd import __version__
+from mrkd.cores import usable_cores
 from mrkd.losses.angle import available_backends, rkd_angle
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning", "datasets", "numpy", "numba", "triton")
@@ -97,7 +97,7 @@ def _processor() -> Finding:
     bf16 = [name.upper().replace("_", "-") for name in ("avx512_bf16", "amx_bf16") if known.get(name)]
     return _found(
         "cpu",
-        f"{known.get('cpu_name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"{known.get('cpu_name') or platform.processor() or platform.machine()}, {usable_cores()} usable cores, "
         f"{torch.get_num_threads()} threads in use, {torch.backends.cpu.get_cpu_capability()}, "
         + (f"bfloat16 in hardware ({', '.join(bf16)})" if bf16 else "no bfloat16 in hardware: keep to 32-true"),
     )

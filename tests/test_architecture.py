@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mrkd"
-SHARED = {"mrkd", "mrkd.arrays", "mrkd.config", "mrkd.errors", "mrkd.settings", "mrkd.tokens"}
+SHARED = {"mrkd", "mrkd.arrays", "mrkd.config", "mrkd.cores", "mrkd.errors", "mrkd.settings", "mrkd.tokens"}
 
 # Room -> prefixes of the project's modules it may import, besides its own room and what is shared.
 ALLOWED = {
     "config": set(),
+    "cores": set(),
     "settings": set(),
     "errors": set(),
     "tokens": set(),

@@ -1,10 +1,10 @@
 """The same work on every image of a source, by one thread per core."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from mrkd.cores import usable_cores
 from mrkd.data.listing import Cell, Cells
 from mrkd.progress import QUIET_SECONDS, Bar
 
@@ -25,13 +25,9 @@ def each_image(cells: Cells, work: Callable[[Cell], Result], title: str) -> Iter
     def several(part: list[Cell]) -> list[Result]:
         return [work(cell) for cell in part]
 
-    with ThreadPoolExecutor(_cores()) as pool, Bar(title, len(cells), quiet_seconds=QUIET_SECONDS) as bar:
+    with ThreadPoolExecutor(usable_cores()) as pool, Bar(title, len(cells), quiet_seconds=QUIET_SECONDS) as bar:
         for start in range(0, len(cells), CHUNK):
             part = cells.many(range(start, min(start + CHUNK, len(cells))))
             for results in pool.map(several, [part[first : first + SHARE] for first in range(0, len(part), SHARE)]):
                 yield from results
             bar.advance("images", len(part))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

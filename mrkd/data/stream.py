@@ -4,7 +4,6 @@ The order comes from seed and epoch alone, whatever the number and speed of the 
 images it would have seen. Axes: B images, S pixels.
 """
 
-import os
 import signal
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mrkd.cores import usable_cores
 from mrkd.data.decode import read_image
 from mrkd.data.listing import Cells, Listing
 from mrkd.errors import UserError
@@ -170,5 +170,4 @@ def worker_count(asked: int | None, processes: int, device: torch.device) -> int
     """As asked; otherwise the cores shared out among the training processes, half of them where these train too."""
     if asked is not None:
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores // processes // (2 if device.type == "cpu" else 1)))
+    return max(1, min(16, usable_cores() // processes // (2 if device.type == "cpu" else 1)))
