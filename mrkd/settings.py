@@ -44,12 +44,11 @@ def check_key(key: str) -> None:
         raise UserError(f"unknown setting {key!r}: {nearest_setting(key)}")
 
 
-def nearest_setting(name: str, options: Sequence[str] = ()) -> str:
-    """What may have been meant by the unknown setting `name`: a few settings, or one of `options` (`--epochs`)."""
+def nearest_setting(name: str) -> str:
+    """What may have been meant by the unknown setting `name`."""
     keys, word = known_keys(), name.replace("-", "_")
     last = word.rpartition(".")[2]
-    close = difflib.get_close_matches(f"--{name}", options, n=1, cutoff=0.8)
-    close = close or _called(last, keys)
+    close = _called(last, keys)
     close = close or difflib.get_close_matches(word, keys, n=1, cutoff=0.7)
     if not close:
         lasts = [key.rpartition(".")[2] for key in keys]

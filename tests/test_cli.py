@@ -105,6 +105,20 @@ def test_an_option_of_other_verbs_is_named_by_its_setting():
         parse_overrides(["--seed", "3"])
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("--chekpoint", "'--checkpoint'"),  # an option of this verb
+        ("--minutes", "'train.minutes'"),  # an option of other verbs only
+        ("--epoch", "'train.epochs'"),
+        ("--method", "'objective.method'"),
+    ],
+)
+def test_an_option_that_a_verb_does_not_have_is_looked_for_among_its_own_first(word, meant):
+    with pytest.raises(UserError, match=rf"did you mean {meant}\?$"):
+        parse_overrides([word, "3"], ["--data", "--out", "--tokens", "--checkpoint"])
+
+
 def test_a_file_of_another_kind_is_no_weights(tmp_path):
     from mrkd.config import ModelConfig
     from mrkd.model.backbone import create_vit

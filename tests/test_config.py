@@ -193,21 +193,20 @@ def test_two_lengths_that_were_typed_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "expected"),
+    ("name", "expected"),
     [
-        ("lr", [], "did you mean 'optim.learning_rate'?"),
-        ("optim.lr", [], "did you mean 'optim.learning_rate'?"),
-        ("learning-rate", [], "did you mean 'optim.learning_rate'?"),
-        ("train.size", [], "did you mean 'data.size'?"),
-        ("rate", [], "did you mean 'optim.learning_rate' or 'optim.final_learning_rate'?"),
-        ("epoch", [], "did you mean 'train.epochs'?"),
-        ("epoch", ["--epochs", "--out"], "did you mean '--epochs'?"),
-        ("workerz", ["--out"], "did you mean 'data.workers'?"),
-        ("zzzz", ["--out"], "'mrkd settings' prints all there are"),
+        ("lr", "did you mean 'optim.learning_rate'?"),
+        ("optim.lr", "did you mean 'optim.learning_rate'?"),
+        ("learning-rate", "did you mean 'optim.learning_rate'?"),
+        ("train.size", "did you mean 'data.size'?"),
+        ("rate", "did you mean 'optim.learning_rate' or 'optim.final_learning_rate'?"),
+        ("epoch", "did you mean 'train.epochs'?"),
+        ("workerz", "did you mean 'data.workers'?"),
+        ("zzzz", "'mrkd settings' prints all there are"),
     ],
 )
-def test_what_was_meant_is_looked_for_among_options_and_the_last_parts_of_settings(name, options, expected):
-    assert nearest_setting(name, options) == expected
+def test_what_was_meant_is_looked_for_among_the_last_parts_of_settings(name, expected):
+    assert nearest_setting(name) == expected
 
 
 def test_only_a_few_names_are_listed():

@@ -1,6 +1,7 @@
 """Options that stand for settings, and how a line of options becomes a config."""
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,12 +133,12 @@ def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[s
 
 def _meant_by(key: str, options: Sequence[str]) -> str:
     """What is said of an unknown option: one of other verbs stands for a setting, which may be called otherwise."""
-    elsewhere = [
+    close = difflib.get_close_matches(f"--{key}", options, n=1, cutoff=0.8) or [
         shorthand.key
         for shorthand in SHORTHANDS
         if shorthand.option == f"--{key}" and not shorthand.key.endswith(f".{key}")
     ]
-    return did_you_mean(elsewhere) if elsewhere and not options else nearest_setting(key, options)
+    return did_you_mean(close) if close else nearest_setting(key)
 
 
 def add_settings_options(parser: argparse.ArgumentParser, *, one_run: bool = True) -> None:
@@ -174,32 +175,32 @@ def resumed_config(options: argparse.Namespace, path: str) -> Config:
     return _saved_config(path, _given(options))
 
 
-def run_config(path: str, extra: Sequence[str]) -> Config:
-    """The config of a finished run, under settings given beside it.
+def run_config(options: argparse.Namespace) -> Config:
+    """The config of the finished run that a line names, under the settings of this line.
 
     Raises:
         UserError: no finished run, or a setting is wrong.
     """
     from mrkd.run import Run
 
-    Run.open(path)
-    return _saved_config(path, parse_overrides(extra))
+    Run.open(options.run)
+    return _saved_config(options.run, _settings(options))
 
 
-def run_config_on(path: str, data: str | None, extra: Sequence[str]) -> Config:
-    """The config of a run, finished or not, moved to other images when `data` names some, under settings beside it.
+def run_config_on(options: argparse.Namespace) -> Config:
+    """The config of a run, finished or not, moved to the images of `--data` if given, under the settings of this line.
 
     Raises:
         UserError: no run, or a setting is wrong.
     """
     from mrkd.run import Run
 
-    if not Run(path).started:
-        raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
-    config = _saved_config(path, {})
-    if data is not None:
-        config = with_other_data(config, data)
-    return build(_under(flatten(to_dict(config), "config"), parse_overrides(extra)))
+    if not Run(options.run).started:
+        raise UserError(f"no run at {options.run}: expected a directory written by 'mrkd pretrain'")
+    config = _saved_config(options.run, {})
+    if options.data is not None:
+        config = with_other_data(config, options.data)
+    return build(_under(flatten(to_dict(config), "config"), _settings(options)))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -220,8 +221,12 @@ def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _settings(options: argparse.Namespace) -> dict[str, str]:
+    return parse_overrides(options.extra, options.option_names)
+
+
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    given = parse_overrides(options.extra, getattr(options, "option_names", ()))
+    given = _settings(options)
     values = {shorthand.key: getattr(options, shorthand.key, None) for shorthand in SHORTHANDS}
     return {**{key: value for key, value in values.items() if value is not None}, **given}
 

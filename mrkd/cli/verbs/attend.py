@@ -19,7 +19,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    show_attention(options.run, run_config(options.run, options.extra))
+    show_attention(options.run, run_config(options))
 
 
 VERB = Verb(

@@ -15,7 +15,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    config = run_config_on(options.run, options.data, options.extra)
+    config = run_config_on(options)
     from mrkd.embedding import embed
 
     found = embed(options.run, out=options.out, tokens=options.tokens, checkpoint=options.checkpoint, config=config)

@@ -26,7 +26,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    show_evaluation(options.run, run_config(options.run, options.extra))
+    show_evaluation(options.run, run_config(options))
 
 
 VERB = Verb(

@@ -21,7 +21,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    config = run_config_on(options.run, options.data, options.extra)
+    config = run_config_on(options)
     seeds, few = parse_seeds(options.seeds), _few(options.few)
     out = Path(options.out or Path(options.run) / ("finetune" if few is None else f"finetune-few-{few:g}"))
     from mrkd.finetuning import RATES, finetune
