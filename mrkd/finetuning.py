@@ -90,7 +90,7 @@ def finetune(
         "source": config.data.source,
         "labels": len(task.labelled(seeds[0])),
         "train_images": len(train),
-        "test_images": len(test),
+        "test_images": scores["pretrained"][0].scored,
         "scored_on": config.data.holdout,
         "classes": len(train.class_names),
     }
@@ -119,6 +119,8 @@ def _check(few: float | None, seeds: Sequence[int], rates: Sequence[float], out:
 class _Score:
     learning_rate: float
     chosen_on: str
+    scored: int
+    """Test images that could be read."""
     acc1: float
     acc5: float
 
@@ -152,6 +154,7 @@ class _Task:
         score = _Score(
             learning_rate=fitted.learning_rate,
             chosen_on=fitted.chosen_on,
+            scored=len(truth),
             acc1=accuracy(votes, truth),
             acc5=accuracy(votes, truth, 5),
         )

@@ -140,5 +140,6 @@ def test_attention_and_finetuning_take_streamed_images(own_run, folder):
     assert len(np.load(own_run.path / "attention.npz")["images"]) == config.attention.images - 1
     results = finetune(own_run.path, config=config, few=5, rates=(1e-3,), scratch=False)
     assert results["data"]["labels"] == 10
+    assert results["data"]["test_images"] == len(load(config.data).test) - 1
     assert 0 <= results["pretrained"]["acc1"]["mean"] <= 100
     assert json.dumps(results)
