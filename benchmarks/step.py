@@ -6,7 +6,8 @@ Two views of 32 pixels, patch 8, 8,192 prototypes, batch 64, float32 and bfloat1
 views and masks ready beforehand. PATH is a checkout of bytedance/ibot and of vturrisi/solo-learn; lightly comes with
 the extra `benchmarks`. DINO has no patch term, so it is set against our own step without it. A round times every
 contestant once; the ratio is the median over rounds of theirs over ours, so a slow moment of the machine strikes both.
-With --threads 1 the clock counts this process's own time, and what else runs on the machine hardly matters.
+With --threads 1 the clock counts this process's own time, and what else runs on the machine hardly matters. Operations
+are those of the matrix products that a contestant really does in one step, counted as they happen.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from mrkd.config import Config
 from mrkd.data.masking import draw_masks
 from mrkd.learner import Learner, make_fabric
 from mrkd.losses.methods import resolve_terms
+from mrkd.profiling import count_operations
 
 NETWORKS = {"ViT-S/8": (384, 6), "ViT-Ti/8": (192, 3)}
 
@@ -112,7 +114,9 @@ def contestants(
     return steps, skipped
 
 
-def rows(name: str, batch: int, precision: str, seconds: dict[str, list[float]]) -> list[dict[str, Any]]:
+def rows(
+    name: str, batch: int, precision: str, seconds: dict[str, list[float]], operations: dict[str, int]
+) -> list[dict[str, Any]]:
     result = []
     for contestant, times in seconds.items():
         ours = seconds["mrkd DINO" if "DINO" in contestant else "mrkd iBOT"]
@@ -125,6 +129,7 @@ def rows(name: str, batch: int, precision: str, seconds: dict[str, list[float]])
                 "contestant": contestant,
                 "images_per_second": batch / statistics.median(times),
                 "ours_is_faster_times": statistics.median(ratios),
+                "gflop_per_image": operations[contestant] / batch / 1e9,
                 "rounds": len(times),
             }
         )
@@ -149,11 +154,13 @@ def main() -> None:
         for precision in options.precisions:
             steps, skipped = contestants(name, options.batch, precision == "bfloat16", options)
             seconds = compare(steps, options.rounds, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-            for row in rows(name, options.batch, precision, seconds):
+            operations = {contestant: count_operations(step) for contestant, step in steps.items()}
+            for row in rows(name, options.batch, precision, seconds, operations):
                 everything.append(row)
                 print(
                     f"{name} {precision:9s} {row['contestant']:28s} {row['images_per_second']:8.1f} images/s   "
-                    f"ours is {row['ours_is_faster_times']:5.2f} times as fast",
+                    f"ours is {row['ours_is_faster_times']:5.2f} times as fast   "
+                    f"{row['gflop_per_image']:6.2f} GFLOP an image",
                     flush=True,
                 )
             for reason in skipped:
