@@ -9,6 +9,7 @@
 3. Training ViT-S/8 at 32 pixels, two views, whole pipeline: images a second and memory, iBOT alone and with relations,
    with and without compiled blocks; then a profile: where a step's time goes, and the part of the measured matrix rate.
    On digits (1,438 images) unless --data names a larger set, which large batches need.
+4. A backbone's forward and backward pass with the last block's MLP for all tokens, and for chosen ones.
 Every part writes its numbers at once, so a run that is cut off keeps what it has.
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from last_block import NETWORKS, against_all_tokens
 from relational import authors_angle, authors_distance
 from torch import Tensor
 
@@ -55,6 +57,7 @@ def main() -> None:
         "timings": timings,
         "training": lambda _, rehearse: training(options.data, rehearse),
         "profile": lambda _, rehearse: profile(options.data, rehearse),
+        "last_block": last_block,
     }
     for name, part in parts.items():
         started = time.monotonic()
@@ -221,6 +224,12 @@ def profile(source: str, rehearse: bool) -> Any:
         config = training_config(source, "ibot", 512, False, 60, rehearse)
         path = mrkd.pretrain(config, Path(folder) / "run", profile=True)
         return read_json(path / "profile.json")
+
+
+def last_block(device: torch.device, rehearse: bool) -> list[dict[str, Any]]:
+    name = "width 96, 3 blocks" if rehearse else "ViT-S/8"
+    model, _ = NETWORKS[name]
+    return against_all_tokens(name, model, images=16 if rehearse else 1024, bfloat16=True, rounds=2 if rehearse else 30)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,26 @@ def measure(model: ModelConfig, images: int, bfloat16: bool, rounds: int) -> dic
     return seconds
 
 
+def against_all_tokens(
+    name: str, model: ModelConfig, *, images: int, bfloat16: bool, rounds: int
+) -> list[dict[str, Any]]:
+    """A row for each way but all tokens, which it is set against."""
+    seconds = measure(model, images, bfloat16, rounds)
+    everything = seconds.pop("all tokens")
+    return [
+        {
+            "network": name,
+            "precision": "bfloat16" if bfloat16 else "float32",
+            "images": images,
+            "tokens": way,
+            "all_milliseconds": 1e3 * statistics.median(everything),
+            "milliseconds": 1e3 * statistics.median(times),
+            "times_faster": statistics.median(a / b for a, b in zip(everything, times, strict=True)),
+        }
+        for way, times in seconds.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, help="of the CPU; all of them when left out")
@@ -64,22 +84,9 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
     for name, (model, images) in NETWORKS.items():
-        for precision in ("float32", "bfloat16"):
-            seconds = measure(model, images, precision == "bfloat16", options.rounds)
-            everything = seconds.pop("all tokens")
-            for way, times in seconds.items():
-                rows.append(
-                    {
-                        "network": name,
-                        "precision": precision,
-                        "images": images,
-                        "tokens": way,
-                        "all_milliseconds": 1e3 * statistics.median(everything),
-                        "milliseconds": 1e3 * statistics.median(times),
-                        "times_faster": statistics.median(a / b for a, b in zip(everything, times, strict=True)),
-                    }
-                )
-                print(rows[-1], flush=True)
+        for bfloat16 in (False, True):
+            rows += against_all_tokens(name, model, images=images, bfloat16=bfloat16, rounds=options.rounds)
+            print(*rows[-2:], sep="\n", flush=True)
     if options.json:
         write_record(options.json, "last_block", rows)
 
