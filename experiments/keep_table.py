@@ -15,22 +15,35 @@ from mrkd.reporting.read import read_runs
 from mrkd.reporting.table import make_table, mean_std
 from mrkd.run import write_json
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+COSTS = ("seconds", "peak_memory_mib")
+"""Figures of the program as much as of the method."""
+NOT_OF_THE_DATA = ("device", "versions")
 
 
 def table_of(source: Path, commit: str | None) -> dict[str, Any]:
     """A comparison's table with the commit its runs were made at: this checkout's by default."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     table = make_table(read_runs([source])) if source.is_dir() else json.loads(source.read_text(encoding="utf-8"))
-    return {"commit": commit or head.stdout.strip(), **table}
+    return {**table, "commit": commit or _head()}
+
+
+def _head() -> str:
+    line = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def joined(table: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """A table with the methods and seeds of another beside its own; `commits` of a row are of its seeds, in order.
 
+    Time and memory are not averaged over programs: a row that both have keeps the second's.
+
     Raises:
-        SystemExit: a seed of a method is in both.
+        SystemExit: a seed of a method is in both, or they are not of the same data and figures.
     """
+    ours, theirs = ({k: v for k, v in one["data"].items() if k not in NOT_OF_THE_DATA} for one in (table, more))
+    if ours != theirs:
+        raise SystemExit(f"both tables must be of the same data, got {ours} and {theirs}")
     rows: dict[str, dict[str, Any]] = {}
     for part in (table, more):
         for row in part["rows"]:
@@ -42,11 +55,22 @@ def joined(table: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_seeds_of(row: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    method = row["method"]
     if again := set(row["seeds"]) & set(more["seeds"]):
-        raise SystemExit(f"{row['method']}: seed {min(again)} is in both tables")
-    result = {"method": row["method"], **{key: row[key] + more[key] for key in ("seeds", "commits")}}
-    figures = {key: value for key, value in row.items() if key not in result and key in more}
-    return result | {key: mean_std(value["values"] + more[key]["values"]) for key, value in figures.items()}
+        raise SystemExit(f"{method}: seed {min(again)} is in both tables")
+    if row.keys() != more.keys():
+        raise SystemExit(f"{method}: both tables must have the same figures, only one has {row.keys() ^ more.keys()}")
+    seeds = row["seeds"] + more["seeds"]
+    order = sorted(range(len(seeds)), key=seeds.__getitem__)
+    result: dict[str, Any] = {"method": method}
+    for key, value in row.items():
+        if key in ("seeds", "commits"):
+            result[key] = [(value + more[key])[place] for place in order]
+        elif key in COSTS:
+            result[key] = more[key]
+        elif key != "method":
+            result[key] = mean_std([(value["values"] + more[key]["values"])[place] for place in order])
+    return result
 
 
 def main() -> None:
@@ -58,6 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     target, table = RESULTS / options.name, table_of(options.source, options.commit)
     if options.add:
+        if not target.is_file():
+            parser.error(f"--add needs a table to add to, and there is no {target}")
         table = joined(json.loads(target.read_text(encoding="utf-8")), table)
     write_json(target, table)
 

@@ -206,7 +206,10 @@ def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
         for row in table["rows"]
     ]
     head = ["method", "seeds", "k-NN", "− `ibot`", *columns.values()]
-    return f"{markdown(head, rows)}\n\nCommit {table['commit']}; {table['data']['device']} for each run."
+    made = f"Commit {table['commit']}; {table['data']['device']} for each run."
+    if any(len(row["peak_memory_mib"]["values"]) < len(row["seeds"]) for row in table["rows"]):
+        made += " The memory of a method with seeds of several commits is that at the last of them."
+    return f"{markdown(head, rows)}\n\n{made}"
 
 
 def cifar10_trials() -> str:

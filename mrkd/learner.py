@@ -131,8 +131,7 @@ class Learner:
             self.pair.use_plain_attention()
         if config.train.compile:
             self.pair.compile_blocks()
-        self.sharded = config.train.strategy == "fsdp" and config.train.processes > 1
-        if self.sharded:
+        if config.train.sharded:
             self.pair.shard(fabric.device.type)
         self.plain_optimizer = make_optimizer(self.pair.network, config.optim)
         _, self.optimizer = fabric.setup(self.pair.network, self.plain_optimizer)
@@ -204,7 +203,7 @@ class Learner:
         """Gradients, averaged over devices and clipped; their norm before clipping."""
         with self.clock.part("backward"):
             self.fabric.backward(total)
-        if not self.sharded:  # shares of the gradient arrive averaged
+        if not self.config.train.sharded:  # shares of the gradient arrive averaged
             average_gradients(self.pair.network.parameters())
         head = self.pair.network.head
         if head is not None and step / self.steps < self.config.optim.freeze_prototypes:

@@ -84,6 +84,6 @@ def _class_tokens(network: Network, views: Tensor, patch_mask: Tensor | None) ->
     was_training = network.training
     network.eval()
     no_patch = torch.empty(0, dtype=torch.int64, device=views.device)
-    tokens = network.backbone(views, patch_mask, no_patch).cls.float()
+    tokens = network.backbone(views, patch_mask, no_patch).cls_tokens.float()
     network.train(was_training)
     return tokens

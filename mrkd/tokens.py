@@ -35,10 +35,10 @@ class ViewTokens:
     cls_backbone: Tensor
     """(V, B, D) class token after the last norm."""
     patch_backbone: Tensor | None
-    """(V, B, N, D) patch tokens after the last norm; None when no term needs all of them."""
+    """(V, B, N, D) patch tokens after the last norm; None when no term needs all of them, and of local crops."""
     root: Tensor
     """The backbone's output, from which every other field but `blocks` and `attention` is made: (V * B, 1 + N, D), or
-    (V * B + M, D) when no term needs all patches."""
+    (V * B + M, D) where `patch_backbone` is None, M being 0 for local crops."""
     cls_projection: Tensor | None = None
     """(V, B, E) the head's last linear layer, before its normalisation; None without a head."""
     cls_bottleneck: Tensor | None = None
@@ -56,7 +56,8 @@ class ViewTokens:
     attention: Tensor | None = None
     """(V, B, H, N) attention of the class token over the patches in the last block; None when no term needs it."""
     prediction: Tensor | None = None
-    """(V, B, 1 + N, D) the predictor's output; None when no term needs it."""
+    """(V, B, 1 + N, D) the student's predictor of the global views, (V, B, 1, D) where `patch_backbone` is None; None
+    when no term needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class Step:
     teacher: ViewTokens
     """The same global views, unmasked; carries no gradient."""
     student_local: ViewTokens | None
-    """The student's local crops (class token only is meaningful); None without local crops."""
+    """The student's local crops, class tokens alone; None without local crops."""
     patch_mask: Tensor
     """(V, B, N) bool, True where the student saw the mask token."""
     patch_index: Tensor

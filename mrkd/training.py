@@ -153,7 +153,7 @@ class Training:
         self.monitor = FeatureMonitor(images, config)
         self.relations = None
         # A sharded network computes only on all devices together.
-        if self.writes and config.train.relation_images and learner.steps and not learner.sharded:
+        if self.writes and config.train.relation_images and learner.steps and not config.train.sharded:
             self.relations = RelationsSeen(images, config, learner.pair.grid, run.path)
         self.monitor_every = max(1, math.ceil(learner.steps / max(1, config.train.monitor_times)))
         self.checkpoints = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints)

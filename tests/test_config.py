@@ -54,7 +54,7 @@ def test_every_recipe_builds(recipe):
     [
         ({"train.batch": "many"}, "train.batch must be int, got 'many'"),
         ({"train.batch": 1}, "train.batch must be at least 2"),
-        ({"train.precision": "16-mixed"}, "without float16, got 16-mixed"),
+        ({"train.precision": "16-mixed"}, "auto, 32-true or bf16-mixed, got 16-mixed"),
         ({"views.crop_scale": [0.9, 0.1]}, "low <= high"),
         ({"model.width": 10, "model.heads": 3}, "multiple of model.heads"),
         ({"mask.kind": "stripes"}, "mask.kind"),

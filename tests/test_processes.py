@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -79,26 +80,35 @@ def assert_close(out: Path, other: Path, slack: float = 1.0) -> None:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> Path:
-    """The run of a single process."""
-    out = tmp_path_factory.mktemp("one") / "run"
-    finish(start(ONE, out))
-    return out
+def one(tmp_path_factory) -> Callable[[str], Path]:
+    """The run of a single process, by method."""
+
+    @functools.cache
+    def run_of(method: str) -> Path:
+        out = tmp_path_factory.mktemp("one") / "run"
+        finish(start(ONE, out, objective__method=method))
+        return out
+
+    return run_of
 
 
+# A relation between patches asks for every patch; iBOT for those masked, of which each process has another number.
 @pytest.mark.parametrize(
-    ("launcher", "strategy", "micro_batch"),
+    ("launcher", "strategy", "micro_batch", "method"),
     [
-        pytest.param("own", "ddp", "null", marks=pytest.mark.slow),
-        ("torchrun", "ddp", "null"),
-        pytest.param("own", "fsdp", "null", marks=pytest.mark.slow),
-        ("own", "fsdp", 10),
+        pytest.param("own", "ddp", "null", "ibot+rkd-d", marks=pytest.mark.slow),
+        ("torchrun", "ddp", "null", "ibot"),
+        pytest.param("own", "fsdp", "null", "ibot", marks=pytest.mark.slow),
+        pytest.param("own", "ddp", 10, "ibot", marks=pytest.mark.slow),
+        ("own", "fsdp", 10, "ibot+rkd-d"),
     ],
 )
-def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(one, tmp_path, launcher, strategy, micro_batch):
-    changes = {"train__strategy": strategy, "train__micro_batch": micro_batch}
+def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(
+    one, tmp_path, launcher, strategy, micro_batch, method
+):
+    changes = {"train__strategy": strategy, "train__micro_batch": micro_batch, "objective__method": method}
     finish(start(LAUNCHERS[launcher], tmp_path / "run", train__devices=2, **changes))
-    assert_close(tmp_path / "run", one)
+    assert_close(tmp_path / "run", one(method))
 
 
 @pytest.mark.slow
@@ -109,10 +119,10 @@ def test_two_nodes_train_to_the_weights_of_one_process(one, tmp_path, strategy):
         port = free.getsockname()[1]
     place = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(port)]
     launchers = [[*TORCHRUN, *place, "--node-rank", str(rank), "-m", "mrkd"] for rank in range(2)]
-    nodes = [start(one, tmp_path / "run", train__nodes=2, train__strategy=strategy) for one in launchers]
+    nodes = [start(line, tmp_path / "run", train__nodes=2, train__strategy=strategy) for line in launchers]
     for node in nodes:
         finish(node)
-    assert_close(tmp_path / "run", one)
+    assert_close(tmp_path / "run", one(str(SETTINGS["objective.method"])))
 
 
 @pytest.mark.slow

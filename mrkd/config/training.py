@@ -69,8 +69,8 @@ class TrainConfig:
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
     precision: str = "auto"
-    """Lightning Fabric's precision, without float16; auto is bf16-mixed on CUDA and on CPUs that multiply bfloat16
-    (AVX-512 BF16, AMX), 32-true elsewhere."""
+    """auto, 32-true or bf16-mixed, as Lightning Fabric names them; auto is bf16-mixed on CUDA and on CPUs that multiply
+    bfloat16 (AVX-512 BF16, AMX), 32-true elsewhere."""
     micro_batch: int | None = None
     """Views that go through a device's backbone at a time; null takes all at once. Losses still see the whole batch, so
     that it may be larger than the memory allows; costs one more forward pass."""
@@ -110,8 +110,8 @@ class TrainConfig:
         check_seed("train.seed", self.seed)
         require(self.minutes is None or self.minutes > 0, f"train.minutes must be positive, got {self.minutes}")
         require(
-            self.precision not in ("16", "16-mixed", "16-true"),
-            f"train.precision must be auto, 32-true, bf16-mixed or another without float16, got {self.precision}",
+            self.precision in ("auto", "32-true", "bf16-mixed"),
+            f"train.precision must be auto, 32-true or bf16-mixed, got {self.precision}",
         )
         require(self.batch >= 2, f"train.batch must be at least 2, because relations need pairs, got {self.batch}")
         require(
@@ -130,3 +130,8 @@ class TrainConfig:
     def processes(self) -> int:
         """Number of processes that train together."""
         return self.devices * self.nodes
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a share of the networks."""
+        return self.strategy == "fsdp" and self.processes > 1

@@ -202,6 +202,10 @@ def check_term(term: Term, config: Config) -> None:
     if term.loss not in loss_names():
         raise UserError(f"unknown loss {term.loss!r}: {nearest(term.loss, loss_names())}")
     _check_options(term)
+    if term.tokens != "cls" and term.loss not in {*RELATIONS, "ibot-patch", "hint"}:
+        raise UserError(f"{term.loss} is not about patch tokens, got tokens {term.tokens!r}")
+    if term.loss in ("attention", "hint") and term.space != "backbone":
+        raise UserError(f"{term.loss} is defined on the backbone, got space {term.space!r}")
     if term.loss.startswith("ibot") and term.space != "logits":
         raise UserError(f"{term.loss} is defined on logits, got space {term.space!r}")
     if term.block is not None and (term.space != "backbone" or term.loss not in {*RELATIONS, "koleo", "variance"}):
@@ -260,12 +264,11 @@ def needs_of(terms: Iterable[Term]) -> Needs:
             head = "all"
         elif head == "none":
             head = "cls"
-    predictor = any(term.loss == "hint" for term in terms)
     on_patches = any(term.tokens != "cls" and term.space == "backbone" and term.block is None for term in terms)
     return Needs(
         head=head,
-        patches=on_patches or predictor or head == "all",
+        patches=on_patches or head == "all",
         blocks=tuple(sorted({term.block for term in terms if term.block is not None})),
         attention=any(term.loss == "attention" for term in terms),
-        predictor=predictor,
+        predictor=any(term.loss == "hint" for term in terms),
     )

@@ -186,32 +186,31 @@ def _queries_and_keys(attention: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class BackboneOutput(NamedTuple):
-    """Tensors of one forward pass over B images, after the last norm; register tokens are left out."""
+    """Tensors of one forward pass over B images; tokens are after the last norm, without registers."""
 
     root: Tensor
     """(B, 1 + N, D), class token, then patches; of chosen patches alone (B + M, D), class tokens, then patches."""
-    cls: Tensor
-    """(B, D), part of `root`."""
-    patches: Tensor | None
-    """(B, N, D), part of `root`; None when only chosen patches were asked for."""
-    chosen: Tensor | None
-    """(M, D), part of `root`; None when all patches were asked for."""
+    images: int
+    """B."""
     blocks: tuple[Tensor, ...]
     """(B, 1 + N, D) after each block that was asked for."""
     attention: Tensor | None
     """(B, H, N) of the last block, when it was asked for."""
 
-    @classmethod
-    def of_all(cls, root: Tensor, blocks: tuple[Tensor, ...], attention: Tensor | None) -> "BackboneOutput":
-        """From `root` (B, 1 + N, D)."""
-        return cls(root, root[:, 0], root[:, 1:], None, blocks, attention)
+    @property
+    def cls_tokens(self) -> Tensor:
+        """(B, D)."""
+        return self.root[:, 0] if self.root.dim() == 3 else self.root[: self.images]
 
-    @classmethod
-    def of_chosen(
-        cls, root: Tensor, images: int, blocks: tuple[Tensor, ...], attention: Tensor | None
-    ) -> "BackboneOutput":
-        """From `root` (B + M, D), B being `images`."""
-        return cls(root, root[:images], None, root[images:], blocks, attention)
+    @property
+    def patch_tokens(self) -> Tensor | None:
+        """(B, N, D); None when only chosen patches were asked for."""
+        return self.root[:, 1:] if self.root.dim() == 3 else None
+
+    @property
+    def chosen_tokens(self) -> Tensor | None:
+        """(M, D); None when all patches were asked for."""
+        return self.root[self.images :] if self.root.dim() == 2 else None
 
 
 class MaskedBackbone(nn.Module):
@@ -222,6 +221,7 @@ class MaskedBackbone(nn.Module):
         keep_blocks: numbers of the blocks whose outputs are kept.
         keep_attention: whether the class token's attention in the last block is kept.
         forget: keep only the blocks' inputs for the backward pass, which then computes the rest again.
+        whole_blocks: run the last block, too, for all tokens, whichever are asked for.
     """
 
     def __init__(
@@ -230,6 +230,7 @@ class MaskedBackbone(nn.Module):
         keep_blocks: tuple[int, ...] = (),
         keep_attention: bool = False,
         forget: bool = False,
+        whole_blocks: bool = False,
     ) -> None:
         super().__init__()
         self.forget = forget
@@ -238,7 +239,7 @@ class MaskedBackbone(nn.Module):
         self.keep_attention = keep_attention
         self.mask_token = nn.Parameter(torch.zeros(vit.embed_dim))
         last = len(vit.blocks) - 1
-        self.cuts_last = takes_rows(vit.blocks[last]) and last not in keep_blocks
+        self.cuts_last = takes_rows(vit.blocks[last]) and last not in keep_blocks and not whole_blocks
 
     def forward(self, images: Tensor, patch_mask: Tensor | None = None, chosen: Tensor | None = None) -> BackboneOutput:
         """Tokens, and what else the terms need.
@@ -271,9 +272,9 @@ class MaskedBackbone(nn.Module):
                 kept[number] = self._without_registers(tokens)
         blocks = tuple(kept[number] for number in self.keep_blocks)
         if places is None:
-            return BackboneOutput.of_all(self._without_registers(vit.norm(tokens)), blocks, attention)
+            return BackboneOutput(self._without_registers(vit.norm(tokens)), len(images), blocks, attention)
         rows = tokens if self.cuts_last else tokens.flatten(0, 1).index_select(0, places)
-        return BackboneOutput.of_chosen(vit.norm(rows), len(images), blocks, attention)
+        return BackboneOutput(vit.norm(rows), len(images), blocks, attention)
 
     def _through(self, run: Callable[..., Tensor], *given: Any) -> Tensor:
         # The random state is kept too, so that stochastic depth drops the same paths again.

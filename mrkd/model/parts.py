@@ -48,11 +48,11 @@ def in_parts(
         )
     blocks = tuple(torch.cat(parts) for parts in zip(*(output.blocks for output in outputs), strict=True))
     attention = _joined([output.attention for output in outputs])
-    if chosen is None:
-        return BackboneOutput.of_all(torch.cat([output.root for output in outputs]), blocks, attention)
-    patch_rows = [output.chosen for output in outputs if output.chosen is not None]
-    root = torch.cat([*(output.cls for output in outputs), *patch_rows])
-    return BackboneOutput.of_chosen(root, len(images), blocks, attention)
+    roots = [output.root for output in outputs]
+    if chosen is not None:
+        patch_rows = [output.chosen_tokens for output in outputs if output.chosen_tokens is not None]
+        roots = [*(output.cls_tokens for output in outputs), *patch_rows]
+    return BackboneOutput(torch.cat(roots), len(images), blocks, attention)
 
 
 def _within(positions: Tensor, start: int, stop: int) -> Tensor:

@@ -14,7 +14,7 @@ EVEN_ROWS = 32
 
 
 def even(rows: Tensor) -> Tensor:
-    """Rows (R, D), filled up with zeros to a multiple of 32 on a CPU.
+    """Rows (R, D), filled up with zeros to a multiple of `EVEN_ROWS` on a CPU.
 
     The number of masked patches differs from step to step, and oneDNN prepares and keeps a kernel for every number it
     meets, which costs time and memory (`benchmarks/even_rows.py`).

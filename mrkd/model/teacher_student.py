@@ -31,7 +31,7 @@ class NetworkOutput(NamedTuple):
     patch_head: HeadOutput | None
     """For the M chosen patch tokens."""
     prediction: Tensor | None
-    """(B, 1 + N, D), where every patch was asked for."""
+    """(B, 1 + N, D) of a masked view, or (B, 1, D), class tokens, where not every patch was asked for."""
 
 
 class Network(nn.Module):
@@ -43,7 +43,10 @@ class Network(nn.Module):
         for number in needs.blocks:
             if number >= len(vit.blocks):
                 raise UserError(f"a term asks for block {number}; the network has blocks 0 to {len(vit.blocks) - 1}")
-        self.backbone = MaskedBackbone(vit, needs.blocks, needs.attention, config.train.checkpoint_activations)
+        # A share of a block is whole only inside the block's own forward pass.
+        self.backbone = MaskedBackbone(
+            vit, needs.blocks, needs.attention, config.train.checkpoint_activations, whole_blocks=config.train.sharded
+        )
         self.micro_batch = config.train.micro_batch
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
         self.predictor = nn.Linear(vit.embed_dim, vit.embed_dim) if needs.predictor else None
@@ -53,7 +56,7 @@ class Network(nn.Module):
     ) -> NetworkOutput:
         """Tokens of images (B, 3, S, S); the head sees the class tokens and the patches at flat `patch_index` (M,).
 
-        Without `every_patch` the backbone's output has no other tokens than the head sees.
+        Without `every_patch` the backbone's output has class tokens and those patches alone.
         """
         wanted = patch_index
         if every_patch:
@@ -61,16 +64,18 @@ class Network(nn.Module):
         elif patch_index is None:
             wanted = torch.empty(0, dtype=torch.int64, device=images.device)
         backbone = in_parts(self.backbone, images, patch_mask, wanted, self.micro_batch)
-        prediction = None if self.predictor is None or not every_patch else self.predictor(backbone.root)
+        prediction = None
+        if self.predictor is not None and patch_mask is not None:
+            prediction = self.predictor(backbone.root if every_patch else backbone.cls_tokens[:, None])
         if self.head is None:
             return NetworkOutput(backbone, None, None, prediction)
         # Two calls: class and patch tokens have different statistics, and BatchNorm must not blend them.
-        cls_head = self.head(backbone.cls)
+        cls_head = self.head(backbone.cls_tokens)
         if patch_index is None:
             return NetworkOutput(backbone, cls_head, None, prediction)
-        chosen = backbone.chosen
-        if backbone.patches is not None:
-            chosen = backbone.patches.flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
+        chosen = backbone.chosen_tokens
+        if backbone.patch_tokens is not None:
+            chosen = backbone.patch_tokens.flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
         return NetworkOutput(backbone, cls_head, self.head(chosen), prediction)
 
 
@@ -103,12 +108,13 @@ class TeacherStudent:
         """Compile the blocks in place, when they are first used: names in the state stay.
 
         Blocks of one shape share a compilation. A block with stochastic depth is compiled by its two halves, because
-        every block has a rate of its own, which would be compiled in; the last one because its halves are called apart.
+        every block has a rate of its own, which would be compiled in; so is a last block whose halves are called apart.
         """
         for network in (self.network, self.teacher):
             blocks = network.backbone.vit.blocks
+            cut = blocks[-1] if network.backbone.cuts_last and not self.needs.patches else None
             for block in blocks:
-                whole_block = isinstance(block.drop_path1, nn.Identity) and block is not blocks[-1]
+                whole_block = isinstance(block.drop_path1, nn.Identity) and block is not cut
                 for part in (block,) if whole_block else (block.attn, block.mlp):
                     part.compile(backend=backend)
 
@@ -122,7 +128,6 @@ class TeacherStudent:
             raise UserError("attention terms need whole networks: leave out --train.strategy fsdp, or the term")
         self._plain_vit = copy.deepcopy(self.teacher.backbone.vit)
         for network in (self.network, self.teacher):
-            network.backbone.cuts_last = False  # a block is whole only inside its own forward pass
             shard(network, network.backbone.vit.blocks, device_type)
 
     def teacher_vit(self) -> ViT:
@@ -181,8 +186,8 @@ class TeacherStudent:
         cls_head, patch_head = output.cls_head, output.patch_head
         return ViewTokens(
             root=output.backbone.root,
-            cls_backbone=output.backbone.cls.unflatten(0, (views, images)),
-            patch_backbone=split(output.backbone.patches),
+            cls_backbone=output.backbone.cls_tokens.unflatten(0, (views, images)),
+            patch_backbone=split(output.backbone.patch_tokens),
             cls_projection=split(cls_head and cls_head.projection),
             cls_bottleneck=split(cls_head and cls_head.bottleneck),
             cls_logits=split(cls_head and cls_head.logits),

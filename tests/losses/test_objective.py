@@ -157,6 +157,13 @@ def test_the_networks_compute_only_what_a_term_needs():
     assert needs("rkd-d", relation_space="logits").head == "all"
     assert needs("attention").attention
     assert needs("fitnet").predictor
+    assert needs("fitnet").patches
+    assert needs("rkd-d").patches
+    assert needs("rkd-d", relation_space="logits").patches  # the head runs on all of them
+    assert not needs("ibot").patches
+    assert not needs("rkd-d", patch_relation_weight=0).patches
+    assert not needs_of([Term(loss="hint")]).patches
+    assert not needs_of([Term(loss="spkd", tokens="patch-image", block=0)]).patches
     assert needs_of([Term(loss="spkd", block=3), Term(loss="spkd", block=1)]).blocks == (1, 3)
 
 
@@ -178,6 +185,9 @@ def test_unknown_and_impossible_methods_are_refused(method):
         ({"loss": "spkd", "rows": "masked"}, "for relations between patches"),
         ({"loss": "koleo", "anchors": "teacher"}, "takes no anchors"),
         ({"loss": "spkd", "block": 1, "space": "logits"}, "leave block or space out"),
+        ({"loss": "koleo", "tokens": "patch-image"}, "not about patch tokens"),
+        ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "not about patch tokens"),
+        ({"loss": "hint", "space": "logits"}, "defined on the backbone, got space 'logits'"),
         ({"loss": "attention", "share": 0.5}, "measured at the backbone's output"),
         ({"loss": "rkd-distance", "share": 0.5}, "relative to terms with a plain weight"),
     ],

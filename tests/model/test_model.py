@@ -67,6 +67,11 @@ def test_blocks_attention_and_predictions_are_kept_where_a_term_needs_them():
     assert torch.allclose(step.student.attention.sum(dim=-1), torch.ones(2, 4, 2))
     assert torch.equal(step.student.attention, step.teacher.attention)  # no mask, equal weights
     assert step.student.prediction.shape == (2, 4, 17, 16)
+    assert step.teacher.prediction is None
+    lean = TeacherStudent(Config(model=SMALL), Needs(predictor=True))
+    step = lean(torch.randn(2, 4, 3, 32, 32), torch.randn(1, 4, 3, 16, 16), torch.zeros(2, 4, 16, dtype=torch.bool))
+    assert step.student.prediction.shape == (2, 4, 1, 16)
+    assert step.student_local.prediction is None
 
 
 def test_a_block_that_the_network_does_not_have_is_refused():

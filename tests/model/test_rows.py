@@ -35,11 +35,11 @@ def test_chosen_tokens_and_their_gradients_are_those_of_the_whole_block(drop_pat
     for index in (None, chosen):
         torch.manual_seed(2)  # stochastic depth drops the same paths of the same images
         output = backbone(images, mask, index)
-        patches = output.chosen if index is not None else output.patches.flatten(0, 1)[chosen]
+        patches = output.chosen_tokens if index is not None else output.patch_tokens.flatten(0, 1)[chosen]
         weights = torch.linspace(1.0, 2.0, 16).double()
-        loss = (output.cls * weights).square().sum() + (patches * weights).sin().sum()
+        loss = (output.cls_tokens * weights).square().sum() + (patches * weights).sin().sum()
         gradients = torch.autograd.grad(loss, list(backbone.parameters()))
-        results.append((output.cls, patches, *gradients))
+        results.append((output.cls_tokens, patches, *gradients))
     torch.testing.assert_close(results[1], results[0])
 
 
@@ -48,8 +48,8 @@ def test_without_chosen_patches_there_are_class_tokens_alone():
     images, mask, _ = drawn()
     output = backbone(images, mask, torch.empty(0, dtype=torch.int64))
     assert output.root.shape == (5, 16)
-    assert output.patches is None
-    torch.testing.assert_close(output.cls, backbone(images, mask).cls)
+    assert output.patch_tokens is None
+    torch.testing.assert_close(output.cls_tokens, backbone(images, mask).cls_tokens)
 
 
 @pytest.mark.parametrize("name", ["vit_small_patch16_rope_224", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224"])
@@ -60,8 +60,8 @@ def test_rotary_networks_with_registers_give_their_chosen_tokens_too(name):
     images, chosen = torch.randn(2, 3, *[56 if "14" in name else 64] * 2), torch.tensor([0, 3, 17, 20])
     with torch.no_grad():
         whole, part = backbone(images), backbone(images, None, chosen)
-    torch.testing.assert_close(part.cls, whole.cls)
-    torch.testing.assert_close(part.chosen, whole.patches.flatten(0, 1)[chosen])
+    torch.testing.assert_close(part.cls_tokens, whole.cls_tokens)
+    torch.testing.assert_close(part.chosen_tokens, whole.patch_tokens.flatten(0, 1)[chosen])
 
 
 def test_scaled_branches_are_scaled():
@@ -70,7 +70,7 @@ def test_scaled_branches_are_scaled():
     chosen = torch.tensor([0, 3, 4])
     with torch.no_grad():
         whole, part = backbone(images), backbone(images, None, chosen)
-    torch.testing.assert_close(part.root, torch.cat([whole.cls, whole.patches.flatten(0, 1)[chosen]]))
+    torch.testing.assert_close(part.root, torch.cat([whole.cls_tokens, whole.patch_tokens.flatten(0, 1)[chosen]]))
 
 
 def test_blocks_of_another_kind_and_blocks_that_are_kept_are_run_as_a_whole():
@@ -79,7 +79,7 @@ def test_blocks_of_another_kind_and_blocks_that_are_kept_are_run_as_a_whole():
     images, mask, chosen = drawn()
     output = kept(images, mask, chosen)
     assert output.blocks[0].shape == (5, 17, 16)
-    torch.testing.assert_close(output.chosen, kept(images, mask).patches.flatten(0, 1)[chosen])
+    torch.testing.assert_close(output.chosen_tokens, kept(images, mask).patch_tokens.flatten(0, 1)[chosen])
     assert not takes_rows(timm.create_model("vit_relpos_small_patch16_224", pretrained=False).blocks[-1])
 
 
