@@ -3,8 +3,8 @@
     python experiments/results_tables.py          write them
     python experiments/results_tables.py --check  say which would change
 
-A page in docs/results holds `<!-- table: NAME -->` and `<!-- end -->`; what lies between is made here. A page whose
-JSON is missing is named and left as it is.
+A page in docs/results, or the README, holds `<!-- table: NAME -->` and `<!-- end -->`; what lies between is made here.
+A page whose JSON is missing is named and left as it is.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any
 
 from scipy import stats
 
+from mrkd.reporting.read import FIGURES
 from mrkd.reporting.table import format_cell
 from mrkd.sweeping.results import short
 
@@ -212,6 +213,25 @@ def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
     return f"{markdown(head, rows)}\n\n{made}"
 
 
+def quick(columns: dict[str, str]) -> str:
+    """Without seconds: two runs share the machine."""
+    table = read("quick.json")
+    keys = [key for key in columns if key != "seconds" and any(key in row for row in table["rows"])]
+    rows = [[f"`{row['method']}`", *(format_cell(row.get(key)) for key in keys)] for row in table["rows"]]
+    seeds = ", ".join(map(str, table["rows"][0]["seeds"]))
+    made = f"Commit {table['commit']}, seeds {seeds}, torch {table['data']['versions']['torch']}."
+    return f"{markdown(['method', *(columns[key] for key in keys)], rows)}\n\n{made}"
+
+
+README_COLUMNS = {
+    "knn": "k-NN",
+    "linear_100_acc1": "linear, 100 epochs",
+    "finetune_acc1": "fine-tune",
+    "kmeans_acc": "k-means",
+    "rankme": "RankMe",
+}
+
+
 def cifar10_trials() -> str:
     record = read("cifar10-trials.json")
     rows = []
@@ -318,6 +338,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "added": added,
     "even-rows": even_rows,
     "last-block": last_block,
+    "quick": partial(quick, FIGURES),
+    "readme": partial(quick, README_COLUMNS),
     "cifar10": cifar10,
     "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
     "cifar10-long": partial(cifar10, "cifar10-long.json"),
@@ -332,6 +354,11 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def pages() -> list[Path]:
+    """Where tables may stand."""
+    return [RESULTS.parent.parent / "README.md", *sorted(RESULTS.glob("*.md"))]
+
+
 def filled(text: str) -> str:
     return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
 
@@ -341,7 +368,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     stale = []
-    for page in sorted(RESULTS.glob("*.md")):
+    for page in pages():
         text = page.read_text(encoding="utf-8")
         try:
             made = filled(text)

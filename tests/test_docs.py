@@ -152,7 +152,7 @@ def test_the_tables_of_the_result_pages_are_those_of_the_json_beside_them():
     tables: Any = ModuleType("results_tables")
     tables.__file__ = loader.path
     loader.exec_module(tables)
-    pages = [page for page in tables.RESULTS.glob("*.md") if "<!-- table: " in page.read_text(encoding="utf-8")]
+    pages = [page for page in tables.pages() if "<!-- table: " in page.read_text(encoding="utf-8")]
     assert len(pages) >= 3
     for page in pages:
         text = page.read_text(encoding="utf-8")
