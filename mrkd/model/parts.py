@@ -47,18 +47,13 @@ def in_parts(
             checkpoint(backbone, *given, use_reentrant=False) if torch.is_grad_enabled() else backbone(*given)
         )
     blocks = tuple(torch.cat(parts) for parts in zip(*(output.blocks for output in outputs), strict=True))
-    attention = _joined([output.attention for output in outputs])
+    attention = [output.attention for output in outputs if output.attention is not None]
     roots = [output.root for output in outputs]
     if chosen is not None:
         patch_rows = [output.chosen_tokens for output in outputs if output.chosen_tokens is not None]
         roots = [*(output.cls_tokens for output in outputs), *patch_rows]
-    return BackboneOutput(torch.cat(roots), len(images), blocks, attention)
+    return BackboneOutput(torch.cat(roots), len(images), blocks, torch.cat(attention) if attention else None)
 
 
 def _within(positions: Tensor, start: int, stop: int) -> Tensor:
     return positions[(positions >= start) & (positions < stop)] - start
-
-
-def _joined(parts: list[Tensor | None]) -> Tensor | None:
-    present = [part for part in parts if part is not None]
-    return torch.cat(present) if present else None
