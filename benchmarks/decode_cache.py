@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from mrkd.config import DataConfig
-from mrkd.data.sources import load
+from mrkd.data.load import load
 
 
 def seconds(config: DataConfig) -> tuple[float, int]:

@@ -30,11 +30,12 @@ from torch import Tensor
 
 import mrkd
 from mrkd.config import Config
+from mrkd.config.overrides import laid_over
 from mrkd.errors import UserError
 from mrkd.losses import rkd_angle, rkd_distance
 from mrkd.losses.angle import available_backends
-from mrkd.run import SUMMARY, Run, read_json
-from mrkd.settings import laid_over
+from mrkd.runs.run import SUMMARY, Run
+from mrkd.system.files import read_json
 
 
 def main() -> None:

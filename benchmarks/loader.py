@@ -25,8 +25,9 @@ from mrkd.config import Config
 from mrkd.data.feed import Feed, open_feed
 from mrkd.data.loader import batches_from
 from mrkd.data.stream import Batch
-from mrkd.learner import Learner, make_fabric
-from mrkd.losses.methods import resolve_terms
+from mrkd.distributed.fabric import make_fabric
+from mrkd.objective.methods import resolve_terms
+from mrkd.train.step import Learner
 
 
 def write_jpegs(folder: Path, count: int, size: int) -> None:

@@ -27,7 +27,7 @@ def machine() -> dict[str, Any]:
 
 
 def matrix_rate(dtype: torch.dtype) -> float:
-    from mrkd.profiling import matrix_rate as measured
+    from mrkd.train.profiling import matrix_rate as measured
 
     return measured(torch.device("cuda" if torch.cuda.is_available() else "cpu"), dtype)
 

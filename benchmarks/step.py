@@ -23,10 +23,11 @@ from torch import Tensor
 
 import mrkd
 from mrkd.config import Config
-from mrkd.data.masking import draw_masks
-from mrkd.learner import Learner, make_fabric
-from mrkd.losses.methods import resolve_terms
-from mrkd.profiling import count_operations
+from mrkd.data.augment.masking import draw_masks
+from mrkd.distributed.fabric import make_fabric
+from mrkd.objective.methods import resolve_terms
+from mrkd.train.profiling import count_operations
+from mrkd.train.step import Learner
 
 NETWORKS = {"ViT-S/8": (384, 6), "ViT-Ti/8": (192, 3)}
 

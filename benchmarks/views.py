@@ -19,7 +19,7 @@ from record import stopwatch, write_record
 from torch import Tensor
 
 from mrkd.config import ViewsConfig
-from mrkd.data.views import MEAN, STD, ViewMaker
+from mrkd.data.augment.views import MEAN, STD, ViewMaker
 
 
 def pil_pipeline(config: ViewsConfig, size: int) -> transforms.Compose:

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import mrkd
-from mrkd.children import Children
 from mrkd.config import Config
-from mrkd.run import Run, write_json
-from mrkd.settings import laid_over, to_dict
-from mrkd.signals import StopRequest
+from mrkd.config.overrides import laid_over, to_dict
+from mrkd.runs.run import Run
+from mrkd.studies.subprocesses import Children
+from mrkd.system.files import write_json
+from mrkd.system.signals import StopRequest
 
 STEPS, BATCH, EMA = 650, 128, 0.93
 REHEARSAL = {

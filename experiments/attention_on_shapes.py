@@ -13,7 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from mrkd.run import ATTENTION_FIGURE, SEGMENTATION, Run, write_json
+from mrkd.runs.run import ATTENTION_FIGURE, SEGMENTATION, Run
+from mrkd.system.files import write_json
 
 
 def measured(run: Run) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import matplotlib
 
 from mrkd.reporting.palette import method_styles
 from mrkd.reporting.read import read_runs
-from mrkd.run import Run, write_json
+from mrkd.runs.run import Run
+from mrkd.system.files import write_json
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.run import Run, write_json, write_text
+from mrkd.runs.run import Run
+from mrkd.system.files import write_json, write_text
 
 METHODS = ("structural", "ibot", "ibot+structural", "simclr", "random", "ibot+rkd-d", "rkd-a", "rkd-d", "ibot+rkd-a")
 """The relation that led on a CPU first, then what it must beat, then the rest."""

@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mrkd.run import Run, write_json
-from mrkd.settings import flatten, to_dict
+from mrkd.config.overrides import flatten, to_dict
+from mrkd.runs.run import Run
+from mrkd.system.files import write_json
 
 _LAST = ("rankme", "relation_correlation", "images_per_second", "terms")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mrkd.reporting.read import read_runs
 from mrkd.reporting.table import make_table, mean_std
-from mrkd.run import write_json
+from mrkd.system.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"

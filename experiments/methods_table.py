@@ -2,14 +2,14 @@
 
     python experiments/methods_table.py
 
-Facts come from `mrkd.losses.methods`, figures from docs/results/family.json (a `table.json` of `mrkd compare`).
+Facts come from `mrkd.objective.methods`, figures from docs/results/family.json (a `table.json` of `mrkd compare`).
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from mrkd.losses.methods import METHODS
+from mrkd.objective.methods import METHODS
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"

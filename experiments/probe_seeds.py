@@ -10,11 +10,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mrkd.data.sources import load
+from mrkd.data.load import load
 from mrkd.evaluation.features import see
 from mrkd.evaluation.protocols import measure
-from mrkd.model.export import load_backbone
-from mrkd.run import Run, write_json
+from mrkd.runs.run import Run
+from mrkd.runs.weights import load_backbone
+from mrkd.system.files import write_json
 
 
 def measured(run: Run, seeds: list[int]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from scipy import stats
 
 from mrkd.reporting.read import FIGURES
 from mrkd.reporting.table import format_cell
-from mrkd.sweeping.results import short
+from mrkd.studies.sweep_results import short
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 _MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -18,7 +18,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mrkd.cores import usable_cores
+from mrkd.system.cpu import usable_cores
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 RELATIONAL = ("rkd-d", "rkd-a", "structural")

@@ -11,17 +11,17 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
-    "pretrain": "mrkd.training",
+    "pretrain": "mrkd.train.loop",
     "evaluate": "mrkd.evaluation",
     "attend": "mrkd.attention",
     "report": "mrkd.reporting",
     "watch": "mrkd.reporting",
-    "compare": "mrkd.comparison",
-    "sweep": "mrkd.sweeping",
+    "compare": "mrkd.studies.compare",
+    "sweep": "mrkd.studies.sweep",
     "survey": "mrkd.surveying",
-    "embed": "mrkd.embedding",
+    "embed": "mrkd.downstream.embed",
     "export": "mrkd.exporting",
-    "finetune": "mrkd.finetuning",
+    "finetune": "mrkd.downstream.finetune",
     "list_runs": "mrkd.reporting.listing",
     "load_config": "mrkd.cli",
 }

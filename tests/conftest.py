@@ -12,7 +12,7 @@ import torch
 
 import mrkd
 from mrkd.config import Config
-from mrkd.settings import build, load_recipe
+from mrkd.config.overrides import build, load_recipe
 
 CIFAR10 = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10"
 
@@ -72,7 +72,7 @@ def make_tiny_config() -> Config:
 def served(tmp_path: Path) -> Iterator[tuple[Any, Path]]:
     """A watch server on a free port and the unfinished run it shows."""
     from mrkd.reporting.watch import WatchServer
-    from tests.reporting.made_up import make_run
+    from tests.helpers.made_up_runs import make_run
 
     run = make_run(tmp_path / "run", finished=False)
     with WatchServer([run], 0) as server:

@@ -6,97 +6,38 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mrkd"
-SHARED = {"mrkd", "mrkd.arrays", "mrkd.config", "mrkd.cores", "mrkd.errors", "mrkd.settings", "mrkd.tokens"}
 
-# Room -> prefixes of the project's modules it may import, besides its own room and what is shared.
-ALLOWED = {
-    "config": set(),
-    "cores": set(),
-    "settings": set(),
-    "errors": set(),
-    "tokens": set(),
-    "progress": set(),
-    "profiling": set(),
-    "losses": set(),
-    "optim": set(),
-    "gathering": set(),
-    "sharding": set(),
-    "data": {"mrkd.progress", "mrkd.run"},
-    "run": set(),
-    "alike": {"mrkd.run"},
-    "arrays": {"mrkd.run"},
-    "loggers": {"mrkd.run"},
-    "model": {"mrkd.checkpoint", "mrkd.gathering", "mrkd.run", "mrkd.sharding"},
-    "evaluation": {"mrkd.alike", "mrkd.data", "mrkd.model", "mrkd.optim", "mrkd.progress", "mrkd.run"},
-    "embedding": {"mrkd.data", "mrkd.evaluation", "mrkd.model", "mrkd.progress", "mrkd.run"},
-    "finetuning": {
-        "mrkd.data",
-        "mrkd.evaluation",
-        "mrkd.exporting",
-        "mrkd.model",
-        "mrkd.progress",
-        "mrkd.run",
-    },
-    "doctor": {"mrkd.losses"},
-    "exporting": {"mrkd.data", "mrkd.losses", "mrkd.model", "mrkd.run"},
-    "attention": {"mrkd.data", "mrkd.model", "mrkd.run"},
-    "reporting": {"mrkd.run"},
-    "surveying": {"mrkd.data", "mrkd.model", "mrkd.run"},
-    "signals": set(),
-    "checkpoint": {"mrkd.run"},
-    "finite": {"mrkd.run"},
-    "monitor": {"mrkd.data", "mrkd.evaluation", "mrkd.model"},
-    "learner": {
-        "mrkd.checkpoint",
-        "mrkd.data",
-        "mrkd.gathering",
-        "mrkd.losses",
-        "mrkd.model",
-        "mrkd.optim",
-        "mrkd.profiling",
-        "mrkd.sharding",
-    },
-    "budget": {
-        "mrkd.checkpoint",
-        "mrkd.data",
-        "mrkd.gathering",
-        "mrkd.learner",
-        "mrkd.monitor",
-        "mrkd.optim",
-        "mrkd.run",
-    },
-    "relations_seen": {"mrkd.data", "mrkd.model", "mrkd.run"},
-    "training": {
-        "mrkd.budget",
-        "mrkd.checkpoint",
-        "mrkd.data",
-        "mrkd.evaluation",
-        "mrkd.finite",
-        "mrkd.gathering",
-        "mrkd.learner",
-        "mrkd.loggers",
-        "mrkd.losses",
-        "mrkd.model",
-        "mrkd.monitor",
-        "mrkd.profiling",
-        "mrkd.progress",
-        "mrkd.relations_seen",
-        "mrkd.run",
-        "mrkd.signals",
-    },
-    "children": {"mrkd.run", "mrkd.signals"},
-    "comparison": {
-        "mrkd.alike",
-        "mrkd.budget",
-        "mrkd.children",
-        "mrkd.data",
-        "mrkd.losses",
-        "mrkd.reporting",
-        "mrkd.run",
-        "mrkd.signals",
-    },
-    "sweeping": {"mrkd.alike", "mrkd.budget", "mrkd.children", "mrkd.losses", "mrkd.run", "mrkd.signals"},
+LAYERS = (
+    ("cli",),
+    ("studies",),
+    ("downstream", "train"),
+    ("attention", "evaluation", "exporting", "reporting", "surveying"),
+    ("runs",),
+    ("model",),
+    ("distributed",),
+    ("objective",),
+    ("data",),
+    ("losses", "optim"),
+    ("config", "system"),
+    ("errors",),
+)
+"""The package from the top down. A folder may import what stands in lower lines, and nothing beside or above it."""
+
+ONLY = {
+    "losses": {"losses", "errors"},
+    "evaluation": {"config", "data", "evaluation", "model", "optim", "runs", "system"},
 }
+"""Folders that know still less than their line allows, besides `errors`."""
+
+WITHOUT_TORCH = ("config", "reporting", "system", "runs/run.py", "runs/comparability.py", "runs/npz.py")
+"""What opens instantly: the command line's help and refusals, and the report."""
+
+RANK = {folder: number for number, line in enumerate(LAYERS) for folder in line}
+
+
+def files(place: str) -> list[Path]:
+    path = PACKAGE / place
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path if path.suffix else path.with_suffix(".py")]
 
 
 def imports(path: Path) -> set[str]:
@@ -106,35 +47,33 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "mrkd"}
+            found |= {f"mrkd.{alias.name}" for alias in node.names if node.module == "mrkd"}
     return found
 
 
-def room_files(room: str) -> list[Path]:
-    folder = PACKAGE / room
-    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{room}.py"]
+def folders_imported(path: Path) -> set[str]:
+    """Our own folders that a file imports; the package's version is nobody's."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("mrkd.")} - {"__version__"}
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_a_room_imports_only_the_rooms_it_may_know(room):
-    allowed = ALLOWED[room] | {f"mrkd.{room}"}
-    for path in room_files(room):
-        for name in imports(path):
-            if name.split(".")[0] == "mrkd" and name not in SHARED and name != "mrkd.__version__":
-                assert any(name == prefix or name.startswith(prefix + ".") for prefix in allowed), f"{path}: {name}"
+@pytest.mark.parametrize("folder", RANK)
+def test_imports_only_point_down(folder):
+    for path in files(folder):
+        for other in folders_imported(path) - {folder}:
+            assert RANK[other] > RANK[folder], f"{path} imports mrkd.{other}, which does not stand below mrkd.{folder}"
+            assert other in ONLY.get(folder, RANK) or other == "errors", f"{path} imports mrkd.{other}"
 
 
-def test_every_room_has_a_rule():
-    rooms = {path.stem for path in PACKAGE.iterdir() if path.name not in ("py.typed", "recipes", "__pycache__")}
-    assert rooms - {"__init__", "__main__", "cli"} == set(ALLOWED)
+def test_every_folder_has_its_line():
+    places = {path.stem for path in PACKAGE.iterdir() if path.name not in ("py.typed", "recipes", "__pycache__")}
+    assert places - {"__init__", "__main__"} == set(RANK)
 
 
-def test_the_report_and_the_config_import_no_torch():
-    for room in ("reporting", "config", "settings", "run", "progress", "signals"):
-        for path in room_files(room):
-            assert not {name for name in imports(path) if name.split(".")[0] in ("torch", "timm", "lightning")}, path
+def test_what_must_open_instantly_imports_no_torch():
+    for path in (path for place in WITHOUT_TORCH for path in files(place)):
+        assert not {name.split(".")[0] for name in imports(path)} & {"torch", "timm", "lightning"}, path
 
 
 def test_losses_use_no_distributed_calls():
-    for path in room_files("losses"):
+    for path in files("losses"):
         assert "torch.distributed" not in path.read_text(encoding="utf-8"), path

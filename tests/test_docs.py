@@ -9,16 +9,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from docs_blocks import Block, blocks, run_block, shrink_recipes
-from photographs import make_photographs
 
-import mrkd.doctor
-import mrkd.finetuning
-import mrkd.run
-import mrkd.settings
+import mrkd.config.overrides
+import mrkd.downstream.finetune
+import mrkd.runs.run
+import mrkd.surveying.doctor
 from mrkd.losses.divergences import DIVERGENCES
-from mrkd.losses.methods import METHODS
-from mrkd.losses.relation_potentials import POTENTIALS
+from mrkd.losses.potentials import POTENTIALS
+from mrkd.objective.methods import METHODS
+from tests.helpers.docs_blocks import Block, blocks, run_block, shrink_recipes
+from tests.helpers.photographs import make_photographs
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -40,10 +40,10 @@ def test_the_page_of_methods_shows_the_equation_in_the_code(name):
 def reader(tmp_path, monkeypatch):
     """Somebody who types what the pages say, with recipes that take seconds and some photographs."""
     shrink_recipes(tmp_path / "recipes")
-    monkeypatch.setattr(mrkd.settings, "RECIPES", tmp_path / "recipes")
-    monkeypatch.setattr(mrkd.finetuning, "LEAST_STEPS", 2)
-    monkeypatch.setattr(mrkd.doctor, "SECONDS", 0.01)
-    monkeypatch.setattr(mrkd.doctor, "ROWS", 16)
+    monkeypatch.setattr(mrkd.config.overrides, "RECIPES", tmp_path / "recipes")
+    monkeypatch.setattr(mrkd.downstream.finetune, "LEAST_STEPS", 2)
+    monkeypatch.setattr(mrkd.surveying.doctor, "SECONDS", 0.01)
+    monkeypatch.setattr(mrkd.surveying.doctor, "ROWS", 16)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     make_photographs(Path("photos"), step=96)
@@ -126,7 +126,7 @@ def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_p
     [block] = [block for block in blocks(ROOT / "README.md") if block.slow]
     run_block(block, {})
     assert (tmp_path / "runs" / "photos" / "attention.png").stat().st_size > 10_000
-    rows = mrkd.run.Run("runs/photos").metrics()
+    rows = mrkd.runs.run.Run("runs/photos").metrics()
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < 0.8 * losses[0]
     assert rows[-1]["verdict"] in ("healthy", "converged")

@@ -9,16 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrkd.arrays import write_arrays
 from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask, patch_maps
 from mrkd.attention.segmentation import MASSES, enlarge, segmentation
 from mrkd.config import Config
 from mrkd.data.images import Images
-from mrkd.data.sources import ImageSet, load
+from mrkd.data.load import load
+from mrkd.data.resident import ImageSet
 from mrkd.errors import UserError
 from mrkd.model.backbone import ViT, create_vit
-from mrkd.model.export import load_backbone
-from mrkd.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run, write_atomically, write_json
+from mrkd.runs.npz import write_arrays
+from mrkd.runs.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run
+from mrkd.runs.weights import load_backbone
+from mrkd.system.files import write_atomically, write_json
 
 MAX_QUERIES = 256
 """The explorer of the report asks any patch; on finer grids, squares of patches count as one."""

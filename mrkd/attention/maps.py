@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrkd.data.views import normalize
+from mrkd.data.augment.views import normalize
 from mrkd.model.backbone import ViT, class_attention, enter_blocks, patch_attention, run_block
 
 

@@ -13,7 +13,7 @@ from mrkd.cli.parser import make_parser, overview, refuse_unknown
 from mrkd.cli.process import is_first_process
 from mrkd.cli.verbs import VERBS
 from mrkd.errors import Interrupted, UserError, nearest
-from mrkd.signals import sigterm_raises
+from mrkd.system.signals import sigterm_raises
 
 __all__ = ["load_config", "main"]
 

@@ -5,7 +5,7 @@ import argparse
 import argcomplete
 
 from mrkd.cli.verbs import VERBS
-from mrkd.settings import known_keys, recipe_names
+from mrkd.config.overrides import known_keys, recipe_names
 
 
 def answer(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import Config
-from mrkd.errors import UserError, did_you_mean
-from mrkd.settings import (
+from mrkd.config.overrides import (
     build,
     check_key,
     flatten,
@@ -21,6 +20,7 @@ from mrkd.settings import (
     to_dict,
     with_other_data,
 )
+from mrkd.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ def resumed_config(options: argparse.Namespace, path: str) -> Config:
     Raises:
         UserError: no run there, or a recipe or file beside it.
     """
-    from mrkd.run import Run
+    from mrkd.runs.run import Run
 
     if options.recipe is not None or options.config is not None:
         raise UserError("--resume takes the run's own settings: leave out --recipe and --config")
@@ -181,7 +181,7 @@ def run_config(options: argparse.Namespace) -> Config:
     Raises:
         UserError: no finished run, or a setting is wrong.
     """
-    from mrkd.run import Run
+    from mrkd.runs.run import Run
 
     Run.open(options.run)
     return _saved_config(options.run, _settings(options))
@@ -193,7 +193,7 @@ def run_config_on(options: argparse.Namespace) -> Config:
     Raises:
         UserError: no run, or a setting is wrong.
     """
-    from mrkd.run import Run
+    from mrkd.runs.run import Run
 
     if not Run(options.run).started:
         raise UserError(f"no run at {options.run}: expected a directory written by 'mrkd pretrain'")
@@ -232,7 +232,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
-    from mrkd.run import CONFIG
+    from mrkd.runs.run import CONFIG
 
     file = Path(path) / CONFIG
     return build(_under(flatten(read_yaml(file), str(file)), overrides))

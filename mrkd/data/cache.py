@@ -19,7 +19,7 @@ from torch import Tensor
 from mrkd.config import DataConfig
 from mrkd.data.decode import DECODING
 from mrkd.data.listing import Listing
-from mrkd.run import write_atomically
+from mrkd.system.files import write_atomically
 
 
 def cache_folder(config: DataConfig) -> Path | None:

@@ -11,8 +11,8 @@ from mrkd.data.images import streams
 from mrkd.data.listing import Listing
 from mrkd.data.loader import fingerprint
 from mrkd.data.resident import ImageSet, decode_listing, decode_readable
-from mrkd.data.sources import list_splits
-from mrkd.data.splitting import sample
+from mrkd.data.sources.find import list_splits
+from mrkd.data.sources.splits import sample
 from mrkd.data.stream import Batch, Stream, worker_count
 from mrkd.errors import UserError
 

@@ -12,7 +12,7 @@ from mrkd.config import DataConfig
 from mrkd.data.cache import DecodedCache
 from mrkd.data.decode import read_image
 from mrkd.data.listing import Listing
-from mrkd.data.parallel import each_image
+from mrkd.data.thread_pool import each_image
 from mrkd.errors import UserError
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mrkd.cores import usable_cores
 from mrkd.data.decode import read_image
 from mrkd.data.listing import Cells, Listing
 from mrkd.errors import UserError
+from mrkd.system.cpu import usable_cores
 
 AHEAD = 2
 """Batches that each worker prepares before they are asked for."""

@@ -6,11 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mrkd.data.augment.views import normalize
 from mrkd.data.images import Images, in_order
-from mrkd.data.views import normalize
 from mrkd.errors import UserError
 from mrkd.model.backbone import ViT
-from mrkd.progress import QUIET_SECONDS, Bar
+from mrkd.system.progress import QUIET_SECONDS, Bar
 
 Tokens = Literal["cls", "patch-mean"]
 """What stands for an image: its class token, or the mean of its patch tokens."""

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from mrkd.config import EvaluationConfig, OptimConfig, ViewsConfig
+from mrkd.config import EvaluationConfig, ViewsConfig
+from mrkd.data.augment.views import ViewMaker, normalize
 from mrkd.data.images import Images, in_order
+from mrkd.data.load import stratified_split
 from mrkd.data.loader import epoch_batches
-from mrkd.data.sources import stratified_split
-from mrkd.data.views import ViewMaker, normalize
 from mrkd.evaluation.knn import accuracy
 from mrkd.model.backbone import ViT
-from mrkd.optim import make_optimizer, set_schedule, warmup_cosine
+from mrkd.optim.schedules import warmup_cosine
+
+NO_WEIGHT_DECAY = [f"0.{name}" for name in ("pos_embed", "cls_token", "reg_token")]
+"""The backbone's tokens and positions in the classifier, which are no matrices."""
 
 
 def finetune(
@@ -35,14 +39,16 @@ def finetune(
     torch.manual_seed(seed)
     model = nn.Sequential(copy.deepcopy(vit), nn.Linear(vit.embed_dim, classes)).to(train.device).train()
     model.requires_grad_(True)
-    optimizer = make_optimizer(model, OptimConfig(weight_decay=0.05))
+    # Weight decay for the matrices only, as in pre-training.
+    optimizer = torch.optim.AdamW(param_groups_weight_decay(model, 0.05, NO_WEIGHT_DECAY), fused=True)
     maker = ViewMaker(views, train.size)
     labels = train.require_labels("fine-tuning")
     batch = min(batch, len(train))
     steps = epochs * (len(train) // batch)
     order = (rows for epoch in range(epochs) for rows in epoch_batches(len(train), batch, seed=seed, epoch=epoch))
     for step, (rows, images) in enumerate(train.batches(order)):
-        set_schedule(optimizer, warmup_cosine(step, steps, max(1, steps // 10), learning_rate, 0.0), 0.05)
+        for group in optimizer.param_groups:
+            group["lr"] = warmup_cosine(step, steps, max(1, steps // 10), learning_rate, 0.0)
         loss = F.cross_entropy(model(maker(images, views=1)[0][0]), labels[rows])
         optimizer.zero_grad()
         loss.backward()

@@ -8,21 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrkd.alike import measured_with
-from mrkd.arrays import write_arrays
 from mrkd.config import Config, EvaluationConfig
+from mrkd.data.augment.views import ViewMaker
 from mrkd.data.images import in_order
-from mrkd.data.sources import load
-from mrkd.data.splitting import stratified
-from mrkd.data.views import ViewMaker
+from mrkd.data.load import load
+from mrkd.data.sources.splits import stratified
 from mrkd.evaluation import clustering, finetune, linear
 from mrkd.evaluation.collapse import feature_std, rankme
 from mrkd.evaluation.embedding import FEWEST_ON_MAP, embedding_map
 from mrkd.evaluation.features import Seen, see
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.model.backbone import ViT
-from mrkd.model.export import load_backbone
-from mrkd.run import EMBEDDING, EVALUATION, Run, write_json
+from mrkd.runs.comparability import measured_with
+from mrkd.runs.npz import write_arrays
+from mrkd.runs.run import EMBEDDING, EVALUATION, Run
+from mrkd.runs.weights import load_backbone
+from mrkd.system.files import write_json
 
 
 def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, Any]:

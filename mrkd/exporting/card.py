@@ -4,9 +4,9 @@ from typing import Any
 
 import yaml
 
+from mrkd.config.overrides import to_dict
 from mrkd.exporting.subject import Subject
-from mrkd.losses.methods import all_methods, resolve_terms
-from mrkd.settings import to_dict
+from mrkd.objective.methods import all_methods, resolve_terms
 
 
 def model_card(subject: Subject) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from mrkd.errors import UserError, nearest
 from mrkd.exporting import hub, onnx_graph, weights
 from mrkd.exporting.subject import Subject
-from mrkd.run import placed_when_good
+from mrkd.system.files import placed_when_good
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import timm
 
-from mrkd.data.views import MEAN, STD
+from mrkd.data.augment.views import MEAN, STD
 from mrkd.exporting.card import model_card
 from mrkd.exporting.subject import Subject
-from mrkd.model.export import save_backbone
-from mrkd.run import write_json, write_text
+from mrkd.runs.weights import save_backbone
+from mrkd.system.files import write_json, write_text
 
 
 def write_hub(subject: Subject, path: Path) -> None:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from mrkd.config import Config
-from mrkd.data.views import MEAN, STD, normalize
+from mrkd.data.augment.views import MEAN, STD, normalize
 from mrkd.model.backbone import ViT, timm_arguments
-from mrkd.model.export import load_backbone, open_run
-from mrkd.run import EVALUATION, SUMMARY, Run, read_json
+from mrkd.runs.run import EVALUATION, SUMMARY, Run
+from mrkd.runs.weights import load_backbone, open_run
+from mrkd.system.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from mrkd.exporting.subject import Subject, call
-from mrkd.model.export import load_head, save_backbone, save_tensors
-from mrkd.run import write_bytes
+from mrkd.runs.weights import load_head, save_backbone, save_tensors
+from mrkd.system.files import write_bytes
 
 EXACT = 1e-5
 """Tolerance for forms that hold the same numbers and run the same code."""

@@ -14,8 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mrkd.losses.potentials import Frame, inverse_scale, measure
-from mrkd.losses.relation_op import (
+from mrkd.losses.kernels.autograd import (
     check_arguments,
     check_values,
     fake_outputs,
@@ -25,6 +24,7 @@ from mrkd.losses.relation_op import (
     unit_weights,
     wants_gradient,
 )
+from mrkd.losses.kernels.distances import Frame, inverse_scale, measure
 
 _MODULES = {"torch": "angle_torch", "numba": "angle_cpu", "triton": "angle_triton"}
 
@@ -145,7 +145,7 @@ def _module(backend: str | None, device: torch.device) -> ModuleType:
     if backend is not None and backend not in available:
         raise ValueError(f"backend must be one of {available} on {device}, got {backend!r}")
     # At the first use: numba and triton take up to a second to import, and neither need be installed.
-    return importlib.import_module(f"mrkd.losses.{_MODULES[backend or available[0]]}")
+    return importlib.import_module(f"mrkd.losses.kernels.{_MODULES[backend or available[0]]}")
 
 
 class _Triplets(Protocol):

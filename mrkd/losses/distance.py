@@ -9,8 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mrkd.losses.potentials import Stripe, cut_into_stripes, measure_stripes
-from mrkd.losses.relation_op import (
+from mrkd.losses.kernels.autograd import (
     check_arguments,
     check_values,
     fake_outputs,
@@ -20,6 +19,7 @@ from mrkd.losses.relation_op import (
     unit_weights,
     wants_gradient,
 )
+from mrkd.losses.kernels.distances import Stripe, cut_into_stripes, measure_stripes
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Entries treated at once: blocks stay in the CPU's cache, and fill a GPU."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrkd.losses.potentials import check_pair, widened
+from mrkd.losses.kernels.distances import check_pair, widened
 
 
 def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrkd.losses.potentials import check_pair, widened
+from mrkd.losses.kernels.distances import check_pair, widened
 
 NOWHERE = -1e9
 """Logit of a column that does not count: no mass after a softmax, and still finite."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrkd.losses.potentials import widened
+from mrkd.losses.kernels.distances import widened
 
 
 def koleo(embeddings: Tensor) -> Tensor:

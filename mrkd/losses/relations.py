@@ -17,7 +17,7 @@ from mrkd.errors import nearest
 from mrkd.losses import divergences
 from mrkd.losses.divergences import DIVERGENCES, NEEDS_COSINES, NEEDS_DISTANCES, SOFTMAX_ROWS, WITH_DIAGONAL
 from mrkd.losses.pairing import make_pairing
-from mrkd.losses.relation_potentials import DISTANCES, POTENTIALS, euclidean_distance, relation_matrices
+from mrkd.losses.potentials import DISTANCES, POTENTIALS, euclidean_distance, relation_matrices
 
 
 def relation(

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mrkd.config import ModelConfig
 from mrkd.errors import UserError
-from mrkd.model.rows import places_of, run_for_rows, takes_rows
+from mrkd.model.token_subset import places_of, run_for_rows, takes_rows
 
 ViT: TypeAlias = VisionTransformer | Eva
 """timm's plain ViT, and the one with rotary position embeddings (EVA-02, DINOv3, Perception Encoder, RoPE-ViT)."""

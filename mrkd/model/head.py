@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mrkd.config import HeadConfig
 from mrkd.model.norm import GlobalBatchNorm1d
-from mrkd.model.rows import even_linear
+from mrkd.model.token_subset import even_linear
 
 
 class HeadOutput(NamedTuple):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mrkd.gathering import devices, summed_over_devices
+from mrkd.distributed.gather import devices, summed_over_devices
 
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from mrkd.config import Config
+from mrkd.distributed.fsdp import own_share, shard, whole
+from mrkd.distributed.gather import total_over_devices
 from mrkd.errors import UserError
-from mrkd.gathering import total_over_devices
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, ViT, create_vit, patch_grid
+from mrkd.model.grad_cache import in_parts
 from mrkd.model.head import Head, HeadOutput
-from mrkd.model.parts import in_parts
-from mrkd.model.weights import load_weights
-from mrkd.sharding import own_share, shard, whole
-from mrkd.tokens import Needs, Step, ViewTokens
+from mrkd.objective.tokens import Needs, Step, ViewTokens
 
 
 class NetworkOutput(NamedTuple):
@@ -85,15 +84,17 @@ class TeacherStudent:
     def __init__(self, config: Config, needs: Needs) -> None:
         self.needs = needs
         self.network = Network(config, needs, config.model.drop_path)
-        if config.model.weights is not None:
-            load_weights(self.network.backbone.vit, config.model.weights)
         self.student: Callable[..., NetworkOutput] = self.network
         self.teacher = Network(config, needs, 0.0).requires_grad_(False)
-        self.teacher.load_state_dict(self.network.state_dict())
+        self.reset_teacher()
         # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
         self._plain_vit: ViT | None = None
+
+    def reset_teacher(self) -> None:
+        """Make the teacher equal to the student, as after the student's weights were replaced."""
+        self.teacher.load_state_dict(self.network.state_dict())
 
     def use_plain_attention(self) -> None:
         """Attention as two matrix products instead of torch's fused kernel, in both networks.

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from mrkd.reporting.palette import CLASSES, method_styles
 from mrkd.reporting.read import RunRecord
-from mrkd.run import ATTENTION, EMBEDDING, RELATIONS, write_atomically
+from mrkd.runs.run import ATTENTION, EMBEDDING, RELATIONS
+from mrkd.system.files import write_atomically
 
 FIG2 = {
     "loss": "loss / first logged loss",

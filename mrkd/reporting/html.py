@@ -14,7 +14,7 @@ from mrkd.reporting.content import page_content, to_json
 from mrkd.reporting.link import link, page_file
 from mrkd.reporting.read import read_runs
 from mrkd.reporting.table import format_cell
-from mrkd.run import write_text
+from mrkd.system.files import write_text
 
 
 def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = None, command: str = "") -> Path:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mrkd.config.overrides import read_yaml
 from mrkd.errors import UserError
-from mrkd.run import CHECKPOINTS, CONFIG, FAILURE, METRICS, SUMMARY, Run
-from mrkd.settings import read_yaml
+from mrkd.runs.run import CHECKPOINTS, CONFIG, FAILURE, METRICS, SUMMARY, Run
 
 State = Literal["running", "finished", "stopped", "failed", "damaged"]
 

@@ -18,7 +18,7 @@ from mrkd.reporting.pack import (
     packed_bytes,
 )
 from mrkd.reporting.read import RunRecord
-from mrkd.run import ATTENTION, EMBEDDING, RELATIONS
+from mrkd.runs.run import ATTENTION, EMBEDDING, RELATIONS
 
 ATTENTION_BUDGET = 7_000_000
 """Bytes of the page for the attention of all methods; images beyond it can be asked from the class token only."""

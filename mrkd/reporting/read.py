@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mrkd.arrays import read_arrays
+from mrkd.config.overrides import read_yaml
 from mrkd.errors import UserError
-from mrkd.run import CONFIG, EVALUATION, MAY_CHANGE, SEGMENTATION, SUMMARY, Run, read_json
-from mrkd.settings import read_yaml
+from mrkd.runs.npz import read_arrays
+from mrkd.runs.run import CONFIG, EVALUATION, MAY_CHANGE, SEGMENTATION, SUMMARY, Run
+from mrkd.system.files import read_json
 
 FIGURES = {
     "knn": "k-NN @1",

@@ -11,7 +11,16 @@ from mrkd.errors import UserError
 from mrkd.reporting.content import page_content, to_json
 from mrkd.reporting.html import render
 from mrkd.reporting.read import find_runs, read_runs
-from mrkd.run import ATTENTION, CONFIG, EMBEDDING, EVALUATION, METRICS, RELATIONS, SEGMENTATION, SUMMARY
+from mrkd.runs.run import (
+    ATTENTION,
+    CONFIG,
+    EMBEDDING,
+    EVALUATION,
+    METRICS,
+    RELATIONS,
+    SEGMENTATION,
+    SUMMARY,
+)
 
 HOST = "127.0.0.1"
 _SHOWN = (CONFIG, METRICS, SUMMARY, EVALUATION, EMBEDDING, ATTENTION, SEGMENTATION, RELATIONS)

@@ -11,7 +11,7 @@ import numpy as np
 from mrkd.config import DataConfig
 from mrkd.data.decode import Header, read_header, read_image
 from mrkd.data.listing import Cell, Listing
-from mrkd.data.parallel import each_image
+from mrkd.data.thread_pool import each_image
 
 EMPTY_DEVIATION = 3.0
 """An image whose brightness deviates by less than so many of 255 levels shows nothing."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mrkd.config import Config
-from mrkd.data.masking import draw_masks
-from mrkd.data.views import MEAN, STD, ViewMaker
+from mrkd.data.augment.masking import draw_masks
+from mrkd.data.augment.views import MEAN, STD, ViewMaker
 
 COLUMNS = 10
 HIDDEN = np.array([148, 184, 214])

@@ -7,14 +7,14 @@ import torch
 
 from mrkd.config import Config
 from mrkd.data.listing import Listing
-from mrkd.data.sources import check_outside, list_splits
-from mrkd.data.splitting import subset
+from mrkd.data.sources.find import check_outside, list_splits
+from mrkd.data.sources.splits import subset
 from mrkd.errors import UserError
 from mrkd.model.backbone import create_vit, patch_grid
-from mrkd.run import write_atomically, write_json
 from mrkd.surveying.facts import gather
 from mrkd.surveying.look import look_at
 from mrkd.surveying.sheets import draw_images, draw_views
+from mrkd.system.files import write_atomically, write_json
 
 FACTS, IMAGES, VIEWS = "data.json", "images.png", "views.png"
 SHOWN = 60

@@ -15,7 +15,7 @@ def test_recomputed_attention_reproduces_the_last_blocks_output():
     attention.fused_attn = False
     attention.attn_drop.register_forward_hook(lambda module, inputs, output: captured.update(weights=output))
     maps = last_block_attention(vit, images)
-    from mrkd.data.views import normalize
+    from mrkd.data.augment.views import normalize
 
     vit.forward_features(normalize(images))
     expected = captured["weights"][:, :, 0, 1:]
@@ -33,7 +33,7 @@ def test_a_mass_mask_keeps_the_fewest_patches_that_hold_the_mass():
 
 def test_images_without_labels_are_shown_evenly_over_the_set_and_labelled_ones_by_class(tiny_config):
     from mrkd.attention.draw import _choose
-    from mrkd.data.sources import load
+    from mrkd.data.load import load
 
     images = load(tiny_config.data).train
     unlabelled = dataclasses.replace(images, labels=None)

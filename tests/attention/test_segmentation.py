@@ -59,9 +59,10 @@ def test_a_network_that_attends_to_the_object_overlaps_with_it_wholly(vit, monke
 def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, tmp_path):
     import dataclasses
 
-    from mrkd.arrays import read_arrays
-    from mrkd.run import ATTENTION, SEGMENTATION, read_json
-    from mrkd.training import pretrain
+    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.run import ATTENTION, SEGMENTATION
+    from mrkd.system.files import read_json
+    from mrkd.train.loop import pretrain
 
     config = dataclasses.replace(
         tiny_config,

@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 from mrkd.reporting.content import page_content
 from mrkd.reporting.html import render
 from mrkd.reporting.read import read_runs
-from tests.reporting.made_up import add_arrays, make_run
+from tests.helpers.made_up_runs import add_arrays, make_run
 
 VIEWS = ("overview", "curves", "attention", "map", "relations")
 
@@ -136,8 +136,8 @@ def test_the_slider_changes_the_mask_and_its_overlap_with_the_object(page):
 
 
 def test_the_number_of_the_whole_mask_is_the_objects_share(page, trained):
-    from mrkd.arrays import read_arrays
-    from mrkd.run import ATTENTION
+    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.run import ATTENTION
 
     share = 100 * read_arrays(trained[0] / ATTENTION)["objects"][0].mean()
     page.view("attention")
@@ -195,8 +195,8 @@ def test_a_point_of_the_map_shows_its_image_and_a_click_its_neighbours(page):
 
 
 def test_the_mouse_finds_points_of_the_map(page, trained):
-    from mrkd.arrays import read_arrays
-    from mrkd.run import EMBEDDING
+    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.run import EMBEDDING
 
     points = read_arrays(trained[1] / EMBEDDING)["tsne"]
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1) + 1e9 * np.eye(len(points))
@@ -216,8 +216,8 @@ def test_the_mouse_finds_points_of_the_map(page, trained):
 
 
 def test_relations_are_shown_early_and_late(page, trained):
-    from mrkd.arrays import read_arrays
-    from mrkd.run import RELATIONS
+    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.run import RELATIONS
 
     page.view("relations")
     page.control("relations-method-rkd-d").click()
@@ -233,10 +233,10 @@ def test_relations_are_shown_early_and_late(page, trained):
 
 def test_the_losses_beside_the_relations_are_those_of_training(page, trained):
     import torch
-
-    from mrkd.arrays import read_arrays
-    from mrkd.run import RELATIONS
     from tests.losses.explicit_relations import explicit_angle, explicit_distance
+
+    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.run import RELATIONS
 
     arrays = read_arrays(trained[-1] / RELATIONS)
     images = arrays["views"].shape[1]

@@ -1,6 +1,6 @@
 import json
 
-from tests.reporting.made_up import add_arrays, finish_run
+from tests.helpers.made_up_runs import add_arrays, finish_run
 
 
 def test_news_arrive_and_leave_what_is_looked_at_alone(browser, served):

@@ -9,7 +9,7 @@ from PIL import Image
 
 import mrkd.data.resident as resident
 from mrkd.config import DataConfig
-from mrkd.data.sources import load
+from mrkd.data.load import load
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import torch
 from PIL import Image
 
 from mrkd.config import DataConfig, MaskConfig, ViewsConfig
+from mrkd.data.augment.masking import draw_masks
+from mrkd.data.augment.views import ViewMaker
+from mrkd.data.load import load
 from mrkd.data.loader import batches_from, epoch_batches
-from mrkd.data.masking import draw_masks
-from mrkd.data.sources import load
-from mrkd.data.views import ViewMaker
 from mrkd.errors import UserError
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mrkd.config import DataConfig
 from mrkd.data.decode import read_image
-from mrkd.data.sources import load
+from mrkd.data.load import load
 from mrkd.errors import UserError
 
 SIZE = 8

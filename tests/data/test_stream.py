@@ -3,15 +3,15 @@ import json
 
 import pytest
 import torch
-from photographs import make_two_classes
 
 import mrkd
 from mrkd.config import Config, DataConfig
 from mrkd.data.feed import ResidentFeed, StreamedFeed, open_feed
 from mrkd.data.loader import batches_from
-from mrkd.data.sources import list_splits
+from mrkd.data.sources.find import list_splits
 from mrkd.data.stream import Stream
 from mrkd.errors import UserError
+from tests.helpers.photographs import make_two_classes
 
 CPU = torch.device("cpu")
 

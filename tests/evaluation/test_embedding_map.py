@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from mrkd.data.sources import ImageSet
+from mrkd.data.resident import ImageSet
 from mrkd.evaluation.embedding import embedding_map
 from mrkd.evaluation.features import Seen
 

@@ -7,17 +7,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from photographs import make_two_classes
 from PIL import Image
 
 import mrkd
 from mrkd.data.images import StreamedSet, in_order
-from mrkd.data.sources import load
+from mrkd.data.load import load
+from mrkd.downstream.finetune import finetune
 from mrkd.errors import UserError
 from mrkd.evaluation.features import see
-from mrkd.finetuning import finetune
-from mrkd.model.export import load_backbone
-from mrkd.run import Run
+from mrkd.runs.run import Run
+from mrkd.runs.weights import load_backbone
+from tests.helpers.photographs import make_two_classes
 
 CHEAP = {"k": 5, "linear_epochs": (2,), "cluster_head_epochs": 1, "finetune_epochs": 1, "finetune_batch": 16}
 

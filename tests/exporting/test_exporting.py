@@ -10,13 +10,13 @@ from safetensors import safe_open
 import mrkd
 from mrkd.cli import main
 from mrkd.cli.verbs.export import FORMATS
-from mrkd.data.sources import load
-from mrkd.data.views import normalize
+from mrkd.data.augment.views import normalize
+from mrkd.data.load import load
 from mrkd.errors import UserError
 from mrkd.exporting.export import FORMS
-from mrkd.model.export import load_backbone, load_head
 from mrkd.model.head import Head
-from mrkd.run import Run
+from mrkd.runs.run import Run
+from mrkd.runs.weights import load_backbone, load_head
 
 TARGETS = {"timm": "b.safetensors", "safetensors": "b.safetensors", "torch": "b.pth", "onnx": "b.onnx", "hf": "hub"}
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from explicit_relations import explicit_angle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mrkd.losses import angle_torch, rkd_angle, rkd_angle_sampled
+from mrkd.losses import rkd_angle, rkd_angle_sampled
 from mrkd.losses.angle import available_backends
+from mrkd.losses.kernels import angle_torch
+from tests.helpers.explicit_relations import explicit_angle
 
 BACKENDS = ["torch", "numba"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mrkd.losses import nt_xent, vicreg
-from tests.losses.recorded import recorded_input
+from tests.helpers.recorded import recorded_input
 
 # simclr.py of sthalles/SimCLR at 1848fc934ad844ae630e6c452300433fe99acfd9, temperature 0.5, both views stacked.
 SIMCLR = (1.969508403969655, 0.6276513433949682, -0.059714847136963636)

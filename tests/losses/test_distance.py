@@ -2,11 +2,11 @@ import itertools
 
 import pytest
 import torch
-from explicit_relations import explicit_distance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrkd.losses import distance, rkd_distance
+from tests.helpers.explicit_relations import explicit_distance
 
 
 @pytest.mark.parametrize("weighting", ["equal", "bool", "float"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mrkd.losses import attention_transfer, hint, variance_hinge
-from tests.losses.recorded import recorded_input
+from tests.helpers.recorded import recorded_input
 
 # distiller_zoo/AT.py of HobbitLong/RepDistiller at b84f547c5db6a35318d4671d7d5c4de74c822403 on features (2, 3, 4, 4),
 # whose maps are the mean over channels of their squares: value, norm of the gradient, its first entry.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mrkd.losses import rkd_angle, rkd_distance
-from mrkd.losses.potentials import full_matmul, pairwise_distance
+from mrkd.losses.kernels.distances import full_matmul, pairwise_distance
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from mrkd.losses import rkd_angle, rkd_distance
-from tests.losses.recorded import recorded_input
+from tests.helpers.recorded import recorded_input
 
 RELATIONS = [rkd_distance, rkd_angle]
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mrkd.losses import cckd, cka, dark_rank, gram, pkt, relation, relation_softmax, spkd, structural
 from mrkd.losses.divergences import DIVERGENCES, NEEDS_COSINES, NEEDS_DISTANCES
-from mrkd.losses.relation_potentials import DISTANCES, POTENTIALS
-from tests.losses.recorded import recorded_input
+from mrkd.losses.potentials import DISTANCES, POTENTIALS
+from tests.helpers.recorded import recorded_input
 
 NAMED = [spkd, pkt, cckd, relation_softmax, structural, cka, gram, dark_rank]
 SENSIBLE = [

@@ -14,8 +14,8 @@ def _patch_and_read_one_element(tensor, scope):
 
 interpreter._patch_lang_tensor = _patch_and_read_one_element
 
-from mrkd.losses import angle_torch, angle_triton  # noqa: E402
-from mrkd.losses.potentials import Frame, measure  # noqa: E402
+from mrkd.losses.kernels import angle_torch, angle_triton  # noqa: E402
+from mrkd.losses.kernels.distances import Frame, measure  # noqa: E402
 
 torch.manual_seed(0)
 for groups, rows, dtype, tolerance in (

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from mrkd.config import HeadConfig
 from mrkd.model.head import Head
-from mrkd.model.rows import EVEN_ROWS, even_linear
+from mrkd.model.token_subset import EVEN_ROWS, even_linear
 
 
 @pytest.mark.parametrize("rows", [1, EVEN_ROWS - 1, EVEN_ROWS, EVEN_ROWS + 1])

@@ -6,7 +6,7 @@ from mrkd.config import Config, ModelConfig
 from mrkd.errors import UserError
 from mrkd.model.backbone import MaskedBackbone, create_vit, timm_arguments
 from mrkd.model.teacher_student import TeacherStudent
-from mrkd.tokens import Needs
+from mrkd.objective.tokens import Needs
 
 SMALL = ModelConfig(patch=8, width=16, depth=2, heads=2)
 
@@ -143,8 +143,8 @@ def test_impossible_models_are_refused(model, size, message):
 
 def test_an_exported_backbone_is_loaded_by_plain_timm(tiny_config, tmp_path):
     import mrkd
-    from mrkd.model.export import load_backbone
-    from mrkd.run import Run
+    from mrkd.runs.run import Run
+    from mrkd.runs.weights import load_backbone
 
     mrkd.pretrain(tiny_config, tmp_path / "run")
     mrkd.export(tmp_path / "run", tmp_path / "backbone.safetensors")

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 import mrkd
 from mrkd.attention.maps import last_block_attention
 from mrkd.config import ModelConfig
-from mrkd.data.views import normalize
+from mrkd.data.augment.views import normalize
 from mrkd.model.backbone import MaskedBackbone, create_vit, timm_arguments
-from mrkd.model.weights import load_weights
+from mrkd.runs.initial_weights import load_weights
 
 NETWORKS = [
     ("eva02_tiny_patch14_224", 28),  # no bias on the keys, a position embedding as well

@@ -9,7 +9,7 @@ import mrkd
 from mrkd.cli import main
 from mrkd.errors import UserError
 from mrkd.reporting.listing import describe_age, list_runs, natural_key
-from mrkd.run import Run
+from mrkd.runs.run import Run
 
 
 def copy(run, folder):
@@ -43,7 +43,7 @@ def test_states_are_told_apart(trained_run, tmp_path):
 
 
 def test_a_run_that_ended_by_an_error_says_which_until_it_goes_on(tiny_config, tmp_path, monkeypatch):
-    from mrkd.losses.terms import TERMS
+    from mrkd.objective.terms import TERMS
 
     with monkeypatch.context() as patch:
         patch.setitem(TERMS, "koleo", lambda *_: torch.tensor(torch.nan, requires_grad=True))

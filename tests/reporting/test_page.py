@@ -9,7 +9,7 @@ from mrkd.reporting.content import MAX_POINTS, page_content, to_json
 from mrkd.reporting.html import render
 from mrkd.reporting.link import EXPORT, IMPORT, link, page_file
 from mrkd.reporting.read import read_run, read_runs
-from tests.reporting.made_up import add_arrays, finish_run, make_run
+from tests.helpers.made_up_runs import add_arrays, finish_run, make_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'$x_1$"
 

@@ -5,7 +5,7 @@ import pytest
 
 from mrkd.errors import UserError
 from mrkd.reporting.watch import WatchServer
-from tests.reporting.made_up import finish_run
+from tests.helpers.made_up_runs import finish_run
 
 
 def ask(server, path, host=None, method="GET"):

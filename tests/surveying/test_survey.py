@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mrkd.cli import main
+from mrkd.config.overrides import build
 from mrkd.errors import UserError
-from mrkd.settings import build
 from mrkd.surveying import survey
 from mrkd.surveying.facts import describe
 

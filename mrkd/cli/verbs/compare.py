@@ -21,11 +21,11 @@ def _run(options: argparse.Namespace) -> None:
     config = config_from(options)
     seeds = parse_seeds(options.seeds)
     methods = [name.strip() for name in options.methods.split(",")]
-    from mrkd.comparison import compare
+    from mrkd.studies.compare import compare
 
     tuned = None
     if options.tuned:
-        from mrkd.sweeping import tuned_settings
+        from mrkd.studies.sweep_results import tuned_settings
 
         tuned = tuned_settings(options.tuned, methods)
     command = "mrkd " + shlex.join(options.argv)

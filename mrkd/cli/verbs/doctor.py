@@ -14,7 +14,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mrkd.doctor import examine
+    from mrkd.surveying.doctor import examine
 
     wrong = []
     for finding in examine(Path(options.folder)):

@@ -16,7 +16,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     config = run_config_on(options)
-    from mrkd.embedding import embed
+    from mrkd.downstream.embed import embed
 
     found = embed(options.run, out=options.out, tokens=options.tokens, checkpoint=options.checkpoint, config=config)
     labels = f", {len(found.class_names)} classes" if found.labels is not None else ", no labels"

@@ -24,7 +24,7 @@ def _run(options: argparse.Namespace) -> None:
     config = run_config_on(options)
     seeds, few = parse_seeds(options.seeds), _few(options.few)
     out = Path(options.out or Path(options.run) / ("finetune" if few is None else f"finetune-few-{few:g}"))
-    from mrkd.finetuning import RATES, finetune
+    from mrkd.downstream.finetune import RATES, finetune
 
     results = finetune(
         options.run,

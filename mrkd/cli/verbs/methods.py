@@ -12,7 +12,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mrkd.losses.methods import all_methods
+    from mrkd.objective.methods import all_methods
 
     if options.name:
         print(describe(options.name), end="")
@@ -28,7 +28,7 @@ def describe(name: str) -> str:
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term
-    from mrkd.losses.methods import all_methods, resolve_terms
+    from mrkd.objective.methods import all_methods, resolve_terms
 
     terms = resolve_terms(ObjectiveConfig(method=name))
     lines = []

@@ -9,7 +9,7 @@ from mrkd.cli.verb import Verb
 def _run(options: argparse.Namespace) -> None:
     import yaml
 
-    from mrkd.settings import to_dict
+    from mrkd.config.overrides import to_dict
 
     print(yaml.safe_dump(to_dict(config_from(options)), sort_keys=False), end="")
 

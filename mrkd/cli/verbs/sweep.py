@@ -28,8 +28,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     config = config_from(options)
-    from mrkd.sweeping import parse_space, read_space, sweep
-    from mrkd.sweeping.sweep import TABLE
+    from mrkd.studies.space import parse_space, read_space
+    from mrkd.studies.sweep import TABLE, sweep
 
     space = {**(read_space(options.space) if options.space else {}), **parse_space(options.vary)}
     sweep(

@@ -1,0 +1,246 @@
+"""How recipes, files and overrides are laid over the defaults, and what is said when one of them is wrong."""
+
+import dataclasses
+import difflib
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+
+from mrkd.config import Config, Term
+from mrkd.errors import UserError, did_you_mean, nearest
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError, AttributeError, KeyError)
+"""What PyYAML raises for broken text: besides its own errors, those of dates and numbers that do not exist."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values only; no aliases, with which a few lines unfold to more than a memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported")
+        return super().compose_node(parent, index)
+
+
+def known_keys() -> list[str]:
+    """Every dotted key of the config, such as `train.epochs`."""
+    return [
+        f"{section.name}.{item.name}"
+        for section in dataclasses.fields(Config)
+        for item in dataclasses.fields(section.default_factory)  # type: ignore[arg-type]
+    ]
+
+
+def check_key(key: str) -> None:
+    """Refuse a dotted key that no section has."""
+    if key not in known_keys():
+        raise UserError(f"unknown setting {key!r}: {nearest_setting(key)}")
+
+
+def nearest_setting(name: str) -> str:
+    """What may have been meant by the unknown setting `name`."""
+    keys, word = known_keys(), name.replace("-", "_")
+    last = word.rpartition(".")[2]
+    close = _called(last, keys)
+    close = close or difflib.get_close_matches(word, keys, n=1, cutoff=0.7)
+    if not close:
+        lasts = [key.rpartition(".")[2] for key in keys]
+        found = difflib.get_close_matches(last, lasts, n=1, cutoff=0.7)
+        close = [key for key in keys if key.rpartition(".")[2] in found]
+    return did_you_mean(close) if close else "'mrkd settings' prints all there are"
+
+
+def _called(last: str, keys: Sequence[str]) -> list[str]:
+    """The keys whose part after the dot is this, or has these initials (`lr`), or else those that have it as a word."""
+    parts = {key: key.rpartition(".")[2].split("_") for key in keys}
+    exact = [
+        key
+        for key, words in parts.items()
+        if last == "_".join(words) or (len(words) > 1 and last == "".join(part[0] for part in words))
+    ]
+    return exact or [key for key, words in parts.items() if last in words]
+
+
+def flatten(tree: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """`{"train": {"epochs": 3}}` as `{"train.epochs": 3}`, every key checked; `origin` names the file in errors."""
+    flat: dict[str, Any] = {}
+    sections = [section.name for section in dataclasses.fields(Config)]
+    for section, values in tree.items():
+        if section not in sections:
+            raise UserError(f"{origin}: unknown section {section!r}: {nearest(str(section), sections)}")
+        if not isinstance(values, Mapping):
+            raise UserError(f"{origin}: section {section!r} must hold settings, got {values!r}")
+        for name, value in values.items():
+            try:
+                check_key(f"{section}.{name}")
+            except UserError as error:
+                raise UserError(f"{origin}: {error}") from None
+            flat[f"{section}.{name}"] = value
+    return flat
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, or a UserError that says what is wrong with it."""
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+    except FileNotFoundError:
+        raise UserError(f"no such config file: {path}") from None
+    except _YAML_ERRORS as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {reason}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must hold sections such as 'train:', got {type(tree).__name__}")
+    return tree
+
+
+def recipe_names() -> list[str]:
+    """The recipes inside the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """A packaged recipe's settings, flat."""
+    if name not in recipe_names():
+        raise UserError(f"unknown recipe {name!r}: {nearest(name, recipe_names())}")
+    return flatten(read_yaml(RECIPES / f"{name}.yaml"), f"recipe {name}")
+
+
+def build(flat: Mapping[str, Any]) -> Config:
+    """The typed config from flat settings; values may be strings, as typed on a command line.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type, or a value a section refuses.
+    """
+    # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
+    from jsonargparse import ArgumentParser
+
+    given, sections = _by_section(_spelled_out(flat)), {}
+    for name, (kind, values) in given.items():
+        _check_values(name, values, kind)
+    for name, (kind, values) in given.items():
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("section", type=kind)
+        try:
+            parsed = parser.instantiate(parser.parse_object({"section": values}))
+        except Exception as error:
+            refusal = _own_refusal(error)
+            raise UserError(refusal or _wrong_type(parser, name, kind, values, error)) from None
+        sections[name] = parsed["section"]
+    return Config(**sections)
+
+
+def laid_over(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The config with dotted settings in the place of its own.
+
+    Raises:
+        UserError: as `build`.
+    """
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    return build({**flatten(to_dict(config), "config"), **plain}) if plain else config
+
+
+def _by_section(flat: Mapping[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Each section's dataclass and the settings given for it."""
+    return {
+        section.name: (
+            section.default_factory,
+            {
+                key.removeprefix(f"{section.name}."): _typed(key, value) if isinstance(value, str) else value
+                for key, value in flat.items()
+                if key.startswith(f"{section.name}.")
+            },
+        )
+        for section in dataclasses.fields(Config)
+    }
+
+
+def _spelled_out(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`train.batch: auto` in the two fields that it stands for; a batch that is a number stays a number."""
+    if flat.get("train.batch") != "auto":
+        return dict(flat)
+    return {**{key: value for key, value in flat.items() if key != "train.batch"}, "train.auto_batch": True}
+
+
+def _typed(key: str, value: str) -> Any:
+    try:
+        return yaml.load(value, Loader=_PlainLoader)
+    except _YAML_ERRORS:
+        return value  # such as a path with a colon; the type check decides
+
+
+def _check_values(key: str, value: Any, kind: Any) -> None:
+    """Refuse null where the type has no None, which jsonargparse lets pass, and numbers that are not finite."""
+    if value is None and kind is not Any and type(None) not in get_args(kind):
+        raise UserError(f"{key} must be {inspect.formatannotation(kind)}, got null; leave it out for its default")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key} must be a finite number, got {value}")
+    if isinstance(value, Mapping):
+        kinds = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        for name, item in value.items():
+            _check_values(f"{key}.{name}", item, kinds.get(name, Any))
+    elif isinstance(value, list | tuple):
+        terms = list[Term] in get_args(kind)
+        for item in value:
+            _check_values(key, item, Term if terms and isinstance(item, Mapping) else Any)
+
+
+def _own_refusal(error: BaseException | None) -> str | None:
+    # A section's own refusal arrives wrapped by the parser; its text is the better message.
+    while error is not None:
+        if isinstance(error, UserError):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _wrong_type(parser: Any, section: str, kind: Any, values: Mapping[str, Any], error: Exception) -> str:
+    for item in dataclasses.fields(kind):
+        if item.name in values:
+            try:
+                parser.parse_object({"section": {item.name: values[item.name]}})
+            except Exception as cause:
+                if _own_refusal(cause) is None:
+                    return f"{section}.{item.name} must be {item.type}, got {values[item.name]!r}"
+    return f"{section}: {' '.join(str(error).split())}"
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted key to the values of both, for every setting that differs."""
+    before, after = (flatten(to_dict(config), "config") for config in (old, new))
+    return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+
+
+def with_other_data(config: Config, source: str) -> Config:
+    """The same settings for other images: all of them, at the size the network knows, with columns found anew."""
+    data = dataclasses.replace(
+        config.data,
+        source=source,
+        train_images=None,
+        test_images=None,
+        holdout="test",
+        image_column=None,
+        label_column=None,
+    )
+    return dataclasses.replace(config, data=data)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested values, as YAML and JSON can hold them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(dataclasses.asdict(config))

@@ -1,0 +1,1 @@
+"""Views and masks, drawn on the device."""

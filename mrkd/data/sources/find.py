@@ -1,0 +1,130 @@
+"""Find the images of any source and share them out to splits; nothing is decoded yet."""
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from mrkd.config import DataConfig
+from mrkd.data.listing import Listing, Listings
+from mrkd.data.sources.csv import find_in_csv
+from mrkd.data.sources.digits import find_digits
+from mrkd.data.sources.folder import IMAGE_SUFFIXES, find_in_folder, walk
+from mrkd.data.sources.labels import Found, classify
+from mrkd.data.sources.parquet import find_in_parquet, find_on_hub
+from mrkd.data.sources.shapes import find_shapes
+from mrkd.data.sources.splits import stratified, subset
+from mrkd.data.sources.webdataset import find_in_shards
+from mrkd.errors import UserError
+
+EMBEDDED = {"digits": find_digits, "shapes": find_shapes}
+"""Name -> function of the size; these need no files."""
+
+
+def list_splits(config: DataConfig) -> Listings:
+    """Find the images of a source and share them out: splits, holdout and limits are applied, nothing is decoded.
+
+    Raises:
+        UserError: the source is missing or empty.
+    """
+    name, found = _find(config)
+    train, test = _train_and_test(classify(found, use_labels=config.use_labels))
+    if train is None:
+        raise no_images(config.source)
+    if config.holdout == "validation":
+        train, test = _split_off(train, 0.2)
+    if config.train_images is not None and config.train_images < len(train):
+        train = train.take(subset(len(train), config.train_images).tolist())
+    if test is not None and config.test_images is not None and config.test_images < len(test):
+        test = test.take(subset(len(test), config.test_images).tolist())
+    if test is not None and len(test) == 0:  # one or two images of every class
+        test = None
+    return Listings(train=train, test=test, name=name)
+
+
+def check_outside(out: str | Path, source: str) -> None:
+    """Pictures that are written into a folder of images would be found as images from then on.
+
+    Raises:
+        UserError: `out` lies inside the folder that `source` names.
+    """
+    folder = _local_path(source)
+    if source in EMBEDDED or not folder.is_dir() or not Path(out).resolve().is_relative_to(folder.resolve()):
+        return
+    raise UserError(
+        f"--out must lie outside the images' folder {folder}, got {out}, whose pictures would be taken for "
+        "images: name a folder elsewhere with --out"
+    )
+
+
+def _train_and_test(found: dict[str, Listing]) -> tuple[Listing | None, Listing | None]:
+    found = {split: listing for split, listing in found.items() if len(listing)}
+    train, test = found.get("train"), found.get("test") or found.get("validation")
+    if train is None or test is None:
+        only = train or test
+        return (only, None) if only is None or only.labels is None else _split_off(only, 0.2)
+    return train, test
+
+
+def _split_off(listing: Listing, fraction: float) -> tuple[Listing, Listing]:
+    keep, out = stratified([0] * len(listing) if listing.labels is None else listing.labels, fraction)
+    return listing.take(keep.tolist()), listing.take(out.tolist())
+
+
+def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
+    """Short name and images of the source, by split."""
+    source = config.source
+    if source in EMBEDDED:
+        return source, EMBEDDED[source](config.size)
+    if hub := re.fullmatch(r"hf:([\w.-]+|[\w.-]+/[\w.-]+(?::[\w.-]+)?)", source):
+        return hub[1].partition("/")[2] or hub[1], find_on_hub(hub[1], config)
+    path = _local_path(source)
+    if path.is_dir():
+        return path.resolve().name, _find_in_folder(path, config)
+    if path.exists():
+        return path.resolve().stem, _find_in_file(path, config)
+    first, *rest = Path(source).parts
+    if source.startswith(("/", "./", "../", "~")) or (rest and Path(first).is_dir()):
+        raise UserError(
+            f"data source {source!r} must be an existing path, and nothing is there: check the path, "
+            "or write hf:owner/name for a data set of the hub"
+        )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", source):
+        return source.partition("/")[2], find_on_hub(source, config)
+    close = get_close_matches(source, EMBEDDED)
+    hint = f"did you mean {close[0]!r}?" if close else "check the path"
+    known = ", ".join(map(repr, EMBEDDED))
+    raise UserError(f"data source {source!r} must be {known}, an existing path, or owner/name on the hub: {hint}")
+
+
+def _local_path(source: str) -> Path:
+    return Path(os.path.expanduser(source))  # Path.expanduser raises where ~ is followed by nobody's name
+
+
+def _find_in_folder(path: Path, config: DataConfig) -> dict[str, Found]:
+    files = sorted(walk(path))
+    if tables := [file for file in files if file.suffix == ".parquet"]:
+        return find_in_parquet(tables, path, config)
+    if shards := [file for file in files if file.suffix == ".tar"]:
+        return find_in_shards(shards, path, config)
+    return find_in_folder(path)
+
+
+def _find_in_file(path: Path, config: DataConfig) -> dict[str, Found]:
+    match path.suffix.lower():
+        case ".parquet":
+            return find_in_parquet([path], path.parent, config)
+        case ".tar":
+            return find_in_shards([path], path.parent, config)
+        case ".csv" | ".tsv":
+            return find_in_csv(path, config)
+    raise UserError(
+        f"a data file must be parquet, tar, csv or tsv, got {path.name}: give an image's folder, unpack an archive"
+    )
+
+
+def no_images(source: str) -> UserError:
+    """What to say of a source without a readable image."""
+    return UserError(
+        f"no readable images found in {source}: expected parquet, tar, or files ending in {' '.join(IMAGE_SUFFIXES)}"
+    )

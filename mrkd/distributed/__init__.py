@@ -1,0 +1,1 @@
+"""Several processes as one: gathering, sharding, and how they are launched."""

@@ -1,0 +1,186 @@
+"""Relations over the global batch: every device gets all devices' tokens, with gradients.
+
+Each device then computes the whole loss. Backward adds up what the devices send to each tensor, which is the number of
+devices times its gradient, and the average that data-parallel training takes over devices makes that the gradient of
+one process on the whole batch. Axes: W devices, V views, B images per device, N patches, M patch tokens through the
+head.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mrkd.objective.tokens import Step, ViewTokens
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        return total[dist.get_rank()]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def devices() -> int:
+    """Number of processes that train together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def own_images(images: Tensor) -> Tensor:
+    """This device's share (V, B, ...) of the images of all devices (V, W * B, ...), in the order of the devices."""
+    return images if devices() == 1 else images.chunk(devices(), dim=1)[dist.get_rank()].contiguous()
+
+
+def own_places(images: int) -> slice:
+    """Which places of a batch of so many images of all devices this device has, in the order of `own_images`."""
+    if devices() == 1:
+        return slice(0, images)
+    each = images // devices()
+    return slice(dist.get_rank() * each, (dist.get_rank() + 1) * each)
+
+
+def joined_over_devices(names: list[str]) -> list[str]:
+    """The names that any device has, each once."""
+    if devices() == 1:
+        return names
+    parts: list[list[str]] = [[] for _ in range(devices())]
+    dist.all_gather_object(parts, names)
+    return list(dict.fromkeys(name for part in parts for name in part))
+
+
+def summed_over_devices(value: Tensor) -> Tensor:
+    """The sum of a tensor over all devices, with gradients to each of them."""
+    return value if devices() == 1 else _Sum.apply(value)
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """The mean of every gradient over the devices, in one exchange per kind of number."""
+    if devices() == 1:
+        return
+    # The graph is the same on all devices, so the same parameters have a gradient.
+    by_dtype: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_dtype.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in by_dtype.values():
+        joined = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(joined)
+        joined /= devices()
+        for gradient, part in zip(gradients, joined.split([one.numel() for one in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def total_over_devices(count: int, device: torch.device) -> int:
+    """The sum of a count over all devices."""
+    return count if devices() == 1 else int(sum_over_devices(torch.tensor(count, device=device)))
+
+
+def max_over_devices(number: int, device: torch.device) -> int:
+    """The largest of the devices' numbers."""
+    if devices() == 1:
+        return number
+    largest = torch.tensor(number, device=device)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def leave_together() -> None:
+    """End the process group once every process has come here.
+
+    A process that exits while another still holds a connection to it, or with its own open, may be aborted.
+    """
+    if devices() > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def gather_step(step: Step) -> Step:
+    """The step of all devices, its images in the order of the devices; `root` stays this device's own.
+
+    Every device must hold equally many images. Without a process group the step is returned as it is.
+    """
+    if devices() == 1:
+        return step
+    index = _global_index(step)
+    counts = _counts(len(step.patch_index), index.device)
+    order = _join(index, counts).argsort()
+    patch_index = _join(index, counts)[order]
+
+    def gathered(tokens: ViewTokens) -> ViewTokens:
+        changes: dict[str, Any] = {"blocks": {n: _images(block) for n, block in tokens.blocks.items()}}
+        for field in dataclasses.fields(tokens):
+            value = getattr(tokens, field.name)
+            if field.name in ("root", "blocks") or value is None:
+                continue
+            if field.name.startswith("patch_") and field.name != "patch_backbone":
+                changes[field.name] = _join(value, counts)[order]
+            else:
+                changes[field.name] = _images(value)
+        return dataclasses.replace(tokens, **changes)
+
+    return Step(
+        student=gathered(step.student),
+        teacher=gathered(step.teacher),
+        student_local=None if step.student_local is None else gathered(step.student_local),
+        patch_mask=_images(step.patch_mask.to(torch.uint8)).bool(),
+        patch_index=patch_index,
+    )
+
+
+def sum_over_devices(value: Tensor) -> Tensor:
+    """The sum of a tensor over all devices; the tensor itself without a process group."""
+    if devices() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+def _images(tensor: Tensor) -> Tensor:
+    """(V, B, ...) -> (V, W * B, ...)."""
+    return _Gather.apply(tensor).transpose(0, 1).flatten(1, 2)
+
+
+def _counts(own: int, device: torch.device) -> list[int]:
+    count = torch.tensor([own], device=device)
+    return [int(part) for part in _Gather.apply(count).flatten()]
+
+
+def _join(rows: Tensor, counts: list[int]) -> Tensor:
+    """(M, ...) with another M on each device -> (sum of them, ...); gathering needs equal shapes, so pad and cut."""
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded = torch.cat([rows, padded[len(rows) :]])
+    parts = _Gather.apply(padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def _global_index(step: Step) -> Tensor:
+    """Where this device's patch tokens lie in the (V, W * B, N) of all devices."""
+    _, images, patches = step.patch_mask.shape
+    view = step.patch_index // (images * patches)
+    within = step.patch_index % (images * patches)
+    return (view * dist.get_world_size() + dist.get_rank()) * images * patches + within

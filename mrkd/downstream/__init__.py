@@ -1,0 +1,1 @@
+"""What a trained backbone is used for: embeddings and classifiers."""

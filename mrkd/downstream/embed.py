@@ -1,0 +1,149 @@
+"""Every image of a source as a vector, with its name and label beside it. Axes: n images, D width."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from mrkd.config import Config
+from mrkd.config.overrides import with_other_data
+from mrkd.data.load import load
+from mrkd.errors import UserError
+from mrkd.evaluation.features import Tokens, see
+from mrkd.runs.weights import load_backbone, open_run
+from mrkd.system.files import write_atomically
+
+SUFFIXES = (".parquet", ".npy", ".npz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """Vectors and what they belong to; training images come first, then those of the test split."""
+
+    vectors: np.ndarray
+    """(n, D) float32."""
+    paths: tuple[str, ...]
+    """(n) path inside the source, or row."""
+    splits: tuple[str, ...]
+    """(n) `train` or `test`."""
+    labels: np.ndarray | None
+    """(n,) int64 class indices; None without labels."""
+    class_names: tuple[str, ...]
+    """Names in the order of the indices."""
+    origin: dict[str, str]
+    """Run, method, checkpoint, tokens and source that they were made with."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def embed(
+    run_path: str | Path,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    tokens: Tokens = "cls",
+    checkpoint: str = "backbone",
+    config: Config | None = None,
+    batch: int = 256,
+) -> Embeddings:
+    """Embed every image of a source with a run's teacher backbone.
+
+    Args:
+        run_path: a directory written by `pretrain`.
+        data: any source that `--data` takes; the run's own when None.
+        out: a `.parquet`, `.npz` or `.npy` file to write as well; the last holds the vectors alone.
+        tokens: the class token after the last norm, or the mean of the patch tokens.
+        checkpoint: `backbone`, the result of the training; `best`, `last` or a step for one of its checkpoints.
+        config: the run's own when None; given, its `data` section is used.
+        batch: images at a time.
+    Raises:
+        UserError: no such run, checkpoint or source, or `out` exists or has another ending.
+    """
+    if tokens not in get_args(Tokens):
+        raise UserError(f"tokens must be {' or '.join(get_args(Tokens))}, got {tokens!r}")
+    if out is not None:
+        _check_target(Path(out))
+    run = open_run(run_path, checkpoint)
+    config = config or run.config()
+    if data is not None:
+        config = with_other_data(config, str(data))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vit = load_backbone(run, checkpoint).to(device)
+    splits = load(config.data, device)
+    images = {"train": splits.train} if splits.test is None else {"train": splits.train, "test": splits.test}
+    parts = {
+        split: see(vit, part, batch=batch, tokens=tokens, title=f"embed {splits.name}, {split}")
+        for split, part in images.items()
+    }
+    broken = list(splits.broken)
+    for split, part in parts.items():
+        read = set(part.images.names)
+        broken += [name for name in images[split].names if name not in read]
+    if broken:
+        print(f"{len(broken)} broken images were left out, such as {broken[0]}", flush=True)
+    labels = [part.images.labels.cpu().numpy() for part in parts.values() if part.images.labels is not None]
+    result = Embeddings(
+        vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()]),
+        paths=tuple(name for part in parts.values() for name in part.images.names),
+        splits=tuple(split for split, part in parts.items() for _ in range(len(part))),
+        labels=np.concatenate(labels) if len(labels) == len(parts) else None,
+        class_names=splits.train.class_names,
+        origin={
+            "run": str(run.path),
+            "method": run.config().objective.method,
+            "checkpoint": checkpoint,
+            "tokens": tokens,
+            "source": config.data.source,
+        },
+    )
+    if out is not None:
+        write_embeddings(result, Path(out))
+    return result
+
+
+def _check_target(out: Path) -> None:
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"embeddings are written to a file ending in {', '.join(SUFFIXES)}, got {out.name}")
+    if out.exists():
+        raise UserError(f"{out} exists: choose another --out")
+
+
+def write_embeddings(embeddings: Embeddings, out: Path) -> None:
+    """Write a `.parquet`, `.npz` or `.npy` file atomically.
+
+    Raises:
+        UserError: `out` exists or has another ending.
+    """
+    _check_target(out)
+    write = {".parquet": _write_parquet, ".npz": _write_npz, ".npy": _write_npy}[out.suffix]
+    write_atomically(out, lambda path: write(embeddings, path))
+
+
+def _write_parquet(embeddings: Embeddings, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {"path": pa.array(embeddings.paths), "split": pa.array(embeddings.splits)}
+    if embeddings.labels is not None:
+        columns["label"] = pa.array(embeddings.labels)
+        columns["class_name"] = pa.array([embeddings.class_names[label] for label in embeddings.labels])
+    width = embeddings.vectors.shape[1]
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.vectors.ravel()), width)
+    pq.write_table(pa.table(columns).replace_schema_metadata(embeddings.origin), path)
+
+
+def _write_npz(embeddings: Embeddings, path: Path) -> None:
+    arrays: dict[str, Any] = {"embeddings": embeddings.vectors}
+    arrays |= {"paths": np.array(embeddings.paths), "splits": np.array(embeddings.splits)}
+    if embeddings.labels is not None:
+        arrays |= {"labels": embeddings.labels, "class_names": np.array(embeddings.class_names)}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _write_npy(embeddings: Embeddings, path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, embeddings.vectors)

@@ -1,0 +1,1 @@
+"""Distances, and the angle kernels for each kind of device."""

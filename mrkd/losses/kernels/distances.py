@@ -1,0 +1,266 @@
+"""Distances between embeddings: what both relational losses are made of, and the way back to the embeddings.
+
+Axes: G groups, N rows, M other ends (the rows themselves, or the anchors), D embedding.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""Size of the centred piece of the embeddings that is held at once: 1 MB on the CPU, 128 MB on a GPU."""
+
+
+def check_pair(student: Tensor, teacher: Tensor) -> None:
+    """Refuse what no relation can be computed on: wrong ranks, unequal rows, one row, non-finite values."""
+    check_shapes(student, teacher)
+    for name, tensor in (("student", student), ("teacher", teacher)):
+        if not torch.compiler.is_compiling() and not tensor.detach().isfinite().all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")
+
+
+def check_shapes(student: Tensor, teacher: Tensor) -> None:
+    """The part of `check_pair` that looks at no value, so it costs nothing on any device."""
+    for name, tensor in (("student", student), ("teacher", teacher)):
+        if tensor.ndim not in (2, 3):
+            raise ValueError(f"{name} must have shape (N, D) or (G, N, D), got {tuple(tensor.shape)}")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
+    if student.shape[:-1] != teacher.shape[:-1]:
+        raise ValueError(
+            f"teacher must have as many groups and rows as student, {tuple(student.shape[:-1])}, "
+            f"got {tuple(teacher.shape[:-1])}"
+        )
+    if student.shape[-2] < 2:
+        raise ValueError(f"a relation needs at least 2 rows, got {student.shape[-2]}")
+    if student.device != teacher.device:
+        raise ValueError(f"teacher must be on the student's device, {student.device}, got {teacher.device}")
+
+
+def widened(embeddings: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay."""
+    return embeddings.to(wide_dtype(embeddings))
+
+
+def wide_dtype(embeddings: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for everything narrower."""
+    return torch.float64 if embeddings.dtype == torch.float64 else torch.float32
+
+
+def pairwise_distance(embeddings: Tensor) -> Tensor:
+    """Euclidean distances between rows.
+
+    Args:
+        embeddings: (N, D) or (G, N, D); half precision is widened to float32.
+    Returns:
+        (N, N) or (G, N, N), float32 or float64, exactly zero at duplicates. Carries no gradient.
+    """
+    with torch.no_grad():
+        grouped = embeddings if embeddings.ndim == 3 else embeddings[None]
+        weights = torch.full_like(grouped[..., 0], 1.0 / grouped.shape[1], dtype=wide_dtype(grouped))
+        squared, scale = measure(Frame(grouped, weights, None, masked=False))
+        return squared.mul_(scale[:, None, None]).sqrt_().view(*embeddings.shape[:-1], embeddings.shape[-2])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Embeddings as they are, read in centred pieces of columns: no centred copy of them all is ever held."""
+
+    embeddings: Tensor
+    """(G, N, D)."""
+    weights: Tensor
+    """(G, N) of the rows, summing to 1 or all zero; their dtype is that of the results."""
+    anchors: Tensor | None
+    """(G, M, D), the other ends where these are not the rows."""
+    masked: bool
+    """Whether some weights may be zero; the values of such rows may be anything, even NaN."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """G, N, M of the matrix of distances."""
+        groups, rows, _ = self.embeddings.shape
+        return groups, rows, rows if self.anchors is None else self.anchors.shape[1]
+
+    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Columns, and the centred rows (G, N, P) and ends (G, M, P) there, on the rows' or the anchors' mean."""
+        hidden = (self.weights <= 0)[..., None] if self.masked else None
+        groups, count, width = self.embeddings.shape
+        piece = max(384, _PIECE_ELEMENTS.get(self.embeddings.device.type, 1 << 22) // (groups * count))
+        for start in range(0, width, piece):
+            columns = slice(start, min(start + piece, width))
+            rows = self.embeddings[..., columns]
+            rows = (rows if hidden is None else rows.masked_fill(hidden, 0.0)).to(gram_dtype(self.weights))
+            if self.anchors is None:
+                ends = rows = rows - full_matmul(self.weights[:, None], rows)
+            else:
+                ends = self.anchors[..., columns].to(rows.dtype)
+                center = ends.mean(dim=1, keepdim=True)
+                rows, ends = rows - center, ends - center
+            yield columns, rows, ends
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """Some rows of a matrix of distances, G x N x M.
+
+    Where rows and ends are the same points, a stripe begins at its own rows: what lies before is the transpose of an
+    earlier stripe, so that all of them together hold little more than half the matrix.
+    """
+
+    rows: slice
+    columns: slice
+    entries: Tensor
+    """(G, J, K), the rows' entries in those columns."""
+    mirrored: int
+    """The stripe's column from which on an entry stands for its transpose as well; K when none does."""
+
+    def weights(self, ends: Tensor) -> Tensor:
+        """(G, M) weights of the ends become (G, K), doubled where an entry stands for two."""
+        counted = ends[:, self.columns].clone()
+        counted[:, self.mirrored :] *= 2.0
+        return counted
+
+
+def stripes_size(shape: tuple[int, int, int], height: int, *, square: bool) -> int:
+    """Number of entries in the stripes of a G x N x M matrix."""
+    groups, rows, columns = shape
+    return groups * sum(
+        (min(first + height, rows) - first) * (columns - first * square) for first in range(0, rows, height)
+    )
+
+
+def cut_into_stripes(flat: Tensor, shape: tuple[int, int, int], height: int, *, square: bool) -> list[Stripe]:
+    """The stripes of a G x N x M matrix, which lie one after another in `flat`."""
+    groups, rows, columns = shape
+    stripes, start = [], 0
+    for first in range(0, rows, height):
+        own = slice(first, min(first + height, rows))
+        own_columns = slice(first if square else 0, columns)
+        size = (groups, own.stop - first, columns - own_columns.start)
+        entries = flat[start : start + math.prod(size)].view(size)
+        stripes.append(Stripe(own, own_columns, entries, size[1] if square else columns))
+        start += entries.numel()
+    return stripes
+
+
+def measure(frame: Frame) -> tuple[Tensor, Tensor]:
+    """Squared distances of rows to each other or to anchors, from a Gram matrix: no N x M x D tensor.
+
+    Relations ignore translation, and without the common vector the Gram form loses far fewer digits, so everything is
+    centred first. Dividing by the mean squared norm keeps the numbers near 1 and gives rounding error a floor to be
+    compared with.
+
+    Returns:
+        (G, N, M) squared distances over the scale, exactly zero where two points are one; (G,) the scale.
+    """
+    flat, scale = measure_stripes(frame, frame.embeddings.shape[1])
+    return flat.view(frame.shape), scale
+
+
+def measure_stripes(frame: Frame, height: int) -> tuple[Tensor, Tensor]:
+    """As `measure`, the squared distances as `cut_into_stripes` takes them; each pair of points is in one stripe."""
+    square = frame.anchors is None
+    groups, count, others = frame.shape
+    weights = frame.weights
+    size = stripes_size(frame.shape, height, square=square)
+    flat = torch.zeros(size, dtype=gram_dtype(weights), device=weights.device)
+    stripes = cut_into_stripes(flat, frame.shape, height, square=square)
+    row_norm, end_norm = flat.new_zeros(groups, count), flat.new_zeros(groups, others)
+    for _, points, ends in frame.pieces():
+        for stripe in stripes:
+            add_product(stripe.entries, points[:, stripe.rows], ends[:, stripe.columns].mT)
+        if not square:
+            row_norm += points.square().sum(dim=2)
+            end_norm += ends.square().sum(dim=2)
+    if square:
+        for stripe in stripes:
+            row_norm[:, stripe.rows] = stripe.entries.diagonal(dim1=1, dim2=2)
+        end_norm = row_norm
+    scale = (row_norm * weights).sum(dim=1)
+    if not square:
+        scale = scale + end_norm.mean(dim=1)
+    inverse = inverse_scale(scale)[:, None]
+    row_norm, end_norm = row_norm * inverse, end_norm * inverse
+    for stripe in stripes:
+        squared = stripe.entries.mul_(-2.0 * inverse[..., None]).add_(row_norm[:, stripe.rows, None])
+        squared.add_(end_norm[:, None, stripe.columns])
+        # Two points this close are one: the slope of a square root there is noise.
+        torch.threshold_(squared, 1e-6 if weights.dtype == torch.float32 else 1e-14, 0.0)
+        if square:
+            squared.diagonal(dim1=1, dim2=2).zero_()
+    return flat.to(weights.dtype), scale.to(weights.dtype)
+
+
+def inverse_scale(scale: Tensor) -> Tensor:
+    """1 / scale, zero where every row is the same point, so that value and gradient vanish there."""
+    positive = scale > torch.finfo(torch.float32).tiny
+    return torch.where(positive, 1.0 / torch.where(positive, scale, 1.0), 0.0)
+
+
+def pull_back(frame: Frame, stripes: list[Stripe], factor: Tensor) -> Tensor:
+    """Gradient (G, N, D) with respect to the embeddings, factor times the sum over m of B_nm (x_n - e_m).
+
+    Args:
+        frame: of the student.
+        stripes: B = (dL / dd) / d over unordered pairs, G x N x M; kept as they are.
+        factor: (G,).
+    """
+    weights = frame.weights
+    row_sum = torch.zeros_like(weights)
+    for stripe in stripes:
+        row_sum[:, stripe.rows] += stripe.entries.sum(dim=2)
+        row_sum[:, stripe.columns][:, stripe.mirrored :] += stripe.entries[..., stripe.mirrored :].sum(dim=1)
+    gradient = torch.empty(frame.embeddings.shape, dtype=weights.dtype, device=weights.device)
+    for columns, rows, ends in frame.pieces():
+        rows.mul_(factor[:, None, None])
+        if ends is not rows:
+            ends.mul_(factor[:, None, None])
+        piece = gradient[..., columns]
+        torch.mul(rows, row_sum[..., None], out=piece)
+        for stripe in stripes:
+            add_product(piece[:, stripe.rows], stripe.entries, ends[:, stripe.columns], factor=-1)
+            mirrored = stripe.entries[..., stripe.mirrored :]
+            if mirrored.shape[2]:
+                of_ends = piece[:, stripe.columns][:, stripe.mirrored :]
+                add_product(of_ends, mirrored.mT, ends[:, stripe.rows], factor=-1)
+    return gradient
+
+
+def gram_dtype(weights: Tensor) -> torch.dtype:
+    """CUDA products run in float64: exact whatever the TF32 settings are, and cheap where N x N is small."""
+    return torch.float64 if weights.is_cuda else weights.dtype
+
+
+def full_matmul(left: Tensor, right: Tensor) -> Tensor:
+    """A matrix product that neither autocast nor the settings for fast float32 make less accurate."""
+    if left.is_cuda:
+        return left.double() @ right.double()
+    with _full_float32(left):
+        return left @ right
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor, *, factor: int = 1) -> None:
+    """total += factor * left @ right as `full_matmul` computes it; `total` may be a part of a larger tensor."""
+    if left.is_cuda:
+        total.add_(left.double() @ right.double(), alpha=factor)
+        return
+    with _full_float32(left):
+        total.baddbmm_(left, right, alpha=factor)
+
+
+@contextmanager
+def _full_float32(tensor: Tensor) -> Iterator[None]:
+    settings = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = settings.fp32_precision
+    if tensor.device.type != "cpu" or before in ("none", "ieee"):
+        yield
+        return
+    settings.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before

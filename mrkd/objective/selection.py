@@ -1,0 +1,95 @@
+"""Which tensors of a step a term is about.
+
+Axes: V views, B images, N patches, M patch tokens through the head, D embedding, G groups, R relation size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mrkd.config import Term
+from mrkd.objective.tokens import Step, ViewTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelationBatch:
+    """The inputs of one relation, all pairs of views at once."""
+
+    student: Tensor
+    """(G, R, D)."""
+    teacher: Tensor
+    """(G, R, D), no gradient."""
+    anchors: Tensor | None
+    """(G, M, D), no gradient."""
+    row_mask: Tensor | None
+    """(G, R) bool, True where a row counts."""
+
+
+def view_pairs(teacher_views: int, student_views: int) -> list[tuple[int, int]]:
+    """Indices of every teacher view with every other student view; equal views would agree by construction."""
+    return [(q, v) for q in range(teacher_views) for v in range(student_views) if v != q]
+
+
+def cls_tokens(tokens: ViewTokens, term: Term) -> Tensor:
+    """Class tokens (V, B, D) in the term's space."""
+    if term.block is not None:
+        return tokens.blocks[term.block][:, :, 0].float()
+    chosen = {
+        "backbone": tokens.cls_backbone,
+        "projection": tokens.cls_projection,
+        "bottleneck": tokens.cls_bottleneck,
+        "logits": tokens.cls_logits,
+    }[term.space]
+    assert chosen is not None, f"the head did not run, but a term asks for {term.space}"
+    return chosen.float()
+
+
+def student_cls_tokens(step: Step, term: Term) -> Tensor:
+    """The student's class tokens (V, B, D), local crops after the global views."""
+    tokens = cls_tokens(step.student, term)
+    if step.student_local is None:
+        return tokens
+    return torch.cat([tokens, cls_tokens(step.student_local, term)])
+
+
+def patch_tokens(tokens: ViewTokens, step: Step, term: Term) -> Tensor:
+    """Patch tokens (V, B, N, D) in the term's space."""
+    if term.block is not None:
+        return tokens.blocks[term.block][:, :, 1:].float()
+    if term.space == "backbone":
+        assert tokens.patch_backbone is not None, "a term asks for all patches, but they were not computed"
+        return tokens.patch_backbone.float()
+    chosen = {
+        "projection": tokens.patch_projection,
+        "bottleneck": tokens.patch_bottleneck,
+        "logits": tokens.patch_logits,
+    }[term.space]
+    assert chosen is not None, f"the head did not run on patches, but a term asks for {term.space}"
+    return chosen.float().unflatten(0, tuple(step.patch_mask.shape))
+
+
+def relation_batch(step: Step, term: Term) -> RelationBatch:
+    """Everything whose relations a term compares.
+
+    Class tokens: one group per pair of a teacher view and another student view, rows are the images. Patches: the
+    masked student view with the full teacher view; one group per position with the images as rows, or one group per
+    image with its patches as rows.
+    """
+    if term.tokens == "cls":
+        student_views, teacher_views = student_cls_tokens(step, term), cls_tokens(step.teacher, term)
+        pairs = view_pairs(len(teacher_views), len(student_views))
+        student = torch.stack([student_views[v] for _, v in pairs])
+        teacher = torch.stack([teacher_views[q] for q, _ in pairs])
+        mask = None
+    else:
+        student, teacher = patch_tokens(step.student, step, term), patch_tokens(step.teacher, step, term)
+        mask = step.patch_mask if term.rows == "masked" else None
+        if term.tokens == "patch-position":  # (V, B, N, D) -> (V, N, B, D)
+            student, teacher = student.transpose(1, 2), teacher.transpose(1, 2)
+            mask = None if mask is None else mask.transpose(1, 2)
+        student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
+        mask = None if mask is None else mask.flatten(0, 1)
+    return RelationBatch(
+        student=student, teacher=teacher, anchors=teacher if term.anchors == "teacher" else None, row_mask=mask
+    )

@@ -1,0 +1,1 @@
+"""Run directories: settings, metrics, checkpoints and weights on the disk."""

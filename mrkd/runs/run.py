@@ -1,0 +1,266 @@
+"""The run directory: config, metrics, weights, results. Every file is replaced atomically; one writer at a time.
+
+config.yaml          the resolved settings
+metrics.jsonl        one JSON object per logged step
+tensorboard/         the same numbers as event files
+summary.json         seconds, memory, versions, last health verdict; its presence means the training finished
+backbone.safetensors the teacher's backbone, in timm's own names
+checkpoints/         everything that training goes on from (see `mrkd.runs.checkpoint`)
+failure.json         why the training ended before its end, when it was an error
+broken.json          names of images that could not be read
+nonfinite-step-*.npz the batch at which a number was NaN or infinite
+mlflow-run.json      where MLflow keeps the run, when it was asked for
+run.lock             held by the process that writes
+relations.npz        distances between the class tokens of one fixed batch, at every monitoring
+evaluation.json, embedding.npz, attention.png, attention.npz, attention.json   added by the other verbs
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from mrkd.config import Config
+from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dict
+from mrkd.errors import UserError
+from mrkd.system.files import TEMPORARY, write_json, write_text
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+BACKBONE = "backbone.safetensors"
+EVALUATION = "evaluation.json"
+FAILURE = "failure.json"
+EMBEDDING = "embedding.npz"
+ATTENTION_FIGURE = "attention.png"
+ATTENTION = "attention.npz"
+SEGMENTATION = "attention.json"
+RELATIONS = "relations.npz"
+BROKEN = "broken.json"
+CHECKPOINTS = "checkpoints"
+LOCK = "run.lock"
+
+MAY_CHANGE = (
+    "train.compile",
+    "train.log_steps",
+    "train.logger",
+    "train.monitor_times",
+    "train.monitor_images",
+    "train.relation_images",
+    "train.on_collapse",
+    "train.on_nonfinite",
+    "train.max_skipped_steps",
+    "train.checkpoint_steps",
+    "train.checkpoint_seconds",
+    "train.keep_checkpoints",
+    "train.devices",
+    "train.nodes",
+    "train.strategy",
+    "data.cache",  # and data.cache_gib
+    "data.workers",
+    "evaluation.",
+    "attention.",
+)
+"""Settings (or the starts of their names) that do not change what is trained; `train.epochs` may only grow."""
+
+
+class MetricsObserver(Protocol):
+    """Is told every row of metrics."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """After it has been written to `metrics.jsonl`."""
+
+    def close(self) -> None:
+        """When the run's directory is let go of."""
+
+
+class Run:
+    """A directory that holds one training run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock: Any = None
+        self._observers: list[MetricsObserver] = []
+
+    @classmethod
+    def start(cls, path: str | Path, config: Config) -> "Run":
+        """Take a new or empty directory, or one with an unfinished run of the same config; lock it, write the config.
+
+        Raises:
+            UserError: it holds something else, another config, or another process is writing it.
+        """
+        run = cls(path)
+        run.check(config)
+        run.path.mkdir(parents=True, exist_ok=True)
+        run._acquire()
+        try:
+            run.check(config)  # once more: another process may have come and gone before the lock
+            if run.finished:
+                raise UserError(f"{run.path} has just been finished by another process")
+            run._remove_temporary_files()
+            (run.path / FAILURE).unlink(missing_ok=True)
+            # The config comes first: a directory killed before it is still taken for an empty one.
+            write_text(run.path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
+            (run.path / CHECKPOINTS).mkdir(exist_ok=True)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def check(self, config: Config) -> None:
+        """Refuse a directory that this config cannot be trained in.
+
+        Raises:
+            UserError: says what the directory holds, or which settings differ.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out must be a directory, got the file {self.path}")
+        if not self.started:
+            if self.path.exists() and any(not _is_leftover(entry) for entry in self.path.iterdir()):
+                raise UserError(f"{self.path} is not empty: choose another --out, or remove it")
+            return
+        changed = differences(self.config(), config)
+        refused = {key: values for key, values in changed.items() if not key.startswith(MAY_CHANGE)}
+        if not self.finished and "train.epochs" in refused and config.train.epochs > refused["train.epochs"][0]:
+            del refused["train.epochs"]
+        if refused:
+            holds = "a finished run" if self.finished else "an unfinished run"
+            shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in refused.items())
+            raise UserError(f"{self.path} already holds {holds} with other settings ({shown}): choose another --out")
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """An existing, finished run.
+
+        Raises:
+            UserError: there is none at this path, or its training has not finished.
+        """
+        run = cls(path)
+        if not run.started:
+            raise UserError(f"no run at {run.path}: expected a directory written by 'mrkd pretrain'")
+        if not run.finished:
+            raise UserError(f"the run at {run.path} has not finished training: mrkd pretrain --resume {run.path}")
+        return run
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a run at all."""
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / SUMMARY).is_file()
+
+    @property
+    def being_written(self) -> bool:
+        """Whether a process holds the directory just now."""
+        try:
+            with (self.path / LOCK).open() as lock:
+                # Shared, and let go of at once: nobody who wants to write has to wait for one who looks.
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
+
+    def note_failure(self, error: Exception) -> None:
+        """Leave the reason for `mrkd runs`; it goes when the run goes on."""
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        # On a full disk there is no room for a reason, and the error itself is on its way to the user.
+        if not self.path.is_dir():
+            return  # a vanished directory must not come back with nothing in it
+        with contextlib.suppress(OSError):
+            write_json(self.path / FAILURE, {"reason": " ".join(reason.split())[:500]})
+
+    def _acquire(self) -> None:
+        # The kernel drops the lock with the process, so a crash never leaves a stale one.
+        path = self.path / LOCK
+        while self._lock is None:
+            lock = path.open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                raise UserError(f"another process is writing {self.path}") from None
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                self._lock = lock
+            else:
+                lock.close()  # the former holder removed this file between our opening and our locking
+
+    def _remove_temporary_files(self) -> None:
+        for folder in (self.path, self.path / CHECKPOINTS):
+            for entry in folder.glob(f"{TEMPORARY}*"):
+                entry.unlink()
+
+    def close(self) -> None:
+        """Release the directory."""
+        try:
+            while self._observers:
+                self._observers.pop().close()
+        finally:
+            if self._lock is not None:
+                (self.path / LOCK).unlink(missing_ok=True)
+                self._lock.close()
+                self._lock = None
+
+    def config(self) -> Config:
+        """The resolved config of the run."""
+        return build(flatten(read_yaml(self.path / CONFIG), str(self.path / CONFIG)))
+
+    def report_to(self, observer: MetricsObserver) -> None:
+        """Have `observer` told every row from now on."""
+        self._observers.append(observer)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one line of metrics."""
+        path = self.path / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            error.filename = str(path)  # writing, unlike opening, does not say what was written
+            raise
+        for observer in self._observers:
+            observer.log(row)
+
+    def sync_metrics(self) -> None:
+        """Have the lines on the disk before a checkpoint relies on them."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            os.fsync(file.fileno())
+
+    def keep_metrics(self, last_step: int) -> None:
+        """Drop the lines after `last_step`, which will be written again, and a last line that a crash cut off."""
+        rows = [row for row in self.metrics() if row["step"] <= last_step]
+        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All logged lines; empty for a run without steps. A last line that a crash cut off is left out.
+
+        Raises:
+            UserError: another line is damaged.
+        """
+        path = self.path / METRICS
+        if not path.is_file():
+            return []
+        lines = path.read_bytes().split(b"\n")  # a whole line ends in one, so the last part is empty or cut off
+        rows = []
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise UserError(f"{path} line {number} must be a JSON object with a step: restore or remove the line")
+            rows.append(row)
+        return rows
+
+
+def _is_leftover(entry: Path) -> bool:
+    """The lock, or the temporary file of a writer that was killed."""
+    return entry.name == LOCK or entry.name.startswith(TEMPORARY)

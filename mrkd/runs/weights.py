@@ -1,0 +1,124 @@
+"""A run's networks as files: the teacher's backbone that plain timm loads, and the teacher inside a checkpoint."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from mrkd.errors import UserError
+from mrkd.model.backbone import ViT, create_vit
+from mrkd.model.head import Head
+from mrkd.runs.checkpoint import Checkpoint, Checkpoints
+from mrkd.runs.run import BACKBONE, CHECKPOINTS, Run
+from mrkd.system.files import write_bytes
+
+
+def save_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write named tensors as safetensors, atomically; `metadata` goes into the file's header."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    write_bytes(path, save(plain, metadata=metadata))
+
+
+def save_backbone(vit: ViT, path: Path, metadata: dict[str, str]) -> None:
+    """Write the ViT's weights atomically, in timm's own parameter names."""
+    save_tensors(vit.state_dict(), path, metadata)
+
+
+def load_backbone(run: Run, checkpoint: str = "backbone") -> ViT:
+    """The run's teacher backbone, in evaluation mode, without gradients.
+
+    Args:
+        run: a run directory.
+        checkpoint: `backbone` for what training wrote at its end; `best`, `last` or a step for a checkpoint.
+    Raises:
+        UserError: there is no such file, or it is damaged or of another network.
+    """
+    config = run.config()
+    vit = create_vit(config.model, config.data.size)
+    if checkpoint == "backbone":
+        _load_strictly(vit, _final_backbone(run), run.path / BACKBONE)
+    else:
+        chosen = find_checkpoint(run, checkpoint)
+        _load_strictly(vit, _part(_teacher(chosen), "backbone.vit."), chosen.path)
+    return vit.eval().requires_grad_(False)
+
+
+def load_head(run: Run, checkpoint: str = "backbone") -> Head:
+    """The teacher's projection head, in evaluation mode; it is in checkpoints only, `backbone` stands for the last.
+
+    Raises:
+        UserError: the method has no head, or there is no such checkpoint.
+    """
+    config = run.config()
+    chosen = find_checkpoint(run, "last" if checkpoint == "backbone" else checkpoint)
+    state = _part(_teacher(chosen), "head.")
+    if not state:
+        raise UserError(f"the method {config.objective.method} has no projection head: leave out --head")
+    head = Head(create_vit(config.model, config.data.size).embed_dim, config.head)
+    _load_strictly(head, state, chosen.path)
+    return head.eval().requires_grad_(False)
+
+
+def open_run(path: str | Path, checkpoint: str = "backbone") -> Run:
+    """The run whose weights are asked for: a finished one for `backbone`, any with a checkpoint otherwise.
+
+    Raises:
+        UserError: there is none.
+    """
+    if checkpoint == "backbone":
+        return Run.open(path)
+    run = Run(path)
+    if not run.started:
+        raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
+    find_checkpoint(run, checkpoint)
+    return run
+
+
+def find_checkpoint(run: Run, name: str) -> Checkpoint:
+    """The checkpoint called `best`, `last`, or by its step, such as `500` or `step-500`.
+
+    Raises:
+        UserError: there is none; the message lists those there are.
+    """
+    listed = Checkpoints(run.path / CHECKPOINTS, keep=1).listed()
+    step = name.removeprefix("step").strip("- =")
+    if name in ("best", "last"):
+        found = [checkpoint for checkpoint in listed if checkpoint.best or name == "last"]
+    elif step.isdecimal():
+        found = [checkpoint for checkpoint in listed if checkpoint.step == int(step)]
+    else:
+        raise UserError(f"the checkpoint must be backbone, best, last or a step, got {name!r}")
+    if not found:
+        shown = ", ".join(f"{checkpoint.step}{' (best)' * checkpoint.best}" for checkpoint in listed)
+        raise UserError(f"{run.path} has no checkpoint {name!r}; its steps: {shown or 'none'}")
+    return found[-1]
+
+
+def _final_backbone(run: Run) -> dict[str, Tensor]:
+    path = run.path / BACKBONE
+    try:
+        return load_file(str(path))
+    except FileNotFoundError:
+        raise UserError(f"{run.path} holds no {BACKBONE}") from None
+    except Exception as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+def _teacher(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    try:
+        return checkpoint.read()["teacher"]
+    except UserError as error:
+        raise UserError(f"{checkpoint.path} is damaged: {error}") from None
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _load_strictly(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} does not fit the run's settings: {reason}") from None

@@ -1,0 +1,201 @@
+"""A sweep: trials are claimed, trained in processes of their own, followed, and told their end."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mrkd.config import Config
+from mrkd.config.overrides import laid_over, to_dict
+from mrkd.errors import Interrupted, UserError
+from mrkd.objective.methods import resolve_terms
+from mrkd.runs.run import METRICS, Run
+from mrkd.studies.optuna_studies import TRIALS, Claim, Studies, optuna
+from mrkd.studies.space import Space, check_space
+from mrkd.studies.subprocesses import Children
+from mrkd.studies.sweep_results import RECORD, best_settings, short, sweep_markdown, sweep_record
+from mrkd.system.files import write_json, write_text
+from mrkd.system.signals import StopRequest
+from mrkd.train.autotune import with_one_batch
+
+TABLE = "sweep.md"
+
+
+def sweep(
+    config: Config,
+    methods: Sequence[str],
+    space: Space,
+    out: str | Path,
+    *,
+    trials: int = 10,
+    jobs: int = 1,
+    prune: bool = True,
+    command: str = "",
+) -> dict[str, Any]:
+    """Tune every method with the same number of trials, by k-NN on held-out training images.
+
+    The value of a trial is the k-NN that training measures at its end (`mrkd.train.monitor`): the test split is never
+    looked at. The first trial of each method is the config as it is, where the space holds it; then Optuna proposes.
+    A trial that is behind the median of the others at the same point of its run, but not at its first measurement, is
+    stopped and counts. The same command goes on where it was stopped, in the middle of a trial too, and more processes
+    may be started with it.
+
+    Args:
+        config: everything but the method and what the space varies; an automatic batch is chosen once.
+        methods: names as `mrkd methods` lists them.
+        space: dotted settings with their ranges.
+        out: a directory; gets `study.db`, `trials/`, `sweep.json`, `sweep.md` and `best-METHOD.yaml`.
+        trials: of each method.
+        jobs: trials at a time in this process, each with its share of the CPU's threads.
+        prune: whether hopeless trials are stopped.
+        command: kept in `sweep.json` as the way to get there again.
+    Returns:
+        The content of `sweep.json`, of all methods that were ever tuned in `out`.
+    Raises:
+        UserError: no Optuna, bad methods or space, images without labels, another sweep in `out`, or a method of which
+            no trial succeeded.
+        Interrupted: SIGTERM or SIGINT came, and the trials in progress have written their checkpoints.
+    """
+    optuna()
+    out, methods = Path(out), list(dict.fromkeys(methods))
+    if not methods:
+        raise UserError("sweep needs at least one method")
+    for name, value in (("trials", trials), ("jobs", jobs)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")
+    if config.train.minutes is not None:
+        raise UserError("trials need the same length: give --epochs or --train.steps instead of --minutes")
+    space = check_space(space, config)
+    for method in methods:
+        if not resolve_terms(dataclasses.replace(config.objective, method=method)):
+            raise UserError(f"{method} trains nothing: leave it out of the sweep")
+    config = with_one_batch(config)
+    studies = Studies(config, methods, space, out, trials, prune=prune)
+    workers, children = _Workers(studies), Children(jobs)
+    with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
+        for worker in [pool.submit(workers.work, children, request) for _ in range(jobs)]:
+            worker.result()
+    if request.received is not None:
+        raise Interrupted.by(request.received, f"stopped in {out}; the same command goes on from there")
+    return _write(studies, command)
+
+
+class _Workers:
+    """The threads that take trials until none is left."""
+
+    def __init__(self, studies: Studies) -> None:
+        self.studies = studies
+        self.started, self.ended = time.monotonic(), 0
+        self.broken = False
+        """Whether one of them has given up, so that the others stop as well."""
+
+    def work(self, children: Children, request: StopRequest) -> None:
+        """One thread's part."""
+        while request.received is None and not self.broken:
+            claim = self.studies.claim()
+            if claim is None:
+                return
+            try:
+                self._train(claim, children, request)
+            except BaseException:
+                self.broken = True
+                raise
+            finally:
+                self.studies.let_go(claim)
+
+    def _train(self, claim: Claim, children: Children, request: StopRequest) -> None:
+        studies, values, path = self.studies, claim.values(self.studies.space), self.studies.out / TRIALS / claim.name
+        follow, failure = _Follow(claim, path), None
+        try:
+            config = laid_over(studies.config, {**values, "objective.method": claim.method})
+            if not Run(path).finished:
+                failure = children.run(
+                    config,
+                    path,
+                    request,
+                    wanted=lambda: not self.broken and follow.worth_going_on(),
+                    inherited=[claim.lock.fileno()],
+                )
+        except UserError as error:  # values that do not go together
+            failure = str(error)
+        follow.read()
+        if follow.unlabelled:
+            raise UserError("a sweep compares k-NN, which needs labels: these images have none")
+        if Run(path).finished and follow.last is not None:
+            studies.tell(claim, "complete", follow.last, seconds=follow.seconds)
+            shown = f"k-NN {follow.last:.1f} %"
+        elif follow.pruned:
+            studies.tell(claim, "pruned", None, seconds=follow.seconds)
+            shown = f"stopped at k-NN {follow.last:.1f} %, behind the others"
+        elif request.received is not None or self.broken:
+            return  # it goes on with the next call
+        else:
+            studies.tell(claim, "fail", None, seconds=follow.seconds, failure=failure or "no k-NN was measured")
+            shown = f"failed: {failure}"
+        self.ended += 1
+        settings = ", ".join(f"{key} {short(value)}" for key, value in values.items())
+        print(f"── {claim.name} {shown} · {settings}{self._time_left()}", flush=True)
+
+    def _time_left(self) -> str:
+        left = self.studies.missing() + len(self.studies.held) - 1
+        minutes = (time.monotonic() - self.started) / 60 / self.ended * left
+        return f" · about {minutes:.1f} min left" if left > 0 else ""
+
+
+def _write(studies: Studies, command: str) -> dict[str, Any]:
+    """The files that tell what came out."""
+    record = sweep_record(studies.by_method, studies.space, studies.config, command)
+    write_json(studies.out / RECORD, record)
+    write_text(studies.out / TABLE, sweep_markdown(record))
+    for method, values in best_settings(record).items():
+        best = laid_over(studies.config, {**values, "objective.method": method})
+        write_text(studies.out / f"best-{method}.yaml", yaml.safe_dump(to_dict(best), sort_keys=False))
+    if running := studies.running():
+        print(f"{running} trials are still being trained by another process, which will write the end", flush=True)
+    elif missing := [method for method in studies.methods if record["methods"][method]["best"] is None]:
+        raise UserError(f"no trial of {', '.join(missing)} came to its end: {studies.out / TABLE} says why")
+    return record
+
+
+class _Follow:
+    """Reads the k-NN that a run measures, tells it to the study, and says whether it is worth going on."""
+
+    def __init__(self, claim: Claim, path: Path) -> None:
+        self.trial, self.path, self._told = claim.trial, path, claim.told
+        self.last: float | None = None
+        self.seconds = 0.0
+        self.pruned = self.unlabelled = False
+
+    def read(self) -> bool:
+        """Tell what is new; whether anything was."""
+        try:
+            lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return False
+        measured = []
+        for number, line in enumerate(lines):
+            with contextlib.suppress(json.JSONDecodeError):  # the last line may be half written
+                row = json.loads(line)
+                self.seconds = row.get("seconds", self.seconds)
+                self.unlabelled |= number == 0 and "knn" not in row  # the untrained network is always measured
+                if "knn" in row:
+                    measured.append(row["knn"])
+        before = self._told
+        for number, value in enumerate(measured):
+            self.last = value
+            if number > self._told:
+                self.trial.report(value, number)
+                self._told = number
+        return self._told > before
+
+    def worth_going_on(self) -> bool:
+        """No once the pruner has given up on the trial, or there is nothing to compare."""
+        if self.read() and self._told > 0 and not Run(self.path).finished:
+            self.pruned |= self.trial.should_prune()
+        return not (self.pruned or self.unlabelled)

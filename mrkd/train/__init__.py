@@ -1,0 +1,1 @@
+"""Pre-training: the loop, one step, and what is watched meanwhile."""

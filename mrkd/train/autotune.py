@@ -1,0 +1,217 @@
+"""How many images a step takes and how many steps a run has, where that is left to the machine.
+
+Everything is decided once, before the run directory is written: the resolved numbers are in its config, and a run that
+goes on takes them from there.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import itertools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from mrkd.config import Config, Term
+from mrkd.data.feed import Feed
+from mrkd.data.loader import batches_from, steps_per_epoch
+from mrkd.data.resident import ImageSet
+from mrkd.data.sources.find import list_splits
+from mrkd.distributed.gather import own_places
+from mrkd.errors import UserError
+from mrkd.optim.schedules import scaled_learning_rate
+from mrkd.runs.checkpoint import Checkpoints
+from mrkd.runs.run import CHECKPOINTS, Run
+from mrkd.train.monitor import FeatureMonitor
+from mrkd.train.step import Learner
+
+STEPS_PER_EPOCH = 16
+"""An automatic batch leaves at least so many steps in a pass over the images, unless it is the smallest."""
+SMALLEST, LARGEST_ON_CPU, LARGEST = 32, 256, 4096
+"""Bounds of an automatic batch, in images."""
+MEMORY_FRACTION = 0.9
+"""Part of a device's memory that an automatic batch may take."""
+WARMUP_STEPS, MEASURED_SECONDS, MEASURED_STEPS = 2, 3.0, 20
+"""A step is timed after so many others, for about so long, at most so often."""
+MARGIN = 0.95
+"""Part of the time that is planned for steps and measurements; the rest is for checkpoints and the end of the run."""
+
+
+def recall(config: Config, out: str | Path) -> Config:
+    """The same settings with the numbers that were chosen when the run in `out` was started, if there is one."""
+    run = Run(out)
+    if not run.started:
+        return config
+    stored, train = run.config().train, config.train
+    if train.auto_batch:
+        train = dataclasses.replace(train, auto_batch=False, batch=stored.batch)
+    if train.minutes is not None and stored.steps is not None:
+        train = dataclasses.replace(train, minutes=None, steps=stored.steps)
+    return dataclasses.replace(config, train=train)
+
+
+def resolve(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> Config:
+    """The same settings with numbers for `train.auto_batch` and `train.minutes`; says what was chosen and why.
+
+    Args:
+        config: of a new run.
+        terms: of its method.
+        feed: the images to train on.
+        fabric: launched; its random generators are seeded anew when steps were tried.
+        started: `time.monotonic()` when the time budget began.
+    Raises:
+        UserError: the time is too short for any step.
+    """
+    say: Callable[[str], None] = print if fabric.is_global_zero else lambda text: None
+    if config.train.auto_batch:
+        batch, reason = _choose_batch(config, terms, feed, fabric)
+        say(f"batch {batch}: {reason}")
+        config = _with(config, auto_batch=False, batch=batch)
+    if config.train.minutes is not None:
+        if terms:
+            steps, reason = _fit_steps(config, terms, feed, fabric, started)
+            say(f"steps {steps}: {reason}")
+            config = _with(config, steps=steps)
+        config = _with(config, minutes=None)
+    if terms:
+        say(learning_rate_rule(config))
+    fabric.seed_everything(config.train.seed, verbose=False)
+    return config
+
+
+def run_length(config: Config, images: int) -> int:
+    """Steps of a run over so many training images."""
+    each = steps_per_epoch(images, config.train.batch)
+    return each * config.train.epochs if config.train.steps is None else config.train.steps
+
+
+def start_of(config: Config, out: str | Path) -> Config:
+    """What networks are built from: without `model.weights` where a checkpoint replaces them; that file may be gone."""
+    if config.model.weights is None or not Checkpoints(Path(out) / CHECKPOINTS, keep=1).listed():
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, weights=None))
+
+
+def learning_rate_rule(config: Config) -> str:
+    """How the batch scales the learning rate, with this run's numbers."""
+    peak = scaled_learning_rate(config.optim, config.train.batch)
+    return f"learning rate {config.optim.learning_rate:g} x batch {config.train.batch} / 256 = {peak:.3g} at its peak"
+
+
+def _with(config: Config, **changes: object) -> Config:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))  # type: ignore[arg-type]
+
+
+def _choose_batch(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric) -> tuple[int, str]:
+    devices, on_cpu = config.train.processes, fabric.device.type == "cpu"
+    most = LARGEST_ON_CPU if on_cpu else LARGEST
+    limit = batch_limit(len(feed), most)
+    rule = f"a power of two, at most {most}, for {STEPS_PER_EPOCH} steps or more in a pass over {len(feed):,} images"
+    if on_cpu or not terms:
+        return batch_by_images(len(feed), most, devices), rule
+    if devices > 1:
+        raise UserError("train.batch: auto tries steps on one device; with several, give a number")
+    batch = min(SMALLEST, limit)
+    while 2 * batch <= limit:
+        if not _fits(_with(config, batch=2 * batch), terms, feed.some(config.train.monitor_images), fabric):
+            return batch, f"{2 * batch} would take more than {MEMORY_FRACTION:.0%} of the device's memory"
+        batch *= 2
+    return batch, rule
+
+
+def with_one_batch(config: Config) -> Config:
+    """A number for an automatic batch where several methods must have the same: by the number of images alone."""
+    if not config.train.auto_batch:
+        return config
+    images = len(list_splits(config.data).train)
+    batch = batch_by_images(images, LARGEST_ON_CPU, config.train.processes)
+    print(f"batch {batch} for all, by the number of images, {images:,}", flush=True)
+    return _with(config, auto_batch=False, batch=batch)
+
+
+def batch_by_images(images: int, most: int, devices: int) -> int:
+    """The automatic batch where memory does not bound it: a power of two for each device."""
+    return devices * _power_of_two(batch_limit(images, most) // devices)
+
+
+def batch_limit(images: int, most: int) -> int:
+    """The largest automatic batch for so many images: a power of two."""
+    return _power_of_two(min(most, max(SMALLEST, images // STEPS_PER_EPOCH), images // 2))
+
+
+def _power_of_two(limit: int) -> int:
+    return max(2, 1 << (max(limit, 1).bit_length() - 1))
+
+
+def _fits(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fabric) -> bool:
+    """Whether two steps of this batch leave some of the device's memory."""
+    torch.cuda.reset_peak_memory_stats(fabric.device)
+    try:
+        learner = Learner(config, terms, fabric, steps=2)
+        for step in range(2):  # the optimizer's moments come with the first
+            learner.take(_trial_batch(images, config, fabric), step)
+        torch.cuda.synchronize(fabric.device)
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        learner = None  # type: ignore[assignment]
+        gc.collect()
+        torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(fabric.device).total_memory
+    return torch.cuda.max_memory_allocated(fabric.device) <= MEMORY_FRACTION * total
+
+
+def _trial_batch(images: ImageSet, config: Config, fabric: Fabric) -> Tensor:
+    """This device's share of a batch made of these images, repeated where they are fewer."""
+    rows = torch.arange(config.train.batch) % len(images)
+    return images.images[rows[own_places(config.train.batch)].to(images.images.device)].to(fabric.device)
+
+
+def _fit_steps(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> tuple[int, str]:
+    assert config.train.minutes is not None
+    each = steps_per_epoch(len(feed), config.train.batch)  # refuses a batch larger than the set
+    learner = Learner(config, terms, fabric, steps=1000)
+    step_seconds = _time_steps(learner, feed, config, fabric)
+    monitor = FeatureMonitor(feed.some(config.train.monitor_images).to(fabric.device), config)
+    before = time.monotonic()
+    monitor.measure(learner.pair)
+    measure_seconds, times = time.monotonic() - before, config.train.monitor_times + 1
+    left = config.train.minutes * 60 - (time.monotonic() - started)
+    steps = int(fabric.broadcast(math.floor((MARGIN * left - times * measure_seconds) / step_seconds)))
+    if steps < config.train.log_steps:
+        raise UserError(
+            f"train.minutes = {config.train.minutes:g} is too short: {left:.0f} s are left, a step takes "
+            f"{step_seconds:.2f} s and each of {times} measurements of the features {measure_seconds:.1f} s"
+        )
+    passes = steps / each
+    return steps, (
+        f"{passes:.1f} passes over the images; {left / 60:.1f} minutes are left, a step takes {step_seconds:.3f} s "
+        f"and each of {times} measurements of the features {measure_seconds:.1f} s"
+    )
+
+
+def _time_steps(learner: Learner, feed: Feed, config: Config, fabric: Fabric) -> float:
+    """Seconds of a step with what it waits for its images, after some that compile and allocate.
+
+    Batches that a stream has ready before they are asked for are used up first: they would hide a slow decoder. All
+    devices take the same number of steps.
+    """
+    skipped = WARMUP_STEPS + feed.ready_ahead
+    train, most = config.train, skipped + MEASURED_STEPS
+    order = batches_from(0, most, len(feed), train.batch, seed=train.seed)
+    with contextlib.closing(feed.batches(order, own_places(train.batch))) as batches:
+
+        def timed(count: int) -> float:
+            before = time.monotonic()
+            for batch in itertools.islice(batches, count):
+                learner.take(batch.images, batch.step).losses.total.item()
+            return (time.monotonic() - before) / count
+
+        timed(skipped - 1)
+        one = timed(1)
+        return timed(int(fabric.broadcast(min(MEASURED_STEPS, max(1, round(MEASURED_SECONDS / one))))))

@@ -1,0 +1,164 @@
+"""Where else the numbers of a run go, besides `metrics.jsonl`: TensorBoard files always, wandb or MLflow when asked.
+
+Everything here happens at log steps only. Nothing leaves the machine unless its user has said so to wandb or MLflow
+themselves, by WANDB_MODE or MLFLOW_TRACKING_URI.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from mrkd.config import Config
+from mrkd.config.overrides import flatten, to_dict
+from mrkd.errors import UserError
+from mrkd.system.files import read_json, write_json
+
+TENSORBOARD = "tensorboard"
+"""Folder of the event files in a run directory."""
+MLFLOW_RUN = "mlflow-run.json"
+"""Keeps where MLflow wrote and its own name of the run, so that an interrupted training goes on in the same one."""
+
+
+def check_logger(name: str) -> None:
+    """Refuse a logger whose package is missing, before anything is written.
+
+    Raises:
+        UserError: `name` is neither "none" nor that of an installed package.
+    """
+    if name == "none":
+        return
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:  # a folder of that name, such as wandb leaves behind, is no package
+        raise UserError(f'--logger {name} needs a package that is not installed: pip install "mrkd[{name}]"')
+
+
+class MetricsLoggers:
+    """Passes rows of metrics on. Made at the first row, so that event files know from which step they go on."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        """Args: config of the run, whose logger is installed; path, the run's directory."""
+        self.config, self.path = config, path
+        self._loggers: list[Any] | None = None
+        self._asked = _asked_for(config, path)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One row of `metrics.jsonl`: the numbers of its terms get names such as `terms/koleo`; words stay out."""
+        if self._loggers is None:
+            self._loggers = [_EventFile(self.path / TENSORBOARD, row["step"]), *self._asked]
+            for logger in self._asked:
+                if not isinstance(logger, _GoesOn):
+                    logger.log_hyperparams(flatten(to_dict(self.config), "config"))
+        numbers = scalars(row)
+        for logger in self._loggers:
+            logger.log_metrics(numbers, step=row["step"])
+
+    def close(self) -> None:
+        """Have everything on the disk."""
+        for logger in self._loggers or ():
+            logger.finalize("success")
+        self._loggers = None
+
+
+def scalars(row: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """The finite numbers of a row but its step, nested ones joined by a slash."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            found |= scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and name != "step":
+            found[prefix + name] = float(value)
+    return found
+
+
+class _EventFile:
+    """TensorBoard's file format, written where the numbers are logged.
+
+    The usual writers hand every number to a thread. On a full disk that thread dies, and training waits for it for ever
+    or its traceback comes in between; here the error is raised where it can be told in one line.
+    """
+
+    FLUSH_SECONDS = 30.0
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # Its own names count seconds: a run that goes on at once would overwrite the file before.
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        self._event = Event
+        self._flushed = time.monotonic()
+        if first_step > 0:
+            # After a resume, what an interrupted process wrote beyond the checkpoint is not shown.
+            start = SessionLog(status=SessionLog.START)
+            self._writer.write_event(Event(wall_time=time.time(), step=first_step, session_log=start))
+
+    def log_metrics(self, numbers: dict[str, float], step: int) -> None:
+        """All numbers of one step as one record."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()])
+        self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
+        if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+            self._flushed = time.monotonic()
+            self._writer.flush()
+
+    def finalize(self, status: str) -> None:
+        """Have everything on the disk."""
+        self._writer.close()
+
+
+def _asked_for(config: Config, path: Path) -> list[Any]:
+    make = {"none": None, "wandb": _wandb, "mlflow": _mlflow}[config.train.logger]
+    return [] if make is None else [make(path)]
+
+
+def _wandb(path: Path) -> Any:
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would send its own errors home
+    from lightning.pytorch.loggers import WandbLogger
+
+    # The same directory is the same run, also after an interruption.
+    identity = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    path.mkdir(parents=True, exist_ok=True)
+    return WandbLogger(
+        project=os.environ.get("WANDB_PROJECT", "mrkd"),
+        name=path.name,
+        version=identity,
+        save_dir=path,
+        offline=os.environ.get("WANDB_MODE", "offline") == "offline",
+    )
+
+
+def _mlflow(path: Path) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{path.resolve() / 'mlflow.db'}")
+    kept = path / MLFLOW_RUN
+    before = read_json(kept) if kept.is_file() else {}
+    if before.get("tracking_uri") == tracking:
+        logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking, run_id=before["run_id"])
+        with contextlib.suppress(_mlflow_error()):  # the run may have been deleted there
+            if logger.experiment is not None:
+                return _GoesOn(logger)
+    logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking)
+    write_json(kept, {"tracking_uri": tracking, "run_id": logger.run_id})
+    return logger
+
+
+def _mlflow_error() -> type[Exception]:
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
+
+
+class _GoesOn:
+    """MLflow's run from before an interruption. It has its settings already, and refuses them with other values."""
+
+    def __init__(self, logger: Any) -> None:
+        self.log_metrics, self.finalize = logger.log_metrics, logger.finalize

@@ -1,0 +1,66 @@
+"""What training looks at now and then: features of training images, and the health they tell of."""
+
+from collections.abc import Sequence
+
+import torch
+
+from mrkd.config import Config
+from mrkd.data.load import stratified_split
+from mrkd.data.resident import ImageSet
+from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
+from mrkd.evaluation.features import extract
+from mrkd.evaluation.knn import accuracy, knn_class_scores
+from mrkd.evaluation.trend import read_trend
+from mrkd.model.teacher_student import TeacherStudent
+
+
+class FeatureMonitor:
+    """Frozen features of training images, measured now and then; the test split is never looked at."""
+
+    def __init__(self, train: ImageSet, config: Config) -> None:
+        self.config = config
+        held_out = config.evaluation.heldout_fraction
+        self.bank, self.queries = stratified_split(train, held_out)
+        if min(len(self.bank), len(self.queries)) == 0:  # one or two images of every class
+            self.bank, self.queries = stratified_split(train, held_out, by_class=False)
+
+    @torch.no_grad()
+    def measure(self, pair: TeacherStudent) -> dict[str, float]:
+        """RankMe and std of the teacher's features, and k-NN from bank to held-out training images when labelled."""
+        vit = pair.teacher_vit().to(self.bank.images.device)
+        bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
+        result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
+        if self.bank.labels is not None and self.queries.labels is not None:
+            settings = self.config.evaluation
+            votes = knn_class_scores(
+                bank,
+                self.bank.labels,
+                queries,
+                k=min(settings.k, len(bank)),
+                temperature=settings.knn_temperature,
+                classes=len(self.bank.class_names),
+            )
+            result["knn"] = accuracy(votes, self.queries.labels)
+        return result
+
+
+def judge(
+    measurements: Sequence[dict[str, float]], health: dict[str, float], pair: TeacherStudent, config: Config
+) -> Verdict:
+    """The verdict on all measured features, the untrained network's first, and on this step's outputs."""
+    features, width = measurements[-1], pair.network.backbone.vit.embed_dim
+    verdict = diagnose(
+        feature_std=features["feature_std"],
+        rank=features["rankme"],
+        width=width,
+        teacher_entropy=health.get("teacher_entropy"),
+        prototypes=config.head.prototypes,
+    )
+    return verdict if verdict.collapsed else read_trend(measurements, width)
+
+
+def status(loss: float, features: dict[str, float], verdict: Verdict, data_wait: float | None = None) -> str:
+    """The few numbers beside the progress bar; `data_wait` is a fraction of the time."""
+    wait = "" if data_wait is None else f" · data-wait {100 * data_wait:.1f} %"
+    knn = f" · k-NN {features['knn']:.1f} %" if "knn" in features else ""
+    return f"loss {loss:.4f}{knn}{wait} · {verdict.sentence}"

@@ -1,0 +1,89 @@
+"""The relations of one fixed batch, kept at every monitoring: what a relational loss matches, seen while it is learnt.
+
+Axes: M monitorings, B images, P = B (B - 1) / 2 pairs, i < j, in the order of `torch.pdist`.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrkd.config import Config
+from mrkd.data.augment.masking import draw_masks
+from mrkd.data.augment.views import ViewMaker, denormalize
+from mrkd.data.resident import ImageSet
+from mrkd.model.teacher_student import Network, TeacherStudent
+from mrkd.runs.npz import read_arrays, write_arrays
+from mrkd.runs.run import RELATIONS
+
+_SEED = 0
+"""Images and views never depend on the run's seed, so that all runs are seen on the same batch."""
+
+
+class RelationsSeen:
+    """Distances between class tokens of the same images under both networks, in different views.
+
+    The student sees one view, masked as in training, the teacher another, unmasked. Training's random numbers are left
+    as they were.
+
+    Args:
+        train: images to choose from, on the networks' device.
+        config: of the run.
+        grid: (R, C) patches.
+        folder: of the run; gets `relations.npz` with `steps` (M,), `teacher` and `student` (M, P) float32, `views`
+            (2, B, 3, S, S) uint8 (teacher's, student's), `patch_mask` (B, R, C) bool, and `labels` (B,) if any.
+    """
+
+    def __init__(self, train: ImageSet, config: Config, grid: tuple[int, int], folder: Path) -> None:
+        self.path = folder / RELATIONS
+        generator = torch.Generator().manual_seed(_SEED)
+        index = torch.randperm(len(train), generator=generator)[: config.train.relation_images]
+        if train.labels is not None:  # sorted by class, relations show as blocks
+            index = index[train.labels.cpu()[index].argsort(stable=True)]
+        chosen = train.take(index.to(train.images.device))
+        with torch.random.fork_rng():
+            torch.manual_seed(_SEED)
+            self.views, _ = ViewMaker(config.views, config.data.size)(chosen.images)
+        masked = dataclasses.replace(config.mask, probability=1.0)
+        self.patch_mask = draw_masks((1, len(chosen)), grid, masked, generator)[0]
+        shown = denormalize(self.views).cpu().numpy()
+        self.fixed = {"views": shown, "patch_mask": self.patch_mask.unflatten(1, grid).numpy()}
+        if chosen.labels is not None:
+            self.fixed["labels"] = chosen.labels.cpu().numpy()
+        self.earlier = self._of_the_same_images()
+
+    def _of_the_same_images(self) -> dict[str, np.ndarray] | None:
+        """What an earlier part of the run kept; None when it chose other images, as settings may change in between."""
+        if not self.path.is_file():
+            return None
+        found = read_arrays(self.path)
+        same = all(np.array_equal(found.get(name, ()), value) for name, value in self.fixed.items())
+        return found if same else None
+
+    @torch.no_grad()
+    def keep(self, pair: TeacherStudent, step: int) -> None:
+        """Add the distances after `step` steps; those of this step or later, from before a resume, are dropped."""
+        teacher = torch.pdist(_class_tokens(pair.teacher, self.views[0], None))
+        student = torch.pdist(_class_tokens(pair.network, self.views[1], self.patch_mask.to(self.views.device)))
+        new = {
+            "steps": np.array([step]),
+            "teacher": teacher[None].cpu().numpy(),
+            "student": student[None].cpu().numpy(),
+        }
+        if step > 0 and self.earlier is not None:
+            before = self.earlier["steps"] < step
+            new = {name: np.concatenate([self.earlier[name][before], value]) for name, value in new.items()}
+        self.earlier = new
+        write_arrays(self.path, {**new, **self.fixed})
+
+
+def _class_tokens(network: Network, views: Tensor, patch_mask: Tensor | None) -> Tensor:
+    """(B, D) float32, without drop path."""
+    was_training = network.training
+    network.eval()
+    no_patch = torch.empty(0, dtype=torch.int64, device=views.device)
+    tokens = network.backbone(views, patch_mask, no_patch).cls_tokens.float()
+    network.train(was_training)
+    return tokens

@@ -1,0 +1,212 @@
+"""Everything that one training step moves: networks, objective, optimizer and the random generators."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from mrkd.config import Config, Term
+from mrkd.data.augment.masking import draw_masks
+from mrkd.data.augment.views import ViewMaker
+from mrkd.distributed.fabric import AutocastForward
+from mrkd.distributed.fsdp import cut_like, cut_optimizer_like, whole
+from mrkd.distributed.gather import average_gradients, gather_step, own_images, own_places, sum_over_devices
+from mrkd.errors import UserError
+from mrkd.model.teacher_student import TeacherStudent
+from mrkd.objective.objective import Losses, Objective
+from mrkd.objective.terms import needs_of
+from mrkd.objective.tokens import Step
+from mrkd.optim.optimizers import make_optimizer, set_schedule
+from mrkd.optim.schedules import cosine, linear_ramp, scaled_learning_rate, warmup_cosine
+from mrkd.runs.checkpoint import random_state, set_random_state
+from mrkd.runs.initial_weights import load_weights
+from mrkd.train.profiling import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What came of one step."""
+
+    outputs: Step
+    losses: Losses
+    gradient_norm: Tensor
+    """() before clipping."""
+    learning_rate: float
+    teacher_temperature: float
+
+    def numbers(self) -> dict[str, Tensor]:
+        """What must be finite, by the name a person is told."""
+        terms = {f"the term {name}": value for name, value in self.losses.by_term.items()}
+        return {**terms, "the gradient's norm": self.gradient_norm}
+
+
+class Learner:
+    """Takes steps, and hands over or takes back all of its state.
+
+    Args:
+        config: of the run.
+        terms: of the method, resolved.
+        fabric: from `make_fabric`.
+        steps: length of the run, on which every schedule depends.
+    """
+
+    def __init__(self, config: Config, terms: tuple[Term, ...], fabric: Fabric, steps: int) -> None:
+        self.config, self.fabric, self.steps = config, fabric, steps
+        self.precision = str(fabric.strategy.precision.precision)
+        self.objective = Objective(config, terms)
+        self.pair = TeacherStudent(config, needs_of(terms))
+        if config.model.weights is not None:
+            load_weights(self.pair.network.backbone.vit, config.model.weights)
+            self.pair.reset_teacher()
+        self.objective.to(fabric.device)
+        if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
+            self.pair.use_plain_attention()
+        if config.train.compile:
+            self.pair.compile_blocks()
+        if config.train.sharded:
+            self.pair.shard(fabric.device.type)
+        self.plain_optimizer = make_optimizer(self.pair.network, config.optim)
+        _, self.optimizer = fabric.setup(self.pair.network, self.plain_optimizer)
+        self.pair.student = AutocastForward(self.pair.network, fabric)
+        self.pair.teacher.to(fabric.device)
+        self.view_maker = ViewMaker(config.views, config.data.size)
+        self.mask_generator = torch.Generator().manual_seed(config.train.seed)
+        self.peak_rate = scaled_learning_rate(config.optim, config.train.batch)
+        self.clock = Clock()
+
+    def profile(self) -> Clock:
+        """Take the next steps apart."""
+        self.clock = Clock(self.fabric.device)
+        for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
+            self.clock.watch(network.backbone, name)
+            if network.head is not None:
+                self.clock.watch(network.head, "head")
+        return self.clock
+
+    @property
+    def matrix_dtype(self) -> torch.dtype:
+        """In which the networks multiply matrices."""
+        return torch.bfloat16 if self.precision.startswith("bf16") else torch.float32
+
+    def take(self, images: Tensor, step: int) -> Taken:
+        """Step number `step`, counted from 0, on this device's uint8 images (b, 3, S, S)."""
+        rate, temperature = self._schedule(step)
+        kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
+        outputs = gather_step(self._forward(images))
+        with self.clock.part("losses"):
+            losses = self.objective(
+                outputs,
+                teacher_temperature=temperature,
+                progress=step / self.steps,
+                sum_over_devices=sum_over_devices,
+            )
+        norm = self._backward(losses.total, step)
+        taken = Taken(
+            outputs=outputs,
+            losses=losses,
+            gradient_norm=norm,
+            learning_rate=rate,
+            teacher_temperature=temperature,
+        )
+        finite = torch.stack([value.float() for value in taken.numbers().values()]).isfinite().all()
+        # AdamW leaves weights and momenta alone where this is 1, on the device: nobody waits for the answer.
+        self.plain_optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        with self.clock.part("optimizer"):
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        if kept is not None:
+            self._take_back_unless(finite, kept)
+        with self.clock.part("EMA"):
+            self.pair.update_teacher(cosine(step, self.steps, self.config.optim.ema, self.config.optim.final_ema))
+        return taken
+
+    def _forward(self, images: Tensor) -> Step:
+        batch = self.config.train.batch
+        # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
+        with self.clock.part("augment"):
+            views, local = self.view_maker(images, batch=batch, first=own_places(batch).start)
+        patch_mask = own_images(
+            draw_masks((views.shape[0], batch), self.pair.grid, self.config.mask, self.mask_generator)
+        )
+        with self.fabric.autocast():
+            return self.pair(views, local, patch_mask.to(self.fabric.device))
+
+    def _backward(self, total: Tensor, step: int) -> Tensor:
+        """Gradients, averaged over devices and clipped; their norm before clipping."""
+        with self.clock.part("backward"):
+            self.fabric.backward(total)
+        if not self.config.train.sharded:  # shares of the gradient arrive averaged
+            average_gradients(self.pair.network.parameters())
+        head = self.pair.network.head
+        if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
+            head.prototypes.grad = None
+        # An infinite limit clips nothing and still measures.
+        with self.clock.part("optimizer"):
+            norm = self.fabric.clip_gradients(
+                self.pair.network, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
+            )
+        assert norm is not None
+        return whole(norm)
+
+    def _schedule(self, step: int) -> tuple[float, float]:
+        """Set learning rate and weight decay; return the learning rate and the teacher's temperature."""
+        optim, distillation = self.config.optim, self.config.distillation
+        warmup_steps = max(1, round(optim.warmup * self.steps))
+        rate = warmup_cosine(step, self.steps, warmup_steps, self.peak_rate, optim.final_learning_rate)
+        set_schedule(self.plain_optimizer, rate, cosine(step, self.steps, optim.weight_decay, optim.final_weight_decay))
+        temperature = linear_ramp(
+            step,
+            self.steps,
+            distillation.teacher_temperature_warmup,
+            distillation.teacher_temperature_start,
+            distillation.teacher_temperature,
+        )
+        return rate, temperature
+
+    def _buffers(self) -> list[Tensor]:
+        return [*self.pair.network.buffers(), *self.objective.buffers()]
+
+    def _moving_state(self) -> tuple[list[Tensor], dict[str, Any]]:
+        """What a forward pass moves by itself: BatchNorm's statistics, centres, factors of shares."""
+        extra = self.objective.get_extra_state()
+        extra["share_factors"] = list(extra["share_factors"])
+        return [buffer.clone() for buffer in self._buffers()], extra
+
+    def _take_back_unless(self, finite: Tensor, kept: tuple[list[Tensor], dict[str, Any]]) -> None:
+        for buffer, before in zip(self._buffers(), kept[0], strict=True):
+            buffer.copy_(torch.where(finite, buffer, before))
+        if not all(math.isfinite(factor) for factor in self.objective.share_factors):
+            self.objective.set_extra_state(kept[1])
+
+    def draws(self) -> dict[str, Any]:
+        """Where the random generators stand."""
+        return random_state(self.mask_generator)
+
+    def state(self) -> dict[str, Any]:
+        """Everything the next step depends on, in whole tensors and plain values; all processes must call it."""
+        return {
+            "student": whole(self.pair.network.state_dict()),
+            "teacher": whole(self.pair.teacher.state_dict()),
+            "objective": self.objective.state_dict(),
+            "optimizer": whole(self.plain_optimizer.state_dict()),
+            "random": self.draws(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take a state back, strictly.
+
+        Raises:
+            UserError: it is not the state of such a network, objective and optimizer.
+        """
+        try:
+            for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
+                network.load_state_dict(cut_like(state[name], network))
+            self.objective.load_state_dict(state["objective"])
+            parameters = [one for group in self.plain_optimizer.param_groups for one in group["params"]]
+            self.plain_optimizer.load_state_dict(cut_optimizer_like(state["optimizer"], parameters))
+            set_random_state(state["random"], self.mask_generator)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"the checkpoint does not fit this config: {' '.join(str(error).split())[:300]}") from None

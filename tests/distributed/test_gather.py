@@ -1,0 +1,112 @@
+import json
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from mrkd.config import Config, HeadConfig, ObjectiveConfig
+from mrkd.distributed.gather import gather_step, joined_over_devices, leave_together, sum_over_devices
+from mrkd.objective.methods import resolve_terms
+from mrkd.objective.objective import Objective
+from mrkd.objective.tokens import Step, ViewTokens
+from mrkd.train.loop import Training
+
+CONFIG = Config(head=HeadConfig(prototypes=6))
+VIEWS, IMAGES, PATCHES, WIDTH = 2, 8, 4, 5
+
+
+def network(inputs: torch.Tensor, weight: torch.Tensor, index: torch.Tensor, images: int) -> ViewTokens:
+    """A linear stand-in for backbone and head: everything hangs on one weight."""
+    root = (inputs @ weight).flatten(0, 1)
+    split = root.unflatten(0, (VIEWS, images))
+    logits = torch.cat([split, split[..., :1]], dim=-1)
+    return ViewTokens(
+        root=root,
+        cls_backbone=split[:, :, 0],
+        patch_backbone=split[:, :, 1:],
+        cls_projection=split[:, :, 0],
+        cls_bottleneck=split[:, :, 0],
+        cls_logits=logits[:, :, 0],
+        patch_logits=logits[:, :, 1:].flatten(0, 2)[index],
+        prediction=2.0 * split,
+    )
+
+
+def loss_and_gradient(method: str, rank: int, devices: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, VIEWS, IMAGES, 1 + PATCHES, WIDTH, generator=generator, dtype=torch.float64)
+    mask = torch.rand(VIEWS, IMAGES, PATCHES, generator=generator) < 0.4
+    weight = torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64).requires_grad_(True)
+    teacher_weight = torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64)
+    images = IMAGES // devices
+    own = slice(rank * images, (rank + 1) * images)
+    mask = mask[:, own]
+    index = mask.flatten().nonzero().flatten()
+    step = Step(
+        student=network(inputs[0, :, own], weight, index, images),
+        teacher=network(inputs[1, :, own], teacher_weight, index, images),
+        student_local=None,
+        patch_mask=mask,
+        patch_index=index,
+    )
+    objective = Objective(CONFIG, resolve_terms(ObjectiveConfig(method=method, relation_share=0.5)))
+    total = objective(
+        gather_step(step), teacher_temperature=0.05, progress=0.7, sum_over_devices=sum_over_devices
+    ).total
+    total.backward()
+    return total.detach(), weight.grad
+
+
+METHODS = ["rkd-d", "rkd-a", "structural", "ibot", "ibot+rkd-d", "simclr", "vicreg", "fitnet", "ibot+cka"]
+
+
+def worker(rank: int, devices: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=devices)
+    results = {}
+    for method in METHODS:
+        total, gradient = loss_and_gradient(method, rank, devices)
+        dist.all_reduce(gradient)
+        results[method] = (total, gradient / devices)  # what data-parallel training does with it
+    torch.save(results, f"{folder}/{rank}.pt")
+    said = {
+        "names": joined_over_devices(["both.png", f"of-{rank}.png"]),
+        "agreed": [agreed(rank, *wish) for wish in WISHES],
+    }
+    Path(folder, f"{rank}.json").write_text(json.dumps(said))
+    leave_together()
+
+
+WISHES = [(None, 0), (signal.SIGTERM, 1), (None, None)]
+"""A signal that the first process got, and the process for which a checkpoint is due."""
+
+
+def agreed(rank: int, received: signal.Signals | None, due: int | None) -> list[int | bool]:
+    fabric = SimpleNamespace(device=torch.device("cpu"))
+    training = SimpleNamespace(learner=SimpleNamespace(fabric=fabric))
+    got, now = Training._agreed(training, received if rank == 0 else None, due == rank)
+    return [int(got or 0), now]
+
+
+def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(tmp_path):
+    mp.spawn(worker, args=(2, str(tmp_path)), nprocs=2)
+    for method in METHODS:
+        total, gradient = loss_and_gradient(method, 0, 1)
+        for rank in range(2):
+            theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[method]
+            assert torch.allclose(theirs[0], total, rtol=1e-6), method
+            assert (theirs[1] - gradient).norm() <= 1e-6 * gradient.norm(), method
+
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert said[0] == said[1]  # a broken image and a checkpoint that is due are every process's business
+    assert said[0]["names"] == ["both.png", "of-0.png", "of-1.png"]
+    assert [bool(now or got) for got, now in said[0]["agreed"]] == [True, True, False]
+    assert said[0]["agreed"][1][0] == signal.SIGTERM
+
+
+def test_without_a_process_group_a_step_is_left_alone():
+    step = object()
+    assert gather_step(step) is step

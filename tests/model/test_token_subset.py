@@ -1,0 +1,105 @@
+import dataclasses
+
+import pytest
+import timm
+import torch
+
+from mrkd.config import Config, ModelConfig
+from mrkd.model.backbone import MaskedBackbone, create_vit
+from mrkd.model.teacher_student import TeacherStudent
+from mrkd.model.token_subset import takes_rows
+from mrkd.objective.methods import resolve_terms
+from mrkd.objective.terms import needs_of
+from mrkd.train.profiling import count_operations
+
+SMALL = ModelConfig(patch=8, width=16, depth=2, heads=2)
+
+
+def backbone_of(drop_path=0.0, **options):
+    return MaskedBackbone(create_vit(SMALL, 32, drop_path), **options).train()
+
+
+def drawn(images=5):
+    torch.manual_seed(1)
+    mask = torch.rand(images, 16) < 0.3
+    return torch.randn(images, 3, 32, 32), mask, mask.flatten().nonzero().flatten()
+
+
+@pytest.mark.parametrize("forget", [False, True])
+@pytest.mark.parametrize("drop_path", [0.0, 0.5])
+def test_chosen_tokens_and_their_gradients_are_those_of_the_whole_block(drop_path, forget):
+    backbone = backbone_of(drop_path, forget=forget).double()
+    images, mask, chosen = drawn()
+    images = images.double()
+    results = []
+    for index in (None, chosen):
+        torch.manual_seed(2)  # stochastic depth drops the same paths of the same images
+        output = backbone(images, mask, index)
+        patches = output.chosen_tokens if index is not None else output.patch_tokens.flatten(0, 1)[chosen]
+        weights = torch.linspace(1.0, 2.0, 16).double()
+        loss = (output.cls_tokens * weights).square().sum() + (patches * weights).sin().sum()
+        gradients = torch.autograd.grad(loss, list(backbone.parameters()))
+        results.append((output.cls_tokens, patches, *gradients))
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_without_chosen_patches_there_are_class_tokens_alone():
+    backbone = backbone_of()
+    images, mask, _ = drawn()
+    output = backbone(images, mask, torch.empty(0, dtype=torch.int64))
+    assert output.root.shape == (5, 16)
+    assert output.patch_tokens is None
+    torch.testing.assert_close(output.cls_tokens, backbone(images, mask).cls_tokens)
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_rope_224", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224"])
+def test_rotary_networks_with_registers_give_their_chosen_tokens_too(name):
+    vit = create_vit(ModelConfig(name=name), 56 if "14" in name else 64)
+    assert takes_rows(vit.blocks[-1])
+    backbone = MaskedBackbone(vit)
+    images, chosen = torch.randn(2, 3, *[56 if "14" in name else 64] * 2), torch.tensor([0, 3, 17, 20])
+    with torch.no_grad():
+        whole, part = backbone(images), backbone(images, None, chosen)
+    torch.testing.assert_close(part.cls_tokens, whole.cls_tokens)
+    torch.testing.assert_close(part.chosen_tokens, whole.patch_tokens.flatten(0, 1)[chosen])
+
+
+def test_scaled_branches_are_scaled():
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=0, init_values=0.3, dynamic_img_size=True)
+    backbone, (images, _, _) = MaskedBackbone(vit), drawn()
+    chosen = torch.tensor([0, 3, 4])
+    with torch.no_grad():
+        whole, part = backbone(images), backbone(images, None, chosen)
+    torch.testing.assert_close(part.root, torch.cat([whole.cls_tokens, whole.patch_tokens.flatten(0, 1)[chosen]]))
+
+
+def test_blocks_of_another_kind_and_blocks_that_are_kept_are_run_as_a_whole():
+    kept = backbone_of(keep_blocks=(1,))
+    assert not kept.cuts_last
+    images, mask, chosen = drawn()
+    output = kept(images, mask, chosen)
+    assert output.blocks[0].shape == (5, 17, 16)
+    torch.testing.assert_close(output.chosen_tokens, kept(images, mask).patch_tokens.flatten(0, 1)[chosen])
+    assert not takes_rows(timm.create_model("vit_relpos_small_patch16_224", pretrained=False).blocks[-1])
+
+
+@pytest.mark.parametrize(("method", "every_patch"), [("ibot", False), ("simclr", False), ("rkd-d", True)])
+def test_a_method_is_given_the_patches_that_its_terms_use(method, every_patch):
+    config = dataclasses.replace(Config(model=SMALL), objective=dataclasses.replace(Config().objective, method=method))
+    needs = needs_of(resolve_terms(config.objective))
+    assert needs.patches is every_patch
+    pair = TeacherStudent(config, needs)
+    step = pair(torch.randn(2, 4, 3, 32, 32), torch.randn(1, 4, 3, 16, 16), torch.rand(2, 4, 16) < 0.3)
+    assert (step.student.patch_backbone is not None) is every_patch
+    assert step.student_local.patch_backbone is None
+    assert step.student.cls_backbone.shape == (2, 4, 16)
+
+
+def test_the_last_blocks_mlp_is_spared_for_what_nobody_looks_at():
+    backbone = backbone_of()
+    images, mask, _ = drawn(images=32)
+    nothing = torch.empty(0, dtype=torch.int64)
+    spared = count_operations(lambda: backbone(images, mask)) - count_operations(
+        lambda: backbone(images, mask, nothing)
+    )
+    assert spared == 2 * (32 * 16) * 2 * 16 * 64  # two products for 16 patches of 32 images

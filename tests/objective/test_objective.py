@@ -1,0 +1,230 @@
+import dataclasses
+
+import pytest
+import torch
+
+from mrkd.config import Config, HeadConfig, MaskConfig, ObjectiveConfig, Term
+from mrkd.errors import UserError
+from mrkd.objective.methods import METHODS, all_methods, resolve_terms
+from mrkd.objective.objective import Objective
+from mrkd.objective.selection import relation_batch
+from mrkd.objective.terms import RELATIONS, loss_names, needs_of, option_names
+from mrkd.objective.tokens import Step, ViewTokens
+
+SMALL = Config(head=HeadConfig(prototypes=6))
+
+
+def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = False) -> Step:
+    def tokens(count: int, masked: int) -> ViewTokens:
+        root = torch.randn(count * images, 1 + patches, 5, requires_grad=True)
+        split = root.unflatten(0, (count, images))
+        mixed = split.mean(dim=2)[..., :3]  # stands for a head: it hangs on the root
+        return ViewTokens(
+            root=root,
+            cls_backbone=split[:, :, 0],
+            patch_backbone=split[:, :, 1:],
+            cls_projection=mixed,
+            cls_bottleneck=mixed,
+            cls_logits=mixed.repeat(1, 1, 2),
+            patch_projection=torch.randn(masked, 3),
+            patch_bottleneck=torch.randn(masked, 3),
+            patch_logits=torch.randn(masked, 6),
+            blocks={0: torch.randn(count, images, 1 + patches, 5)},
+            attention=torch.rand(count, images, 2, patches),
+            prediction=2.0 * split,
+        )
+
+    mask = torch.zeros(views, images, patches, dtype=torch.bool)
+    mask[..., 1] = True
+    index = mask.flatten().nonzero().flatten()
+    return Step(
+        student=tokens(views, len(index)),
+        teacher=tokens(views, len(index)),
+        student_local=tokens(3, 0) if local else None,
+        patch_mask=mask,
+        patch_index=index,
+    )
+
+
+ALL_METHODS = [name for name in METHODS if name != "random"]
+
+
+@pytest.mark.parametrize("method", [*ALL_METHODS, *(f"ibot+{name}" for name in ALL_METHODS[5:])])
+def test_every_method_gives_a_finite_loss_with_a_value_per_term(method):
+    terms = resolve_terms(ObjectiveConfig(method=method, koleo=0.1))
+    losses = Objective(SMALL, terms)(make_step(local=True), teacher_temperature=0.05, progress=0.5)
+    assert losses.total.isfinite()
+    assert len(losses.by_term) == len(terms)
+
+
+def test_koleo_joins_a_class_cross_entropy_only_where_no_relation_is_present():
+    def guarded(method: str) -> bool:
+        return any(term.loss == "koleo" for term in resolve_terms(ObjectiveConfig(method=method, koleo=0.1)))
+
+    assert guarded("ibot")
+    assert guarded("dino")
+    assert guarded("ibot+attention")
+    assert not any(guarded(method) for method in ("mim", "simclr", "rkd-d", "ibot+rkd-d"))
+
+
+def test_class_relations_pair_each_teacher_view_with_other_student_views_only():
+    step = make_step(local=True)
+    batch = relation_batch(step, Term(loss="rkd-distance"))
+    assert batch.student.shape == (2 * (1 + 3), 8, 5)
+    assert torch.equal(batch.student[0], step.student.cls_backbone[1])
+    assert torch.equal(batch.teacher[0], step.teacher.cls_backbone[0])
+    assert torch.equal(batch.student[1], step.student_local.cls_backbone[0])
+
+
+def test_patch_relations_compare_one_position_across_images_or_one_image_across_positions():
+    step = make_step(images=8, patches=4)
+    across = relation_batch(step, Term(loss="spkd", tokens="patch-position", rows="masked"))
+    within = relation_batch(step, Term(loss="spkd", tokens="patch-image", anchors="teacher"))
+    assert across.student.shape == (2 * 4, 8, 5)
+    assert torch.equal(across.student[4 + 3], step.student.patch_backbone[1, :, 3])
+    assert across.row_mask.all(dim=1).tolist() == [False, True, False, False] * 2
+    assert within.student.shape == (2 * 8, 4, 5)
+    assert within.anchors is within.teacher
+
+
+def test_a_block_of_the_backbone_can_be_compared_in_place_of_its_output():
+    step = make_step()
+    batch = relation_batch(step, Term(loss="spkd", block=0, tokens="patch-image"))
+    assert torch.equal(batch.student[0], step.student.blocks[0][0, 0, 1:])
+
+
+def test_a_weight_ramps_in_linearly():
+    step, term = make_step(), Term(loss="rkd-distance", weight=2.0, ramp=0.5)
+    objective = Objective(SMALL, (term,))
+    full = objective(step, teacher_temperature=0.05, progress=0.9).total.item()
+    half = objective(step, teacher_temperature=0.05, progress=0.25).total.item()
+    assert half == pytest.approx(full / 2, rel=1e-6)
+
+
+def test_a_share_gives_its_term_that_many_times_the_gradient_of_the_others():
+    step = make_step(local=True)
+    plain, shared = Term(loss="koleo", weight=0.3), Term(loss="rkd-distance", share=0.5)
+    roots = [step.student.root, step.student_local.root]
+
+    def gradient(*terms: Term) -> torch.Tensor:
+        total = Objective(SMALL, terms)(step, teacher_temperature=0.05, progress=1.0).total
+        parts = torch.autograd.grad(total, roots, allow_unused=True)
+        return torch.cat([(torch.zeros(1) if part is None else part).flatten() for part in parts])
+
+    reference = torch.autograd.grad(
+        Objective(SMALL, (plain,))(step, teacher_temperature=0.05, progress=1.0).total, roots[0]
+    )[0]
+    added = gradient(plain, shared)
+    added[: reference.numel()] -= reference.flatten()
+    assert added.norm().item() == pytest.approx(0.5 * reference.norm().item(), rel=1e-4)
+
+
+def test_factors_of_shares_survive_in_the_state_of_the_objective():
+    terms = (Term(loss="koleo"), Term(loss="rkd-distance", share=0.5))
+    first, second = Objective(SMALL, terms), Objective(SMALL, terms)
+    first(make_step(), teacher_temperature=0.05, progress=1.0)
+    second.load_state_dict(first.state_dict())
+    step = make_step()
+    assert (
+        first(step, teacher_temperature=0.05, progress=1.0).total
+        == second(step, teacher_temperature=0.05, progress=1.0).total
+    )
+
+
+def test_relations_are_weighed_only_where_another_kind_of_loss_is_present():
+    alone = resolve_terms(ObjectiveConfig(method="rkd-d", relation_weight=5.0))
+    joined = resolve_terms(ObjectiveConfig(method="ibot+rkd-d", relation_weight=5.0))
+    shared = resolve_terms(ObjectiveConfig(method="ibot+rkd-d", relation_share=0.5, patch_relation_weight=0.2))
+    assert alone[0].weight == 1.0
+    assert [term.weight for term in joined if term.loss == "rkd-distance"] == [5.0, 5.0]
+    assert [term.share for term in shared] == [None, None, 0.5, pytest.approx(0.1)]
+
+
+def test_options_are_laid_over_the_relations_that_have_them():
+    objective = ObjectiveConfig(method="gram+rkd-d", relation_options={"standardize": True, "length": 3})
+    options = {term.loss: term.options for term in resolve_terms(objective) if term.tokens == "cls"}
+    assert options["gram"] == {"center": True, "standardize": True}
+    assert "length" not in options["rkd-distance"]
+
+
+def test_the_networks_compute_only_what_a_term_needs():
+    def needs(method: str, **settings: object):
+        return needs_of(resolve_terms(ObjectiveConfig(method=method, **settings)))
+
+    assert needs("rkd-d").head == "none"
+    assert needs("dino").head == "cls"
+    assert needs("ibot").head == "masked"
+    assert needs("rkd-d", relation_space="logits").head == "all"
+    assert needs("attention").attention
+    assert needs("fitnet").predictor
+    assert needs("fitnet").patches
+    assert needs("rkd-d").patches
+    assert needs("rkd-d", relation_space="logits").patches  # the head runs on all of them
+    assert not needs("ibot").patches
+    assert not needs("rkd-d", patch_relation_weight=0).patches
+    assert not needs_of([Term(loss="hint")]).patches
+    assert not needs_of([Term(loss="spkd", tokens="patch-image", block=0)]).patches
+    assert needs_of([Term(loss="spkd", block=3), Term(loss="spkd", block=1)]).blocks == (1, 3)
+
+
+@pytest.mark.parametrize("method", ["rkd-x", "ibot+ibot", "random+ibot", "", "ibot+"])
+def test_unknown_and_impossible_methods_are_refused(method):
+    with pytest.raises(UserError):
+        resolve_terms(ObjectiveConfig(method=method))
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ({"loss": "ibot-cls"}, "defined on logits"),
+        ({"loss": "rkd-distnce"}, "did you mean 'rkd-distance'"),
+        ({"loss": "dark-rank", "options": {"lenght": 3}}, "did you mean 'length'"),
+        ({"loss": "koleo", "options": {"alpha": 3}}, "it has none"),
+        ({"loss": "relation", "options": {"potential": "cosine"}}, "needs the options potential and divergence"),
+        ({"loss": "relation", "options": {"potential": "dot", "divergence": "listwise"}}, "orders distances"),
+        ({"loss": "spkd", "rows": "masked"}, "for relations between patches"),
+        ({"loss": "koleo", "anchors": "teacher"}, "takes no anchors"),
+        ({"loss": "spkd", "block": 1, "space": "logits"}, "leave block or space out"),
+        ({"loss": "koleo", "tokens": "patch-image"}, "not about patch tokens"),
+        ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "not about patch tokens"),
+        ({"loss": "hint", "space": "logits"}, "defined on the backbone, got space 'logits'"),
+        ({"loss": "attention", "share": 0.5}, "measured at the backbone's output"),
+        ({"loss": "rkd-distance", "share": 0.5}, "relative to terms with a plain weight"),
+    ],
+)
+def test_a_term_that_contradicts_itself_is_refused_with_the_reason(term, message):
+    with pytest.raises(UserError, match=message):
+        Objective(SMALL, (Term(**term),))
+
+
+@pytest.mark.parametrize("method", ["rkd-d", "gram", "attention", "mim", "fitnet"])
+@pytest.mark.parametrize("mask", [{"probability": 0.0}, {"ratio": (0.0, 0.0)}])
+def test_what_is_equal_by_construction_is_refused_with_the_reason(method, mask):
+    config = dataclasses.replace(SMALL, mask=MaskConfig(**mask))
+    with pytest.raises(UserError, match="agrees by construction"):
+        Objective(config, resolve_terms(ObjectiveConfig(method=method)))
+
+
+def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
+    def nearest_neighbour(student, teacher, *, power: float = 1.0):
+        """Match the distance to the nearest other row.
+
+        Source:
+            This test.
+        """
+        ours, theirs = (torch.cdist(rows, rows) + 1e3 * torch.eye(rows.shape[-2]) for rows in (student, teacher))
+        return (ours.amin(-1) - theirs.amin(-1)).abs().pow(power).mean()
+
+    monkeypatch.setitem(RELATIONS, "nearest-neighbour", nearest_neighbour)
+    method = all_methods()["nearest-neighbour"]
+    assert method.summary == "Match the distance to the nearest other row"
+    assert method.source == "This test."
+    terms = resolve_terms(ObjectiveConfig(method="ibot+nearest-neighbour", relation_options={"power": 2.0}))
+    losses = Objective(SMALL, terms)(make_step(), teacher_temperature=0.05, progress=1.0)
+    assert losses.by_term["nearest-neighbour/patch-position"] > 0
+
+
+def test_every_loss_of_the_table_is_used_by_a_method_or_named_for_free_use():
+    used = {term.loss for method in METHODS.values() for term in method.terms}
+    assert set(loss_names()) - used == {"koleo", "variance", "relation"}
+    assert option_names("relation") == ["potential", "divergence", "center", "keep_self"]

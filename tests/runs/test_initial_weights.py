@@ -1,0 +1,123 @@
+"""Starting from weights on the disk."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from mrkd.config import ModelConfig
+from mrkd.errors import UserError
+from mrkd.model.backbone import MaskedBackbone, create_vit
+from mrkd.runs.initial_weights import load_weights
+
+NAME = "test_vit"
+"""timm's own network for tests: 160 pixels, patches of 16."""
+
+
+@pytest.fixture
+def plain():
+    torch.manual_seed(0)
+    return timm.create_model(NAME, num_classes=10).eval()
+
+
+@pytest.fixture
+def vit():
+    torch.manual_seed(1)
+    return create_vit(ModelConfig(name=NAME), 160).eval()
+
+
+@pytest.mark.parametrize("kind", ["x.safetensors", "x.pth", "nested.pth", "folder/model.safetensors"])
+def test_a_plain_timm_file_gives_the_same_features(plain, vit, tmp_path, kind):
+    path, state = tmp_path / kind, plain.state_dict()
+    path.parent.mkdir(exist_ok=True)
+    if kind.endswith("safetensors"):
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state, "epoch": 3} if kind.startswith("nested") else state, path)
+    load_weights(vit, str(path.parent if kind.startswith("folder") else path))
+    images = torch.randn(2, 3, 160, 160)
+    with torch.no_grad():
+        assert torch.equal(plain.forward_features(images), MaskedBackbone(vit)(images).root)
+
+
+def test_position_embeddings_are_resampled_to_another_grid(plain, tmp_path):
+    save_file(plain.state_dict(), tmp_path / "x.safetensors")
+    small = create_vit(ModelConfig(name=NAME), 96)
+    load_weights(small, str(tmp_path / "x.safetensors"))
+    assert small.pos_embed.shape == (1, 1 + 36, 64)
+    assert torch.equal(small.pos_embed[:, 0], plain.pos_embed[:, 0])
+    assert torch.equal(small.blocks[0].attn.qkv.weight, plain.blocks[0].attn.qkv.weight)
+    # The upper left of the large grid is nearest to the upper left of the small one.
+    corners = torch.nn.functional.cosine_similarity(small.pos_embed[:, 1:2], plain.pos_embed[:, 1:], dim=-1)
+    assert corners.argmax().item() in (0, 1, 10, 11)
+
+
+def test_what_does_not_fit_is_named_in_one_line(plain, vit, tmp_path):
+    path, state = tmp_path / "x.safetensors", plain.state_dict()
+    del state["norm.weight"]
+    save_file({**state, "surprise": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"1 missing \(norm.weight\), 1 unknown \(surprise\); set model.name"):
+        load_weights(vit, str(path))
+    save_file(plain.state_dict(), path)
+    other = create_vit(ModelConfig(patch=16, width=32, depth=6, heads=2), 160)
+    with pytest.raises(UserError, match=r"must have shape \(.*32.*\), got \(.*64.*\)") as refusal:
+        load_weights(other, str(path))
+    assert "\n" not in str(refusal.value)
+
+
+class Malice:
+    """Would write a file when it is unpickled."""
+
+    def __reduce__(self):
+        return (open, ("/tmp/never", "w"))
+
+
+def test_other_files_are_refused_and_nothing_is_unpickled(vit, tmp_path):
+    with pytest.raises(UserError, match=r"must be an existing file or folder"):
+        load_weights(vit, str(tmp_path / "no.pth"))
+    with pytest.raises(UserError, match=r"holds none of backbone.safetensors"):
+        load_weights(vit, str(tmp_path))
+    torch.save({"model": Malice()}, tmp_path / "x.pth")
+    (tmp_path / "y.safetensors").write_bytes(b"nothing")
+    torch.save([1, 2], tmp_path / "z.pth")
+    for name in ("x.pth", "y.safetensors", "z.pth"):
+        with pytest.raises(UserError, match=rf"cannot read .*{name}"):
+            load_weights(vit, str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_base_r50_s16_224",
+        "vit_base_patch16_18x2_224",
+        "vit_relpos_small_patch16_224",
+        "levit_128",
+        "vit_base_patch16_sapiens2",
+    ],
+)
+def test_networks_of_other_kinds_are_refused_in_one_line(name):
+    with (
+        torch.device("meta"),
+        pytest.raises(UserError, match="a ViT of square patches and blocks of norm"),
+    ):
+        create_vit(ModelConfig(name=name), 224)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch16_224",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_base_patch32_clip_224",
+        "vit_small_patch16_dinov3",
+        "vit_base_patch16_rope_mixed_224",
+        "eva02_base_patch14_224",
+    ],
+)
+def test_common_timm_vits_take_masks_at_their_resolution(name):
+    with torch.device("meta"):
+        backbone = MaskedBackbone(create_vit(ModelConfig(name=name), 224), keep_attention=True)
+        patches = (224 // backbone.vit.patch_embed.patch_size[0]) ** 2
+        output = backbone(torch.zeros(2, 3, 224, 224), torch.zeros(2, patches, dtype=torch.bool))
+    assert output.root.shape[:2] == (2, 1 + patches)
+    assert output.attention.shape[-1] == patches
