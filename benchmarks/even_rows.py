@@ -44,7 +44,7 @@ def measure(case: str, multiple: int, steps: int) -> dict[str, float]:
     """Mean milliseconds of a step, and how much the process grew, in MiB."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    mrkd.model.token_subset.EVEN_ROWS = multiple
+    mrkd.model.token_subset.ROW_MULTIPLE = multiple
     chosen = CASES[case]
     head = mrkd.model.head.Head(chosen.width, chosen.head).train()
     before, times = _peak_mib(), []
@@ -85,7 +85,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for case in CASES:
-        found: dict[int, list[dict[str, float]]] = {mrkd.model.token_subset.EVEN_ROWS: [], 1: []}
+        found: dict[int, list[dict[str, float]]] = {mrkd.model.token_subset.ROW_MULTIPLE: [], 1: []}
         for _ in range(options.rounds):
             for multiple, runs in found.items():
                 runs.append(in_its_own_process(case, multiple, options.steps))

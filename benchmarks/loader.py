@@ -66,7 +66,7 @@ def measure(config: Config, steps: int, decode_only: bool) -> dict[str, Any]:
     for taken in range(steps):
         ready = next(batches)
         if learner is not None:
-            learner.take(ready.images, ready.step)
+            learner.training_step(ready.images, ready.step)
         if fabric.device.type == "cuda":
             torch.cuda.synchronize()
         spent = time.perf_counter() - started

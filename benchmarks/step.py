@@ -68,7 +68,7 @@ def our_step(config: Config, views: Tensor | None) -> Step:
         learner.view_maker = ReadyViews(views)  # type: ignore[assignment]
 
     def step() -> None:
-        learner.take(images, 500_000)
+        learner.training_step(images, 500_000)
 
     return step
 

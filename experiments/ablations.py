@@ -23,7 +23,7 @@ import mrkd
 from mrkd.config import Config
 from mrkd.config.overrides import laid_over, to_dict
 from mrkd.runs.run import Run
-from mrkd.studies.subprocesses import Children
+from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json
 from mrkd.system.signals import StopRequest
 
@@ -99,9 +99,9 @@ ABLATIONS: dict[str, list[Variant]] = {
     ],
     "weight": [
         Variant("iBOT alone", "ibot"),
-        Variant("share 0.1", "ibot+structural", {"objective.relation_share": 0.1}),
+        Variant("share 0.1", "ibot+structural", {"objective.relation_grad_norm_ratio": 0.1}),
         Variant("share 0.5", "ibot+structural"),
-        Variant("share 2", "ibot+structural", {"objective.relation_share": 2.0}),
+        Variant("share 2", "ibot+structural", {"objective.relation_grad_norm_ratio": 2.0}),
         Variant("structural alone", "structural"),
     ],
     "centring": [
@@ -171,7 +171,7 @@ def main() -> None:
         config = config_of(variant, options.data, options.rehearse)
         planned[run_name(config)] = config
     unfinished = [name for name in planned if not Run(options.out / "runs" / name).finished]
-    children = Children(options.jobs)
+    children = Subprocesses(options.jobs)
 
     def train(name: str) -> None:
         failure = children.run(planned[name], options.out / "runs" / name, request)

@@ -61,7 +61,7 @@ def command(size: Size, method: str, seed: int, options: argparse.Namespace, out
         "train.epochs": str(size.epochs),
         "evaluation.finetune_epochs": "0",
         "objective.method": method,
-        "objective.relation_share": "0.5",
+        "objective.relation_grad_norm_ratio": "0.5",
         "train.seed": str(seed),
         **(FEW_CHANNELS if "rkd" in method else {}),
         **(REHEARSAL if options.rehearse else {}),

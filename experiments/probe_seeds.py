@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.data.load import load
-from mrkd.evaluation.features import see
+from mrkd.evaluation.features import extract_features
 from mrkd.evaluation.protocols import measure
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone
@@ -21,7 +21,7 @@ from mrkd.system.files import write_json
 def measured(run: Run, seeds: list[int]) -> dict[str, Any]:
     config = run.config()
     splits, vit = load(config.data), load_backbone(run)
-    train, test = see(vit, splits.train), see(vit, splits.require_test())
+    train, test = extract_features(vit, splits.train), extract_features(vit, splits.require_test())
     found: dict[str, Any] = {"method": config.objective.method, "training_seed": config.train.seed}
     for seed in seeds:
         probes = dataclasses.replace(config.evaluation, seed=seed, finetune_epochs=0, cluster_head_epochs=0)

@@ -17,7 +17,7 @@ from mrkd.data.load import load
 from mrkd.data.resident import ImageSet
 from mrkd.errors import UserError
 from mrkd.model.backbone import ViT, create_vit
-from mrkd.runs.npz import write_arrays
+from mrkd.runs.npz import write_npz
 from mrkd.runs.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import write_atomically, write_json
@@ -49,7 +49,7 @@ def attend(run_path: str | Path, config: Config | None = None) -> Path:
     vit = load_backbone(run)
     enlarged = enlarge(chosen.images, config.attention.scale)
     maps = last_block_attention(vit, enlarged)
-    write_arrays(run.path / ATTENTION, _arrays(chosen, maps, patch_maps(vit, enlarged, MAX_QUERIES), config))
+    write_npz(run.path / ATTENTION, _arrays(chosen, maps, patch_maps(vit, enlarged, MAX_QUERIES), config))
     if source.masks is not None:
         write_json(run.path / SEGMENTATION, _segmentation(vit, source.in_memory(), config))
     target = run.path / ATTENTION_FIGURE

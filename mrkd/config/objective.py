@@ -57,7 +57,7 @@ class Term:
     """Relations to one's own other tokens, or of both networks to the teacher's."""
     weight: float = 1.0
     """Factor of this term in the sum."""
-    share: float | None = None
+    grad_norm_ratio: float | None = None
     """Instead of a weight: the term's gradient at the backbone's output is this many times as long as that of all
     terms with a plain weight together."""
     ramp: float = 0.0
@@ -67,7 +67,10 @@ class Term:
 
     def __post_init__(self) -> None:
         require(self.weight >= 0, f"term {self.loss}: weight must be 0 or more, got {self.weight}")
-        require(self.share is None or self.share > 0, f"term {self.loss}: share must be positive, got {self.share}")
+        require(
+            self.grad_norm_ratio is None or self.grad_norm_ratio > 0,
+            f"term {self.loss}: grad_norm_ratio must be positive, got {self.grad_norm_ratio}",
+        )
         require(self.block is None or self.block >= 0, f"term {self.loss}: block must be 0 or more, got {self.block}")
         check_fraction(f"term {self.loss}: ramp", self.ramp)
 
@@ -82,8 +85,8 @@ class ObjectiveConfig:
     """A method of one's own: when given, these terms are used and `method` is only their name."""
     relation_weight: float = 5.0
     """Factor on every relation that is added to another kind of loss."""
-    relation_share: float | None = None
-    """Instead of that factor: length of the relations' gradient over the other terms' (see `Term.share`)."""
+    relation_grad_norm_ratio: float | None = None
+    """Instead of that factor: length of the relations' gradient over the other terms' (see `Term.grad_norm_ratio`)."""
     relation_space: Space | None = None
     """Overrides the space of every relation; null keeps each method's own."""
     relation_options: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +100,6 @@ class ObjectiveConfig:
         for name in ("relation_weight", "patch_relation_weight", "koleo"):
             require(getattr(self, name) >= 0, f"objective.{name} must be 0 or more, got {getattr(self, name)}")
         require(
-            self.relation_share is None or self.relation_share > 0,
-            f"objective.relation_share must be positive, got {self.relation_share}",
+            self.relation_grad_norm_ratio is None or self.relation_grad_norm_ratio > 0,
+            f"objective.relation_grad_norm_ratio must be positive, got {self.relation_grad_norm_ratio}",
         )

@@ -25,29 +25,29 @@ def shard(network: nn.Module, blocks: Iterable[nn.Module], device_type: str) -> 
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
 
 
-def own_share(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """This device's part of a sharded tensor; any other tensor itself. Shares its memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(state: Any) -> Any:
+def full_state(state: Any) -> Any:
     """The same nested state with every sharded tensor made whole; all processes must call it."""
     if isinstance(state, DTensor):
         return state.full_tensor()
     if isinstance(state, dict):
-        return {key: whole(value) for key, value in state.items()}
+        return {key: full_state(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(whole(value) for value in state)
+        return type(state)(full_state(value) for value in state)
     return state
 
 
-def cut_like(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def shard_like(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """A network's whole state, with the tensors that it holds in shares cut likewise."""
     present = network.state_dict()
     return {name: _cut(value, present.get(name)) for name, value in state.items()}
 
 
-def cut_optimizer_like(state: dict[str, Any], parameters: list[Tensor]) -> dict[str, Any]:
+def shard_optimizer_like(state: dict[str, Any], parameters: list[Tensor]) -> dict[str, Any]:
     """An optimizer's whole state, with what has its parameter's shape cut as the parameter is.
 
     Args:

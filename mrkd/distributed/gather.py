@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mrkd.objective.tokens import Step, ViewTokens
+from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 
 class _Gather(torch.autograd.Function):
@@ -45,42 +45,42 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def devices() -> int:
+def world_size() -> int:
     """Number of processes that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def own_images(images: Tensor) -> Tensor:
+def local_shard_of_views(images: Tensor) -> Tensor:
     """This device's share (V, B, ...) of the images of all devices (V, W * B, ...), in the order of the devices."""
-    return images if devices() == 1 else images.chunk(devices(), dim=1)[dist.get_rank()].contiguous()
+    return images if world_size() == 1 else images.chunk(world_size(), dim=1)[dist.get_rank()].contiguous()
 
 
-def own_places(images: int) -> slice:
-    """Which places of a batch of so many images of all devices this device has, in the order of `own_images`."""
-    if devices() == 1:
+def local_slice(images: int) -> slice:
+    """Rows of a global batch of `images` images that belong to this device."""
+    if world_size() == 1:
         return slice(0, images)
-    each = images // devices()
+    each = images // world_size()
     return slice(dist.get_rank() * each, (dist.get_rank() + 1) * each)
 
 
-def joined_over_devices(names: list[str]) -> list[str]:
+def all_gather_names(names: list[str]) -> list[str]:
     """The names that any device has, each once."""
-    if devices() == 1:
+    if world_size() == 1:
         return names
-    parts: list[list[str]] = [[] for _ in range(devices())]
+    parts: list[list[str]] = [[] for _ in range(world_size())]
     dist.all_gather_object(parts, names)
     return list(dict.fromkeys(name for part in parts for name in part))
 
 
-def summed_over_devices(value: Tensor) -> Tensor:
+def all_reduce_sum_with_grad(value: Tensor) -> Tensor:
     """The sum of a tensor over all devices, with gradients to each of them."""
-    return value if devices() == 1 else _Sum.apply(value)
+    return value if world_size() == 1 else _Sum.apply(value)
 
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """The mean of every gradient over the devices, in one exchange per kind of number."""
-    if devices() == 1:
+    if world_size() == 1:
         return
     # The graph is the same on all devices, so the same parameters have a gradient.
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
@@ -90,41 +90,41 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     for gradients in by_dtype.values():
         joined = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(joined)
-        joined /= devices()
+        joined /= world_size()
         for gradient, part in zip(gradients, joined.split([one.numel() for one in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
 
-def total_over_devices(count: int, device: torch.device) -> int:
+def all_reduce_count(count: int, device: torch.device) -> int:
     """The sum of a count over all devices."""
-    return count if devices() == 1 else int(sum_over_devices(torch.tensor(count, device=device)))
+    return count if world_size() == 1 else int(all_reduce_sum(torch.tensor(count, device=device)))
 
 
-def max_over_devices(number: int, device: torch.device) -> int:
+def all_reduce_max(number: int, device: torch.device) -> int:
     """The largest of the devices' numbers."""
-    if devices() == 1:
+    if world_size() == 1:
         return number
     largest = torch.tensor(number, device=device)
     dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return int(largest)
 
 
-def leave_together() -> None:
+def destroy_process_group_together() -> None:
     """End the process group once every process has come here.
 
     A process that exits while another still holds a connection to it, or with its own open, may be aborted.
     """
-    if devices() > 1:
+    if world_size() > 1:
         dist.barrier()
         dist.destroy_process_group()
 
 
-def gather_step(step: Step) -> Step:
-    """The step of all devices, its images in the order of the devices; `root` stays this device's own.
+def all_gather_step(step: StepOutputs) -> StepOutputs:
+    """The step of all devices, its images in the order of the devices; `features` stays this device's own.
 
     Every device must hold equally many images. Without a process group the step is returned as it is.
     """
-    if devices() == 1:
+    if world_size() == 1:
         return step
     index = _global_index(step)
     counts = _counts(len(step.patch_index), index.device)
@@ -135,7 +135,7 @@ def gather_step(step: Step) -> Step:
         changes: dict[str, Any] = {"blocks": {n: _images(block) for n, block in tokens.blocks.items()}}
         for field in dataclasses.fields(tokens):
             value = getattr(tokens, field.name)
-            if field.name in ("root", "blocks") or value is None:
+            if field.name in ("features", "blocks") or value is None:
                 continue
             if field.name.startswith("patch_") and field.name != "patch_backbone":
                 changes[field.name] = _join(value, counts)[order]
@@ -143,7 +143,7 @@ def gather_step(step: Step) -> Step:
                 changes[field.name] = _images(value)
         return dataclasses.replace(tokens, **changes)
 
-    return Step(
+    return StepOutputs(
         student=gathered(step.student),
         teacher=gathered(step.teacher),
         student_local=None if step.student_local is None else gathered(step.student_local),
@@ -152,9 +152,9 @@ def gather_step(step: Step) -> Step:
     )
 
 
-def sum_over_devices(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """The sum of a tensor over all devices; the tensor itself without a process group."""
-    if devices() > 1:
+    if world_size() > 1:
         value = value.clone()
         dist.all_reduce(value)
     return value
@@ -178,7 +178,7 @@ def _join(rows: Tensor, counts: list[int]) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
-def _global_index(step: Step) -> Tensor:
+def _global_index(step: StepOutputs) -> Tensor:
     """Where this device's patch tokens lie in the (V, W * B, N) of all devices."""
     _, images, patches = step.patch_mask.shape
     view = step.patch_index // (images * patches)

@@ -11,7 +11,7 @@ from mrkd.config import Config
 from mrkd.config.overrides import with_other_data
 from mrkd.data.load import load
 from mrkd.errors import UserError
-from mrkd.evaluation.features import Tokens, see
+from mrkd.evaluation.features import Tokens, extract_features
 from mrkd.runs.weights import load_backbone, open_run
 from mrkd.system.files import write_atomically
 
@@ -75,7 +75,7 @@ def embed(
     splits = load(config.data, device)
     images = {"train": splits.train} if splits.test is None else {"train": splits.train, "test": splits.test}
     parts = {
-        split: see(vit, part, batch=batch, tokens=tokens, title=f"embed {splits.name}, {split}")
+        split: extract_features(vit, part, batch=batch, tokens=tokens, title=f"embed {splits.name}, {split}")
         for split, part in images.items()
     }
     broken = list(splits.broken)

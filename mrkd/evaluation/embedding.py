@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from mrkd.evaluation.features import Seen
+from mrkd.evaluation.features import FeatureSet
 
 FEWEST_ON_MAP = 10
 """A layout of fewer images says nothing."""
@@ -20,7 +20,7 @@ _CHOICE_SEED = 0
 """Which images are shown never depends on the run, so that maps of several runs show the same ones."""
 
 
-def embedding_map(test: Seen, *, limit: int, seed: int) -> dict[str, np.ndarray]:
+def embedding_map(test: FeatureSet, *, limit: int, seed: int) -> dict[str, np.ndarray]:
     """Layouts of at most `limit` test images by their L2-normalised features.
 
     Args:

@@ -27,7 +27,7 @@ def extract(vit: ViT, images: Tensor, batch: int = 512, tokens: Tokens = "cls") 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class FeatureSet:
     """Images and what a backbone makes of them."""
 
     images: Images
@@ -42,7 +42,9 @@ class Seen:
         return len(self.images)
 
 
-def see(vit: ViT, images: Images, *, batch: int | None = None, tokens: Tokens = "cls", title: str = "features") -> Seen:
+def extract_features(
+    vit: ViT, images: Images, *, batch: int | None = None, tokens: Tokens = "cls", title: str = "features"
+) -> FeatureSet:
     """Features of all images that can be read; long work shows its progress under `title`.
 
     Args:
@@ -67,8 +69,8 @@ def see(vit: ViT, images: Images, *, batch: int | None = None, tokens: Tokens = 
         raise UserError(f"none of the {len(images)} images can be read")
     rows = torch.cat(found)
     if len(rows) == len(images):
-        return Seen(images=images, features=features)
-    return Seen(images=images.take(rows), features=features[rows])
+        return FeatureSet(images=images, features=features)
+    return FeatureSet(images=images.take(rows), features=features[rows])
 
 
 def _pool(vit: ViT, output: Tensor, tokens: Tokens) -> Tensor:

@@ -16,11 +16,11 @@ from mrkd.data.sources.splits import stratified
 from mrkd.evaluation import clustering, finetune, linear
 from mrkd.evaluation.collapse import feature_std, rankme
 from mrkd.evaluation.embedding import FEWEST_ON_MAP, embedding_map
-from mrkd.evaluation.features import Seen, see
+from mrkd.evaluation.features import FeatureSet, extract_features
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.model.backbone import ViT
-from mrkd.runs.comparability import measured_with
-from mrkd.runs.npz import write_arrays
+from mrkd.runs.comparability import measurement_settings
+from mrkd.runs.npz import write_npz
 from mrkd.runs.run import EMBEDDING, EVALUATION, Run
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import write_json
@@ -46,7 +46,7 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
         part.require_labels("evaluation")
     vit = load_backbone(run).to(device)
     started = time.monotonic()
-    train, test = (see(vit, part, title=f"features of {title}") for title, part in images.items())
+    train, test = (extract_features(vit, part, title=f"features of {title}") for title, part in images.items())
     results = measure(vit, train, test, config)
     results["data"] = {
         "name": splits.name,
@@ -56,15 +56,15 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
         "broken": len(splits.broken) + sum(map(len, images.values())) - len(train) - len(test),
     }
     results["seconds"] = time.monotonic() - started
-    results["measured_with"] = measured_with(config)
+    results["measured_with"] = measurement_settings(config)
     write_json(run.path / EVALUATION, results)
     settings = config.evaluation
     if settings.map_images and len(test) >= FEWEST_ON_MAP:
-        write_arrays(run.path / EMBEDDING, embedding_map(test, limit=settings.map_images, seed=settings.seed))
+        write_npz(run.path / EMBEDDING, embedding_map(test, limit=settings.map_images, seed=settings.seed))
     return results
 
 
-def measure(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]:
+def measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     """Every protocol's figures for one backbone; images and backbone on the same device."""
     settings = config.evaluation
     results: dict[str, Any] = {
@@ -84,17 +84,17 @@ def measure(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]
     return results
 
 
-def _classes(train: Seen) -> int:
+def _classes(train: FeatureSet) -> int:
     """Outputs of a classifier: one for every name."""
     return len(train.images.class_names)
 
 
-def _clusters(train: Seen) -> int:
+def _clusters(train: FeatureSet) -> int:
     """As many as there are classes with images: names may be more, as with whole numbers for labels."""
     return len(train.labels("clustering").unique())
 
 
-def _knn(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
+def _knn(train: FeatureSet, test: FeatureSet, settings: EvaluationConfig) -> dict[str, Any]:
     labels, truth = train.labels("k-NN"), test.labels("k-NN")
 
     def scores(k: int) -> Tensor:
@@ -116,7 +116,7 @@ def _knn(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
     }
 
 
-def _linear(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
+def _linear(train: FeatureSet, test: FeatureSet, settings: EvaluationConfig) -> dict[str, Any]:
     labels, truth = train.labels("the linear probe"), test.labels("the linear probe")
     fit_index, choose_index = (part.to(labels.device) for part in stratified(labels, settings.heldout_fraction))
     inputs, queries = (linear.standardize(part.features, train.features) for part in (train, test))
@@ -147,7 +147,7 @@ def _linear(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, An
     return results
 
 
-def _kmeans(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, Any]:
+def _kmeans(train: FeatureSet, test: FeatureSet, settings: EvaluationConfig) -> dict[str, Any]:
     clusters = clustering.kmeans_clusters(
         train.features, test.features, clusters=_clusters(train), restarts=settings.cluster_restarts, seed=settings.seed
     )
@@ -164,7 +164,7 @@ def _kmeans(train: Seen, test: Seen, settings: EvaluationConfig) -> dict[str, An
     }
 
 
-def _cluster_head(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]:
+def _cluster_head(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     torch.manual_seed(settings.seed)
     maker = ViewMaker(config.views, config.data.size)
@@ -190,7 +190,7 @@ def _cluster_head(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str
     }
 
 
-def _finetune(vit: ViT, train: Seen, test: Seen, config: Config) -> dict[str, Any]:
+def _finetune(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     epochs = settings.finetune_epochs
     fitted = finetune.fit(vit, train.images, settings, config.views, epochs=epochs, seed=settings.seed)

@@ -67,7 +67,11 @@ def _method(subject: Subject) -> str:
     ]
     lines += [
         f"- term `{term.loss}` on {term.tokens} tokens, {term.space} space, "
-        + (f"weight {term.weight:g}" if term.share is None else f"gradient share {term.share:g}")
+        + (
+            f"weight {term.weight:g}"
+            if term.grad_norm_ratio is None
+            else f"gradient norm ratio {term.grad_norm_ratio:g}"
+        )
         for term in resolve_terms(config.objective)
     ]
     summary = subject.summary()

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mrkd.config import ModelConfig
 from mrkd.errors import UserError
-from mrkd.model.token_subset import places_of, run_for_rows, takes_rows
+from mrkd.model.token_subset import flat_token_indices, run_block_on_subset, supports_token_subset
 
 ViT: TypeAlias = VisionTransformer | Eva
 """timm's plain ViT, and the one with rotary position embeddings (EVA-02, DINOv3, Perception Encoder, RoPE-ViT)."""
@@ -188,7 +188,7 @@ def _queries_and_keys(attention: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
 class BackboneOutput(NamedTuple):
     """Tensors of one forward pass over B images; tokens are after the last norm, without registers."""
 
-    root: Tensor
+    features: Tensor
     """(B, 1 + N, D), class token, then patches; of chosen patches alone (B + M, D), class tokens, then patches."""
     images: int
     """B."""
@@ -200,17 +200,17 @@ class BackboneOutput(NamedTuple):
     @property
     def cls_tokens(self) -> Tensor:
         """(B, D)."""
-        return self.root[:, 0] if self.root.dim() == 3 else self.root[: self.images]
+        return self.features[:, 0] if self.features.dim() == 3 else self.features[: self.images]
 
     @property
     def patch_tokens(self) -> Tensor | None:
         """(B, N, D); None when only chosen patches were asked for."""
-        return self.root[:, 1:] if self.root.dim() == 3 else None
+        return self.features[:, 1:] if self.features.dim() == 3 else None
 
     @property
-    def chosen_tokens(self) -> Tensor | None:
+    def selected_patch_tokens(self) -> Tensor | None:
         """(M, D); None when all patches were asked for."""
-        return self.root[self.images :] if self.root.dim() == 2 else None
+        return self.features[self.images :] if self.features.dim() == 2 else None
 
 
 class MaskedBackbone(nn.Module):
@@ -229,17 +229,17 @@ class MaskedBackbone(nn.Module):
         vit: ViT,
         keep_blocks: tuple[int, ...] = (),
         keep_attention: bool = False,
-        forget: bool = False,
+        activation_checkpointing: bool = False,
         whole_blocks: bool = False,
     ) -> None:
         super().__init__()
-        self.forget = forget
+        self.activation_checkpointing = activation_checkpointing
         self.vit = vit
         self.keep_blocks = keep_blocks
         self.keep_attention = keep_attention
         self.mask_token = nn.Parameter(torch.zeros(vit.embed_dim))
         last = len(vit.blocks) - 1
-        self.cuts_last = takes_rows(vit.blocks[last]) and last not in keep_blocks and not whole_blocks
+        self.cuts_last = supports_token_subset(vit.blocks[last]) and last not in keep_blocks and not whole_blocks
 
     def forward(self, images: Tensor, patch_mask: Tensor | None = None, chosen: Tensor | None = None) -> BackboneOutput:
         """Tokens, and what else the terms need.
@@ -259,13 +259,13 @@ class MaskedBackbone(nn.Module):
         kept: dict[int, Tensor] = {}
         attention, places = None, None
         if chosen is not None:
-            places = places_of(len(images), embedded[0, ..., 0].numel(), vit.num_prefix_tokens, chosen)
+            places = flat_token_indices(len(images), embedded[0, ..., 0].numel(), vit.num_prefix_tokens, chosen)
         for number, (block, rotation) in enumerate(zip(vit.blocks, rotations, strict=True)):
             last = number == len(vit.blocks) - 1
             if self.keep_attention and last:
                 attention = class_attention(block, tokens, rotation, vit.num_prefix_tokens)
             if last and self.cuts_last and places is not None:
-                tokens = self._through(run_for_rows, block, tokens, rotation, places)
+                tokens = self._through(run_block_on_subset, block, tokens, rotation, places)
             else:
                 tokens = self._through(run_block, block, tokens, rotation)
             if number in self.keep_blocks:
@@ -278,7 +278,7 @@ class MaskedBackbone(nn.Module):
 
     def _through(self, run: Callable[..., Tensor], *given: Any) -> Tensor:
         # The random state is kept too, so that stochastic depth drops the same paths again.
-        return checkpoint(run, *given, use_reentrant=False) if self.forget else run(*given)
+        return checkpoint(run, *given, use_reentrant=False) if self.activation_checkpointing else run(*given)
 
     def _without_registers(self, tokens: Tensor) -> Tensor:
         prefix = self.vit.num_prefix_tokens

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, patch_grid
 
 
-def in_parts(
+def forward_in_micro_batches(
     backbone: MaskedBackbone,
     images: Tensor,
     patch_mask: Tensor | None,
@@ -48,11 +48,11 @@ def in_parts(
         )
     blocks = tuple(torch.cat(parts) for parts in zip(*(output.blocks for output in outputs), strict=True))
     attention = [output.attention for output in outputs if output.attention is not None]
-    roots = [output.root for output in outputs]
+    features = [output.features for output in outputs]
     if chosen is not None:
-        patch_rows = [output.chosen_tokens for output in outputs if output.chosen_tokens is not None]
-        roots = [*(output.cls_tokens for output in outputs), *patch_rows]
-    return BackboneOutput(torch.cat(roots), len(images), blocks, torch.cat(attention) if attention else None)
+        patch_rows = [output.selected_patch_tokens for output in outputs if output.selected_patch_tokens is not None]
+        features = [*(output.cls_tokens for output in outputs), *patch_rows]
+    return BackboneOutput(torch.cat(features), len(images), blocks, torch.cat(attention) if attention else None)
 
 
 def _within(positions: Tensor, start: int, stop: int) -> Tensor:

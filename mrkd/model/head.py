@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mrkd.config import HeadConfig
 from mrkd.model.norm import GlobalBatchNorm1d
-from mrkd.model.token_subset import even_linear
+from mrkd.model.token_subset import padded_linear
 
 
 class HeadOutput(NamedTuple):
@@ -24,7 +24,7 @@ class HeadOutput(NamedTuple):
 
 class _Linear(nn.Linear):
     def forward(self, rows: Tensor) -> Tensor:
-        return even_linear(rows, self.weight, self.bias) if self.training else super().forward(rows)
+        return padded_linear(rows, self.weight, self.bias) if self.training else super().forward(rows)
 
 
 class Head(nn.Module):
@@ -67,5 +67,5 @@ class Head(nn.Module):
         projection = self.mlp(tokens)
         bottleneck = self.norm(projection)
         directions, prototypes = F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1)
-        logits = even_linear(directions, prototypes, None) if self.training else F.linear(directions, prototypes)
+        logits = padded_linear(directions, prototypes, None) if self.training else F.linear(directions, prototypes)
         return HeadOutput(projection, bottleneck, logits)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mrkd.distributed.gather import devices, summed_over_devices
+from mrkd.distributed.gather import all_reduce_sum_with_grad, world_size
 
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):
@@ -13,12 +13,12 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows (R, D) normalised by the mean and variance of all devices' rows."""
-        if not self.training or devices() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(rows)
         values = rows.float()
-        count = summed_over_devices(values.new_full((), len(values)))
-        mean = summed_over_devices(values.sum(dim=0)) / count
-        variance = summed_over_devices((values - mean).square().sum(dim=0)) / count
+        count = all_reduce_sum_with_grad(values.new_full((), len(values)))
+        mean = all_reduce_sum_with_grad(values.sum(dim=0)) / count
+        variance = all_reduce_sum_with_grad((values - mean).square().sum(dim=0)) / count
         self._move_statistics(mean.detach(), (variance * count / (count - 1)).detach())
         result = (values - mean) * (variance + self.eps).rsqrt()
         if self.weight is not None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from mrkd.config import Config
-from mrkd.distributed.fsdp import own_share, shard, whole
-from mrkd.distributed.gather import total_over_devices
+from mrkd.distributed.fsdp import full_state, local_shard, shard
+from mrkd.distributed.gather import all_reduce_count
 from mrkd.errors import UserError
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, ViT, create_vit, patch_grid
-from mrkd.model.grad_cache import in_parts
+from mrkd.model.grad_cache import forward_in_micro_batches
 from mrkd.model.head import Head, HeadOutput
-from mrkd.objective.tokens import Needs, Step, ViewTokens
+from mrkd.objective.tokens import Needs, StepOutputs, ViewTokens
 
 
 class NetworkOutput(NamedTuple):
@@ -62,17 +62,17 @@ class Network(nn.Module):
             wanted = None
         elif patch_index is None:
             wanted = torch.empty(0, dtype=torch.int64, device=images.device)
-        backbone = in_parts(self.backbone, images, patch_mask, wanted, self.micro_batch)
+        backbone = forward_in_micro_batches(self.backbone, images, patch_mask, wanted, self.micro_batch)
         prediction = None
         if self.predictor is not None and patch_mask is not None:
-            prediction = self.predictor(backbone.root if every_patch else backbone.cls_tokens[:, None])
+            prediction = self.predictor(backbone.features if every_patch else backbone.cls_tokens[:, None])
         if self.head is None:
             return NetworkOutput(backbone, None, None, prediction)
         # Two calls: class and patch tokens have different statistics, and BatchNorm must not blend them.
         cls_head = self.head(backbone.cls_tokens)
         if patch_index is None:
             return NetworkOutput(backbone, cls_head, None, prediction)
-        chosen = backbone.chosen_tokens
+        chosen = backbone.selected_patch_tokens
         if backbone.patch_tokens is not None:
             chosen = backbone.patch_tokens.flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
         return NetworkOutput(backbone, cls_head, self.head(chosen), prediction)
@@ -138,10 +138,10 @@ class TeacherStudent:
         """
         if self._plain_vit is None:
             return self.teacher.backbone.vit
-        self._plain_vit.load_state_dict(whole(self.teacher.backbone.vit.state_dict()))
+        self._plain_vit.load_state_dict(full_state(self.teacher.backbone.vit.state_dict()))
         return self._plain_vit
 
-    def __call__(self, views: Tensor, local: Tensor | None, patch_mask: Tensor) -> Step:
+    def __call__(self, views: Tensor, local: Tensor | None, patch_mask: Tensor) -> StepOutputs:
         """One forward of both networks.
 
         Args:
@@ -154,7 +154,7 @@ class TeacherStudent:
         flat_mask = patch_mask.flatten(0, 1)
         index = self._head_index(flat_mask)
         # BatchNorm needs two rows, over all devices: each must come to the same decision.
-        enough = total_over_devices(len(index), index.device) >= 2
+        enough = all_reduce_count(len(index), index.device) >= 2
         patch_index = index if enough and self.needs.head in ("masked", "all") else None
         with torch.no_grad():
             teacher = self._view_tokens(self.teacher(flat, None, patch_index, self.needs.patches), count, images)
@@ -163,7 +163,7 @@ class TeacherStudent:
         if local is not None:
             output = self.student(local.flatten(0, 1), None, None, False)
             student_local = self._view_tokens(output, local.shape[0], images)
-        return Step(
+        return StepOutputs(
             student=student, teacher=teacher, student_local=student_local, patch_mask=patch_mask, patch_index=index
         )
 
@@ -175,7 +175,7 @@ class TeacherStudent:
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """teacher = momentum * teacher + (1 - momentum) * student."""
-        teacher, student = ([own_share(p) for p in net.parameters()] for net in (self.teacher, self.network))
+        teacher, student = ([local_shard(p) for p in net.parameters()] for net in (self.teacher, self.network))
         torch._foreach_lerp_(teacher, student, 1.0 - momentum)
         for target, source in zip(self.teacher.buffers(), self.network.buffers(), strict=True):
             target.copy_(source)
@@ -186,7 +186,7 @@ class TeacherStudent:
 
         cls_head, patch_head = output.cls_head, output.patch_head
         return ViewTokens(
-            root=output.backbone.root,
+            features=output.backbone.features,
             cls_backbone=output.backbone.cls_tokens.unflatten(0, (views, images)),
             patch_backbone=split(output.backbone.patch_tokens),
             cls_projection=split(cls_head and cls_head.projection),

@@ -288,11 +288,11 @@ def _scale(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
     factor = objective.patch_relation_weight if term.tokens != "cls" else 1.0
     # Added to another kind of loss, a relation ramps in over the first tenth; alone there is nothing to wait for.
     ramp = 0.1 if mixed else term.ramp
-    share = None
-    if mixed and objective.relation_share is not None and term.loss != "attention":
-        share = objective.relation_share * term.weight * factor
-    weight = term.weight * factor * (objective.relation_weight if mixed and share is None else 1.0)
-    changes: dict[str, Any] = {"weight": weight, "share": share or None, "ramp": ramp}
+    grad_norm_ratio = None
+    if mixed and objective.relation_grad_norm_ratio is not None and term.loss != "attention":
+        grad_norm_ratio = objective.relation_grad_norm_ratio * term.weight * factor
+    weight = term.weight * factor * (objective.relation_weight if mixed and grad_norm_ratio is None else 1.0)
+    changes: dict[str, Any] = {"weight": weight, "grad_norm_ratio": grad_norm_ratio or None, "ramp": ramp}
     if term.loss in RELATIONS:
         laid_over = {
             name: value for name, value in objective.relation_options.items() if name in option_names(term.loss)

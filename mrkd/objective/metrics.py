@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from mrkd.config import DistillationConfig
 from mrkd.losses.centering import sinkhorn_knopp
 from mrkd.losses.kernels.distances import pairwise_distance
-from mrkd.objective.tokens import Step
+from mrkd.objective.tokens import StepOutputs
 
 
 @torch.no_grad()
-def step_health(step: Step, settings: DistillationConfig, teacher_temperature: float) -> dict[str, float]:
+def step_health(step: StepOutputs, settings: DistillationConfig, teacher_temperature: float) -> dict[str, float]:
     """Relations between class tokens and, with prototypes, agreement and entropy.
 
     Returns:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mrkd.config import Term
-from mrkd.objective.tokens import Step, ViewTokens
+from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def cls_tokens(tokens: ViewTokens, term: Term) -> Tensor:
     return chosen.float()
 
 
-def student_cls_tokens(step: Step, term: Term) -> Tensor:
+def student_cls_tokens(step: StepOutputs, term: Term) -> Tensor:
     """The student's class tokens (V, B, D), local crops after the global views."""
     tokens = cls_tokens(step.student, term)
     if step.student_local is None:
@@ -53,7 +53,7 @@ def student_cls_tokens(step: Step, term: Term) -> Tensor:
     return torch.cat([tokens, cls_tokens(step.student_local, term)])
 
 
-def patch_tokens(tokens: ViewTokens, step: Step, term: Term) -> Tensor:
+def patch_tokens(tokens: ViewTokens, step: StepOutputs, term: Term) -> Tensor:
     """Patch tokens (V, B, N, D) in the term's space."""
     if term.block is not None:
         return tokens.blocks[term.block][:, :, 1:].float()
@@ -69,7 +69,7 @@ def patch_tokens(tokens: ViewTokens, step: Step, term: Term) -> Tensor:
     return chosen.float().unflatten(0, tuple(step.patch_mask.shape))
 
 
-def relation_batch(step: Step, term: Term) -> RelationBatch:
+def relation_batch(step: StepOutputs, term: Term) -> RelationBatch:
     """Everything whose relations a term compares.
 
     Class tokens: one group per pair of a teacher view and another student view, rows are the images. Patches: the

@@ -22,7 +22,7 @@ from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
 from mrkd.losses.features import attention_transfer, hint
 from mrkd.losses.regularizers import koleo, variance_hinge
 from mrkd.objective.selection import cls_tokens, relation_batch, student_cls_tokens, view_pairs
-from mrkd.objective.tokens import HeadNeed, Needs, Step
+from mrkd.objective.tokens import HeadNeed, Needs, StepOutputs
 
 RELATIONS: dict[str, Callable[..., Tensor]] = {
     "rkd-distance": rkd_distance,
@@ -54,7 +54,7 @@ class Context:
     """Moving centre of the patches' logits."""
 
 
-def _ibot_cls(context: Context, step: Step, term: Term) -> Tensor:
+def _ibot_cls(context: Context, step: StepOutputs, term: Term) -> Tensor:
     settings = context.distillation
     logits = cls_tokens(step.teacher, term)
     if settings.centering == "sinkhorn":
@@ -64,9 +64,9 @@ def _ibot_cls(context: Context, step: Step, term: Term) -> Tensor:
     return cls_cross_entropy(student_cls_tokens(step, term), probs, student_temperature=settings.student_temperature)
 
 
-def _ibot_patch(context: Context, step: Step, term: Term) -> Tensor:
+def _ibot_patch(context: Context, step: StepOutputs, term: Term) -> Tensor:
     if step.student.patch_logits is None or step.teacher.patch_logits is None:  # no patch was masked in this step
-        return step.student.root.float().sum() * 0.0
+        return step.student.features.float().sum() * 0.0
     settings = context.distillation
     student, teacher, index = step.student.patch_logits.float(), step.teacher.patch_logits.float(), step.patch_index
     views, images, patches = step.patch_mask.shape
@@ -104,16 +104,16 @@ def _sinkhorn_per_position(
     )
 
 
-def _koleo(context: Context, step: Step, term: Term) -> Tensor:
+def _koleo(context: Context, step: StepOutputs, term: Term) -> Tensor:
     return torch.stack([koleo(view) for view in cls_tokens(step.student, term)]).mean()
 
 
-def _variance(context: Context, step: Step, term: Term) -> Tensor:
+def _variance(context: Context, step: StepOutputs, term: Term) -> Tensor:
     return torch.stack([variance_hinge(view, **term.options) for view in cls_tokens(step.student, term)]).mean()
 
 
 def _two_views(loss: Callable[..., Tensor]) -> "TermFunction":
-    def value(context: Context, step: Step, term: Term) -> Tensor:
+    def value(context: Context, step: StepOutputs, term: Term) -> Tensor:
         views = cls_tokens(step.student, term)
         pairs = [(first, second) for first in range(len(views)) for second in range(first + 1, len(views))]
         return torch.stack([loss(views[first], views[second], **term.options) for first, second in pairs]).mean()
@@ -121,7 +121,7 @@ def _two_views(loss: Callable[..., Tensor]) -> "TermFunction":
     return value
 
 
-def _hint(context: Context, step: Step, term: Term) -> Tensor:
+def _hint(context: Context, step: StepOutputs, term: Term) -> Tensor:
     assert step.student.prediction is not None, "the predictor did not run"
     if term.tokens == "cls":
         teacher = step.teacher.cls_backbone.float()
@@ -130,19 +130,19 @@ def _hint(context: Context, step: Step, term: Term) -> Tensor:
         return torch.stack([hint(student[v], teacher[q], **term.options) for q, v in pairs]).mean()
     chosen = step.patch_mask  # (V, B, N)
     if int(chosen.sum()) < 2:
-        return step.student.root.float().sum() * 0.0
+        return step.student.features.float().sum() * 0.0
     assert step.teacher.patch_backbone is not None, "the teacher's patches were not computed"
     prediction, target = step.student.prediction[:, :, 1:][chosen], step.teacher.patch_backbone[chosen]
     return hint(prediction.float(), target.float(), **term.options)
 
 
-def _attention(context: Context, step: Step, term: Term) -> Tensor:
+def _attention(context: Context, step: StepOutputs, term: Term) -> Tensor:
     assert step.student.attention is not None, "no attention was kept"
     assert step.teacher.attention is not None, "no attention was kept"
     return attention_transfer(step.student.attention.flatten(0, 2), step.teacher.attention.flatten(0, 2))
 
 
-def _relation(context: Context, step: Step, term: Term) -> Tensor:
+def _relation(context: Context, step: StepOutputs, term: Term) -> Tensor:
     batch = relation_batch(step, term)
     # The kernels of RKD take weights, of which a mask is the special case.
     mask_name = "row_weights" if "row_weights" in _keywords(term.loss) else "row_mask"
@@ -151,7 +151,7 @@ def _relation(context: Context, step: Step, term: Term) -> Tensor:
     return RELATIONS[term.loss](batch.student, batch.teacher, **given, **term.options)
 
 
-TermFunction = Callable[[Context, Step, Term], Tensor]
+TermFunction = Callable[[Context, StepOutputs, Term], Tensor]
 
 TERMS: dict[str, TermFunction] = {
     "ibot-cls": _ibot_cls,
@@ -214,7 +214,7 @@ def check_term(term: Term, config: Config) -> None:
         raise UserError(f"{term.loss}: rows 'masked' is for relations between patches, got tokens {term.tokens!r}")
     if term.anchors != "own" and (term.loss not in RELATIONS or "anchors" not in _keywords(term.loss)):
         raise UserError(f"{term.loss} takes no anchors")
-    if term.share is not None and (term.block is not None or term.loss == "attention"):
+    if term.grad_norm_ratio is not None and (term.block is not None or term.loss == "attention"):
         raise UserError(
             f"{term.loss}: a share is measured at the backbone's output, which this term does not use; give a weight"
         )

@@ -36,7 +36,7 @@ class ViewTokens:
     """(V, B, D) class token after the last norm."""
     patch_backbone: Tensor | None
     """(V, B, N, D) patch tokens after the last norm; None when no term needs all of them, and of local crops."""
-    root: Tensor
+    features: Tensor
     """The backbone's output, from which every other field but `blocks` and `attention` is made: (V * B, 1 + N, D), or
     (V * B + M, D) where `patch_backbone` is None, M being 0 for local crops."""
     cls_projection: Tensor | None = None
@@ -46,9 +46,9 @@ class ViewTokens:
     cls_logits: Tensor | None = None
     """(V, B, K) cosines with the prototypes; None without a head."""
     patch_projection: Tensor | None = None
-    """(M, E) as `cls_projection`, for the patch tokens listed in `Step.patch_index`; None when no term needs them."""
+    """(M, E) as `cls_projection`, for the tokens listed in `StepOutputs.patch_index`; None when no term needs them."""
     patch_bottleneck: Tensor | None = None
-    """(M, E) the same for the patch tokens listed in `Step.patch_index`; None when no term needs them."""
+    """(M, E) the same for the patch tokens listed in `StepOutputs.patch_index`; None when no term needs them."""
     patch_logits: Tensor | None = None
     """(M, K) the same, cosines with the prototypes."""
     blocks: dict[int, Tensor] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class ViewTokens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepOutputs:
     """Student and teacher outputs of one step, before any loss."""
 
     student: ViewTokens

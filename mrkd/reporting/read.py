@@ -11,7 +11,7 @@ import numpy as np
 
 from mrkd.config.overrides import read_yaml
 from mrkd.errors import UserError
-from mrkd.runs.npz import read_arrays
+from mrkd.runs.npz import read_npz
 from mrkd.runs.run import CONFIG, EVALUATION, MAY_CHANGE, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
@@ -55,7 +55,7 @@ class RunRecord:
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays in one of the run's files, or None when no verb has written it yet."""
-        return read_arrays(self.path / name) if (self.path / name).is_file() else None
+        return read_npz(self.path / name) if (self.path / name).is_file() else None
 
 
 def flat_figures(run: RunRecord) -> dict[str, float]:

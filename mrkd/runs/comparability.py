@@ -24,16 +24,16 @@ _DATA = ("source", "size", "train_images", "test_images", "holdout", "image_colu
 """Settings that say which images and labels are scored; the others say how they are fetched."""
 
 
-def measured_with(config: Config) -> dict[str, Any]:
+def measurement_settings(config: Config) -> dict[str, Any]:
     """The settings that an evaluation's figures depend on, as JSON has them."""
     own = {key: value for key, value in dataclasses.asdict(config.evaluation).items() if key != "map_images"}
     data = {key: getattr(config.data, key) for key in _DATA}
     return json.loads(json.dumps({"data": data, "evaluation": own}))
 
 
-def measured_alike(run: Run, config: Config) -> bool:
+def has_comparable_evaluation(run: Run, config: Config) -> bool:
     """Whether the run has been evaluated as this config would; what older versions wrote counts as if it were."""
     if not (run.path / EVALUATION).is_file():
         return False
     found = read_json(run.path / EVALUATION)
-    return found.get("measured_with") in (None, measured_with(config))
+    return found.get("measured_with") in (None, measurement_settings(config))

@@ -12,15 +12,15 @@ from mrkd.errors import UserError
 from mrkd.system.files import write_bytes
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write plain arrays atomically, compressed; nothing in them is pickled."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_bytes(path, buffer.getbuffer())
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read what `write_arrays` wrote, or a UserError that names the file."""
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read what `write_npz` wrote, or a UserError that names the file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

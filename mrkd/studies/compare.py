@@ -15,9 +15,9 @@ from mrkd.objective.methods import resolve_terms
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.runs.comparability import EQUAL_FOR_ALL, measured_alike
+from mrkd.runs.comparability import EQUAL_FOR_ALL, has_comparable_evaluation
 from mrkd.runs.run import Run
-from mrkd.studies.subprocesses import Children
+from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json, write_text
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import with_one_batch
@@ -109,7 +109,7 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
             unfinished.append(variant)
     failures: dict[str, str] = {}
     estimate = _Estimate(unfinished)
-    children = Children(jobs)
+    children = Subprocesses(jobs)
     with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
         pending = {
             pool.submit(
@@ -176,4 +176,4 @@ def _finished(path: Path, config: Config) -> bool:
     if changed := differences(run.config(), config):
         shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in changed.items())
         raise UserError(f"{path} holds a run with other settings ({shown}): choose another --out, or remove it")
-    return run.finished and measured_alike(run, config) and (path / "attention.png").is_file()
+    return run.finished and has_comparable_evaluation(run, config) and (path / "attention.png").is_file()

@@ -19,7 +19,7 @@ from mrkd.system.signals import StopRequest
 _LOOK_SECONDS = 0.5
 
 
-class Children:
+class Subprocesses:
     """The processes that train, at most `jobs` at a time."""
 
     def __init__(self, jobs: int) -> None:

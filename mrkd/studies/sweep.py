@@ -18,7 +18,7 @@ from mrkd.objective.methods import resolve_terms
 from mrkd.runs.run import METRICS, Run
 from mrkd.studies.optuna_studies import TRIALS, Claim, Studies, optuna
 from mrkd.studies.space import Space, check_space
-from mrkd.studies.subprocesses import Children
+from mrkd.studies.subprocesses import Subprocesses
 from mrkd.studies.sweep_results import RECORD, best_settings, short, sweep_markdown, sweep_record
 from mrkd.system.files import write_json, write_text
 from mrkd.system.signals import StopRequest
@@ -77,7 +77,7 @@ def sweep(
             raise UserError(f"{method} trains nothing: leave it out of the sweep")
     config = with_one_batch(config)
     studies = Studies(config, methods, space, out, trials, prune=prune)
-    workers, children = _Workers(studies), Children(jobs)
+    workers, children = _Workers(studies), Subprocesses(jobs)
     with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
         for worker in [pool.submit(workers.work, children, request) for _ in range(jobs)]:
             worker.result()
@@ -95,7 +95,7 @@ class _Workers:
         self.broken = False
         """Whether one of them has given up, so that the others stop as well."""
 
-    def work(self, children: Children, request: StopRequest) -> None:
+    def work(self, children: Subprocesses, request: StopRequest) -> None:
         """One thread's part."""
         while request.received is None and not self.broken:
             claim = self.studies.claim()
@@ -109,7 +109,7 @@ class _Workers:
             finally:
                 self.studies.let_go(claim)
 
-    def _train(self, claim: Claim, children: Children, request: StopRequest) -> None:
+    def _train(self, claim: Claim, children: Subprocesses, request: StopRequest) -> None:
         studies, values, path = self.studies, claim.values(self.studies.space), self.studies.out / TRIALS / claim.name
         follow, failure = _Follow(claim, path), None
         try:

@@ -22,7 +22,7 @@ from mrkd.data.feed import Feed
 from mrkd.data.loader import batches_from, steps_per_epoch
 from mrkd.data.resident import ImageSet
 from mrkd.data.sources.find import list_splits
-from mrkd.distributed.gather import own_places
+from mrkd.distributed.gather import local_slice
 from mrkd.errors import UserError
 from mrkd.optim.schedules import scaled_learning_rate
 from mrkd.runs.checkpoint import Checkpoints
@@ -154,7 +154,7 @@ def _fits(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fab
     try:
         learner = Learner(config, terms, fabric, steps=2)
         for step in range(2):  # the optimizer's moments come with the first
-            learner.take(_trial_batch(images, config, fabric), step)
+            learner.training_step(_trial_batch(images, config, fabric), step)
         torch.cuda.synchronize(fabric.device)
     except torch.OutOfMemoryError:
         return False
@@ -169,7 +169,7 @@ def _fits(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fab
 def _trial_batch(images: ImageSet, config: Config, fabric: Fabric) -> Tensor:
     """This device's share of a batch made of these images, repeated where they are fewer."""
     rows = torch.arange(config.train.batch) % len(images)
-    return images.images[rows[own_places(config.train.batch)].to(images.images.device)].to(fabric.device)
+    return images.images[rows[local_slice(config.train.batch)].to(images.images.device)].to(fabric.device)
 
 
 def _fit_steps(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> tuple[int, str]:
@@ -204,12 +204,12 @@ def _time_steps(learner: Learner, feed: Feed, config: Config, fabric: Fabric) ->
     skipped = WARMUP_STEPS + feed.ready_ahead
     train, most = config.train, skipped + MEASURED_STEPS
     order = batches_from(0, most, len(feed), train.batch, seed=train.seed)
-    with contextlib.closing(feed.batches(order, own_places(train.batch))) as batches:
+    with contextlib.closing(feed.batches(order, local_slice(train.batch))) as batches:
 
         def timed(count: int) -> float:
             before = time.monotonic()
             for batch in itertools.islice(batches, count):
-                learner.take(batch.images, batch.step).losses.total.item()
+                learner.training_step(batch.images, batch.step).losses.total.item()
             return (time.monotonic() - before) / count
 
         timed(skipped - 1)

@@ -24,7 +24,13 @@ from mrkd.data.feed import Feed, open_feed
 from mrkd.data.loader import batches_from, steps_per_epoch
 from mrkd.data.sources.find import check_outside
 from mrkd.distributed.fabric import make_fabric
-from mrkd.distributed.gather import devices, joined_over_devices, leave_together, max_over_devices, own_places
+from mrkd.distributed.gather import (
+    all_gather_names,
+    all_reduce_max,
+    destroy_process_group_together,
+    local_slice,
+    world_size,
+)
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.objective.methods import resolve_terms
@@ -38,10 +44,10 @@ from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, resolve, run_length, start_of
 from mrkd.train.loggers import MetricsLoggers, check_logger
 from mrkd.train.monitor import FeatureMonitor, judge, status
-from mrkd.train.nonfinite import FiniteWatch
+from mrkd.train.nonfinite import NonfiniteWatch
 from mrkd.train.profiling import Profile, table
-from mrkd.train.relation_log import RelationsSeen
-from mrkd.train.step import Learner, Taken
+from mrkd.train.relation_log import RelationLog
+from mrkd.train.step import Learner, StepResult
 
 
 def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
@@ -89,9 +95,9 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
                 training.train()
                 training.finish()
             except Interrupted:  # all processes leave after the same step
-                leave_together()
+                destroy_process_group_together()
                 raise
-            leave_together()
+            destroy_process_group_together()
             if request.received:
                 raise Interrupted.by(request.received, f"{run.path} has just finished training")
     except Exception as error:
@@ -108,7 +114,7 @@ def _blaming_the_process_that_ended() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if devices() > 1 and (isinstance(error, DistError) or "gloo" in str(error)):
+        if world_size() > 1 and (isinstance(error, DistError) or "gloo" in str(error)):
             raise UserError("another process of this training has ended, and this one with it") from None
         raise
 
@@ -156,11 +162,11 @@ class Training:
         self.relations = None
         # A sharded network computes only on all devices together.
         if self.writes and config.train.relation_images and learner.steps and not config.train.sharded:
-            self.relations = RelationsSeen(images, config, learner.pair.grid, run.path)
+            self.relations = RelationLog(images, config, learner.pair.grid, run.path)
         self.monitor_every = max(1, math.ceil(learner.steps / max(1, config.train.monitor_times)))
         self.checkpoints = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints)
-        self.finite = FiniteWatch(run, config.train, learner.fabric.device, self.writes)
-        self.broken_told = 0
+        self.finite = NonfiniteWatch(run, config.train, learner.fabric.device, self.writes)
+        self.broken_reported = 0
         self.progress = Progress()
         self.checkpoint: Path | None = None
         self.started = self.training_since = self.checkpoint_time = time.monotonic()
@@ -169,7 +175,7 @@ class Training:
     def begin(self) -> None:
         """Go back to the last checkpoint; without one, measure the untrained network."""
         self._recall_broken()
-        self._tell_broken()
+        self._report_broken()
         # All processes go on from the one that the writer found sound.
         found = self.checkpoints.newest() if self.writes else None
         checkpoint = self.learner.fabric.broadcast(found[0] if found else None)
@@ -195,13 +201,13 @@ class Training:
         """A stream that goes on knows the broken images that it has met before; images in memory are all known."""
         if self.feed.streams and (self.run.path / BROKEN).is_file():
             self.feed.broken.extend(read_json(self.run.path / BROKEN))
-            self.broken_told = len(self.feed.broken)
+            self.broken_reported = len(self.feed.broken)
 
-    def _tell_broken(self) -> None:
+    def _report_broken(self) -> None:
         """Name the broken images that have come to light since the last time."""
-        broken = joined_over_devices(self.feed.broken) if self.feed.streams else self.feed.broken
-        if self.writes and len(broken) > self.broken_told:
-            self.broken_told = len(broken)
+        broken = all_gather_names(self.feed.broken) if self.feed.streams else self.feed.broken
+        if self.writes and len(broken) > self.broken_reported:
+            self.broken_reported = len(broken)
             write_json(self.run.path / BROKEN, list(broken))
             done = "replaced by others of their batch" if self.feed.streams else "skipped"
             print(f"{len(broken)} broken images were {done}: {self.run.path / BROKEN}", flush=True)
@@ -229,7 +235,7 @@ class Training:
         """Take the steps that are left."""
         config, learner, progress = self.config, self.learner, self.progress
         order = batches_from(progress.step, learner.steps, len(self.feed), config.train.batch, seed=config.train.seed)
-        rest = self.feed.batches(order, own_places(config.train.batch))
+        rest = self.feed.batches(order, local_slice(config.train.batch))
         first = progress.step
         title = f"{config.objective.method} seed {config.train.seed}"
         with Bar(title, learner.steps, progress.step) as bar:
@@ -254,16 +260,16 @@ class Training:
                     self._save_when_due(best)
                 bar.advance(message)
 
-    def _take(self, images: Tensor, step: int) -> Taken:
+    def _take(self, images: Tensor, step: int) -> StepResult:
         if self.profile is None:
-            return self.learner.take(images, step)
-        return self.profile.take(lambda: self.learner.take(images, step))
+            return self.learner.training_step(images, step)
+        return self.profile.take(lambda: self.learner.training_step(images, step))
 
     def _look_for_nonfinite(self) -> None:
         self.finite.look(self.checkpoint)
         self.progress.skipped_steps = self.finite.skipped
 
-    def _watch(self, taken: Taken, bar: Bar) -> tuple[str, bool]:
+    def _watch(self, taken: StepResult, bar: Bar) -> tuple[str, bool]:
         """Measure and log when it is time; the status to show, and whether the k-NN is the best so far."""
         config, progress = self.config, self.progress
         last = progress.step == self.learner.steps
@@ -272,7 +278,7 @@ class Training:
             self._measure()
         if not measured and progress.step % config.train.log_steps:
             return "", False
-        self._tell_broken()
+        self._report_broken()
         health = step_health(taken.outputs, config.distillation, taken.teacher_temperature)
         verdict = judge(progress.measurements, health, self.learner.pair, config)
         progress.verdict = asdict(verdict)
@@ -331,9 +337,9 @@ class Training:
 
         All of them leave, or put sharded networks together, after the same step, though their clocks differ.
         """
-        if devices() == 1:
+        if world_size() == 1:
             return received, due
-        highest = max_over_devices(2 * (received.value if received else 0) + due, self.learner.fabric.device)
+        highest = all_reduce_max(2 * (received.value if received else 0) + due, self.learner.fabric.device)
         return signal.Signals(highest // 2) if highest > 1 else None, bool(highest % 2)
 
     def _save(self, best: bool) -> None:

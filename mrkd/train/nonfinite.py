@@ -27,10 +27,10 @@ class _Record:
     """(T + 1,) the terms and the gradient's norm, on the device."""
 
 
-class FiniteWatch:
+class NonfiniteWatch:
     """Remembers the last steps and looks at their numbers every so often.
 
-    The update itself is skipped on the device (see `Learner.step`), so a late look finds sound weights.
+    The update itself is skipped on the device (see `Learner.training_step`), so a late look finds sound weights.
     """
 
     def __init__(self, run: Run, config: TrainConfig, device: torch.device, writes: bool) -> None:

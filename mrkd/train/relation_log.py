@@ -15,14 +15,14 @@ from mrkd.data.augment.masking import draw_masks
 from mrkd.data.augment.views import ViewMaker, denormalize
 from mrkd.data.resident import ImageSet
 from mrkd.model.teacher_student import Network, TeacherStudent
-from mrkd.runs.npz import read_arrays, write_arrays
+from mrkd.runs.npz import read_npz, write_npz
 from mrkd.runs.run import RELATIONS
 
 _SEED = 0
 """Images and views never depend on the run's seed, so that all runs are seen on the same batch."""
 
 
-class RelationsSeen:
+class RelationLog:
     """Distances between class tokens of the same images under both networks, in different views.
 
     The student sees one view, masked as in training, the teacher another, unmasked. Training's random numbers are left
@@ -58,7 +58,7 @@ class RelationsSeen:
         """What an earlier part of the run kept; None when it chose other images, as settings may change in between."""
         if not self.path.is_file():
             return None
-        found = read_arrays(self.path)
+        found = read_npz(self.path)
         same = all(np.array_equal(found.get(name, ()), value) for name, value in self.fixed.items())
         return found if same else None
 
@@ -76,7 +76,7 @@ class RelationsSeen:
             before = self.earlier["steps"] < step
             new = {name: np.concatenate([self.earlier[name][before], value]) for name, value in new.items()}
         self.earlier = new
-        write_arrays(self.path, {**new, **self.fixed})
+        write_npz(self.path, {**new, **self.fixed})
 
 
 def _class_tokens(network: Network, views: Tensor, patch_mask: Tensor | None) -> Tensor:

@@ -12,13 +12,19 @@ from mrkd.config import Config, Term
 from mrkd.data.augment.masking import draw_masks
 from mrkd.data.augment.views import ViewMaker
 from mrkd.distributed.fabric import AutocastForward
-from mrkd.distributed.fsdp import cut_like, cut_optimizer_like, whole
-from mrkd.distributed.gather import average_gradients, gather_step, own_images, own_places, sum_over_devices
+from mrkd.distributed.fsdp import full_state, shard_like, shard_optimizer_like
+from mrkd.distributed.gather import (
+    all_gather_step,
+    all_reduce_sum,
+    average_gradients,
+    local_shard_of_views,
+    local_slice,
+)
 from mrkd.errors import UserError
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.objective.objective import Losses, Objective
 from mrkd.objective.terms import needs_of
-from mrkd.objective.tokens import Step
+from mrkd.objective.tokens import StepOutputs
 from mrkd.optim.optimizers import make_optimizer, set_schedule
 from mrkd.optim.schedules import cosine, linear_ramp, scaled_learning_rate, warmup_cosine
 from mrkd.runs.checkpoint import random_state, set_random_state
@@ -27,10 +33,10 @@ from mrkd.train.profiling import Clock
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class StepResult:
     """What came of one step."""
 
-    outputs: Step
+    outputs: StepOutputs
     losses: Losses
     gradient_norm: Tensor
     """() before clipping."""
@@ -91,20 +97,20 @@ class Learner:
         """In which the networks multiply matrices."""
         return torch.bfloat16 if self.precision.startswith("bf16") else torch.float32
 
-    def take(self, images: Tensor, step: int) -> Taken:
-        """Step number `step`, counted from 0, on this device's uint8 images (b, 3, S, S)."""
+    def training_step(self, images: Tensor, step: int) -> StepResult:
+        """One training step: number `step`, counted from 0, on this device's uint8 images (b, 3, S, S)."""
         rate, temperature = self._schedule(step)
         kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
-        outputs = gather_step(self._forward(images))
+        outputs = all_gather_step(self._forward(images))
         with self.clock.part("losses"):
             losses = self.objective(
                 outputs,
                 teacher_temperature=temperature,
                 progress=step / self.steps,
-                sum_over_devices=sum_over_devices,
+                all_reduce_sum=all_reduce_sum,
             )
         norm = self._backward(losses.total, step)
-        taken = Taken(
+        taken = StepResult(
             outputs=outputs,
             losses=losses,
             gradient_norm=norm,
@@ -123,12 +129,12 @@ class Learner:
             self.pair.update_teacher(cosine(step, self.steps, self.config.optim.ema, self.config.optim.final_ema))
         return taken
 
-    def _forward(self, images: Tensor) -> Step:
+    def _forward(self, images: Tensor) -> StepOutputs:
         batch = self.config.train.batch
         # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
         with self.clock.part("augment"):
-            views, local = self.view_maker(images, batch=batch, first=own_places(batch).start)
-        patch_mask = own_images(
+            views, local = self.view_maker(images, batch=batch, first=local_slice(batch).start)
+        patch_mask = local_shard_of_views(
             draw_masks((views.shape[0], batch), self.pair.grid, self.config.mask, self.mask_generator)
         )
         with self.fabric.autocast():
@@ -149,7 +155,7 @@ class Learner:
                 self.pair.network, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
             )
         assert norm is not None
-        return whole(norm)
+        return full_state(norm)
 
     def _schedule(self, step: int) -> tuple[float, float]:
         """Set learning rate and weight decay; return the learning rate and the teacher's temperature."""
@@ -172,13 +178,13 @@ class Learner:
     def _moving_state(self) -> tuple[list[Tensor], dict[str, Any]]:
         """What a forward pass moves by itself: BatchNorm's statistics, centres, factors of shares."""
         extra = self.objective.get_extra_state()
-        extra["share_factors"] = list(extra["share_factors"])
+        extra["grad_norm_factors"] = list(extra["grad_norm_factors"])
         return [buffer.clone() for buffer in self._buffers()], extra
 
     def _take_back_unless(self, finite: Tensor, kept: tuple[list[Tensor], dict[str, Any]]) -> None:
         for buffer, before in zip(self._buffers(), kept[0], strict=True):
             buffer.copy_(torch.where(finite, buffer, before))
-        if not all(math.isfinite(factor) for factor in self.objective.share_factors):
+        if not all(math.isfinite(factor) for factor in self.objective.grad_norm_factors):
             self.objective.set_extra_state(kept[1])
 
     def draws(self) -> dict[str, Any]:
@@ -188,10 +194,10 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """Everything the next step depends on, in whole tensors and plain values; all processes must call it."""
         return {
-            "student": whole(self.pair.network.state_dict()),
-            "teacher": whole(self.pair.teacher.state_dict()),
+            "student": full_state(self.pair.network.state_dict()),
+            "teacher": full_state(self.pair.teacher.state_dict()),
             "objective": self.objective.state_dict(),
-            "optimizer": whole(self.plain_optimizer.state_dict()),
+            "optimizer": full_state(self.plain_optimizer.state_dict()),
             "random": self.draws(),
         }
 
@@ -203,10 +209,10 @@ class Learner:
         """
         try:
             for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
-                network.load_state_dict(cut_like(state[name], network))
+                network.load_state_dict(shard_like(state[name], network))
             self.objective.load_state_dict(state["objective"])
             parameters = [one for group in self.plain_optimizer.param_groups for one in group["params"]]
-            self.plain_optimizer.load_state_dict(cut_optimizer_like(state["optimizer"], parameters))
+            self.plain_optimizer.load_state_dict(shard_optimizer_like(state["optimizer"], parameters))
             set_random_state(state["random"], self.mask_generator)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"the checkpoint does not fit this config: {' '.join(str(error).split())[:300]}") from None

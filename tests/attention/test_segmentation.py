@@ -59,7 +59,7 @@ def test_a_network_that_attends_to_the_object_overlaps_with_it_wholly(vit, monke
 def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, tmp_path):
     import dataclasses
 
-    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.npz import read_npz
     from mrkd.runs.run import ATTENTION, SEGMENTATION
     from mrkd.system.files import read_json
     from mrkd.train.loop import pretrain
@@ -71,7 +71,7 @@ def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, 
     )
     path = pretrain(config, tmp_path / "run")
     attend(path)
-    arrays, scores = read_arrays(path / ATTENTION), read_json(path / SEGMENTATION)
+    arrays, scores = read_npz(path / ATTENTION), read_json(path / SEGMENTATION)
     assert arrays["patches"].shape == (2, 2, 144, 12, 12)
     assert np.unique(arrays["labels"]).size == 2
     assert arrays["objects"].shape == (2, 32, 32)

@@ -136,10 +136,10 @@ def test_the_slider_changes_the_mask_and_its_overlap_with_the_object(page):
 
 
 def test_the_number_of_the_whole_mask_is_the_objects_share(page, trained):
-    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.npz import read_npz
     from mrkd.runs.run import ATTENTION
 
-    share = 100 * read_arrays(trained[0] / ATTENTION)["objects"][0].mean()
+    share = 100 * read_npz(trained[0] / ATTENTION)["objects"][0].mean()
     page.view("attention")
     page.slide("attention-mass", 1)
     number = '#panel-attention [data-method="random"] .number'
@@ -195,10 +195,10 @@ def test_a_point_of_the_map_shows_its_image_and_a_click_its_neighbours(page):
 
 
 def test_the_mouse_finds_points_of_the_map(page, trained):
-    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.npz import read_npz
     from mrkd.runs.run import EMBEDDING
 
-    points = read_arrays(trained[1] / EMBEDDING)["tsne"]
+    points = read_npz(trained[1] / EMBEDDING)["tsne"]
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1) + 1e9 * np.eye(len(points))
     lonely = int(apart.min(axis=1).argmax())
     low, high = points.min(axis=0), points.max(axis=0)
@@ -216,13 +216,13 @@ def test_the_mouse_finds_points_of_the_map(page, trained):
 
 
 def test_relations_are_shown_early_and_late(page, trained):
-    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.npz import read_npz
     from mrkd.runs.run import RELATIONS
 
     page.view("relations")
     page.control("relations-method-rkd-d").click()
     page.wait("return document.querySelectorAll('#panel-relations .moment[data-drawn]').length === 2")
-    arrays = read_arrays(trained[-1] / RELATIONS)
+    arrays = read_npz(trained[-1] / RELATIONS)
     for name, moment in (("Early", 0), ("Late", -1)):
         wanted = np.corrcoef(arrays["teacher"][moment], arrays["student"][moment])[0, 1]
         text = page.find(f'#panel-relations [data-moment="{name}"]').text
@@ -235,10 +235,10 @@ def test_the_losses_beside_the_relations_are_those_of_training(page, trained):
     import torch
     from tests.losses.explicit_relations import explicit_angle, explicit_distance
 
-    from mrkd.runs.npz import read_arrays
+    from mrkd.runs.npz import read_npz
     from mrkd.runs.run import RELATIONS
 
-    arrays = read_arrays(trained[-1] / RELATIONS)
+    arrays = read_npz(trained[-1] / RELATIONS)
     images = arrays["views"].shape[1]
     sides = []
     for side in ("student", "teacher"):  # any points with these distances do: classical scaling gives some

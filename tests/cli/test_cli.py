@@ -12,35 +12,7 @@ from mrkd.cli.options import parse_overrides
 from mrkd.cli.verbs import VERBS
 from mrkd.config.overrides import known_keys
 from mrkd.errors import UserError
-
-FAST = [
-    "--recipe",
-    "quick",
-    "--data.train_images",
-    "120",
-    "--data.test_images",
-    "60",
-    "--train.epochs",
-    "1",
-    "--train.batch",
-    "60",
-    "--model.width",
-    "16",
-    "--model.depth",
-    "1",
-    "--model.heads",
-    "2",
-    "--evaluation.linear_epochs",
-    "[1]",
-    "--evaluation.finetune_epochs",
-    "0",
-    "--evaluation.cluster_restarts",
-    "1",
-    "--evaluation.cluster_head_epochs",
-    "0",
-    "--attention.images",
-    "2",
-]
+from tests.helpers.fast_settings import FAST
 
 
 def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, capfd):

@@ -78,7 +78,7 @@ def test_null_is_refused_where_the_type_has_no_none(value):
 def test_null_in_a_term_is_refused_and_free_options_may_hold_it():
     with pytest.raises(UserError, match=r"^objective.terms.weight must be float, got null"):
         build({"objective.terms": [{"loss": "rkd-angle", "weight": None}]})
-    config = build({"objective.terms": [{"loss": "rkd-angle", "share": None, "options": {"delta": None}}]})
+    config = build({"objective.terms": [{"loss": "rkd-angle", "grad_norm_ratio": None, "options": {"delta": None}}]})
     assert config.objective.terms[0].options == {"delta": None}
 
 

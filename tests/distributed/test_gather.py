@@ -8,10 +8,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mrkd.config import Config, HeadConfig, ObjectiveConfig
-from mrkd.distributed.gather import gather_step, joined_over_devices, leave_together, sum_over_devices
+from mrkd.distributed.gather import all_gather_names, all_gather_step, all_reduce_sum, destroy_process_group_together
 from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
-from mrkd.objective.tokens import Step, ViewTokens
+from mrkd.objective.tokens import StepOutputs, ViewTokens
 from mrkd.train.loop import Training
 
 CONFIG = Config(head=HeadConfig(prototypes=6))
@@ -45,16 +45,16 @@ def loss_and_gradient(method: str, rank: int, devices: int) -> tuple[torch.Tenso
     own = slice(rank * images, (rank + 1) * images)
     mask = mask[:, own]
     index = mask.flatten().nonzero().flatten()
-    step = Step(
+    step = StepOutputs(
         student=network(inputs[0, :, own], weight, index, images),
         teacher=network(inputs[1, :, own], teacher_weight, index, images),
         student_local=None,
         patch_mask=mask,
         patch_index=index,
     )
-    objective = Objective(CONFIG, resolve_terms(ObjectiveConfig(method=method, relation_share=0.5)))
+    objective = Objective(CONFIG, resolve_terms(ObjectiveConfig(method=method, relation_grad_norm_ratio=0.5)))
     total = objective(
-        gather_step(step), teacher_temperature=0.05, progress=0.7, sum_over_devices=sum_over_devices
+        all_gather_step(step), teacher_temperature=0.05, progress=0.7, all_reduce_sum=all_reduce_sum
     ).total
     total.backward()
     return total.detach(), weight.grad
@@ -73,11 +73,11 @@ def worker(rank: int, devices: int, folder: str) -> None:
         results[method] = (total, gradient / devices)  # what data-parallel training does with it
     torch.save(results, f"{folder}/{rank}.pt")
     said = {
-        "names": joined_over_devices(["both.png", f"of-{rank}.png"]),
+        "names": all_gather_names(["both.png", f"of-{rank}.png"]),
         "agreed": [agreed(rank, *wish) for wish in WISHES],
     }
     Path(folder, f"{rank}.json").write_text(json.dumps(said))
-    leave_together()
+    destroy_process_group_together()
 
 
 WISHES = [(None, 0), (signal.SIGTERM, 1), (None, None)]
@@ -109,4 +109,4 @@ def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(
 
 def test_without_a_process_group_a_step_is_left_alone():
     step = object()
-    assert gather_step(step) is step
+    assert all_gather_step(step) is step

@@ -14,7 +14,7 @@ from mrkd.data.images import StreamedSet, in_order
 from mrkd.data.load import load
 from mrkd.downstream.finetune import finetune
 from mrkd.errors import UserError
-from mrkd.evaluation.features import see
+from mrkd.evaluation.features import extract_features
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone
 from tests.helpers.photographs import make_two_classes
@@ -61,8 +61,8 @@ def test_broken_images_are_left_out_counted_and_their_labels_with_them(own_run, 
     bad.write_bytes(b"no image")
     config = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1)
     splits, vit = load(config.data), load_backbone(own_run)
-    seen = see(vit, splits.train, batch=7)
-    whole = see(
+    seen = extract_features(vit, splits.train, batch=7)
+    whole = extract_features(
         vit, splits.train.take(torch.tensor([row for row, name in enumerate(splits.train.names) if "01" not in name]))
     )
     assert len(seen) == len(splits.train) - 1

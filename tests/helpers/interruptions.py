@@ -37,7 +37,7 @@ SETTINGS = {
     "model.heads": 2,
     "model.drop_path": 0.1,
     "objective.method": "ibot+rkd-d",
-    "objective.relation_share": 0.5,
+    "objective.relation_grad_norm_ratio": 0.5,
     "distillation.centering": "ema",
     "views.local_views": 1,
 }

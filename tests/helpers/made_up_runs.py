@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrkd.runs.npz import write_arrays
+from mrkd.runs.npz import write_npz
 from mrkd.runs.run import ATTENTION, EMBEDDING, RELATIONS, SEGMENTATION
 from mrkd.system.files import write_json, write_text
 
@@ -90,7 +90,7 @@ def add_arrays(
         return (drawn / drawn.sum(axis=(-2, -1), keepdims=True)).astype(np.float32)
 
     maps, names = shares(images, heads), np.array(class_names, dtype=np.str_)
-    write_arrays(
+    write_npz(
         path / ATTENTION,
         {
             "images": pictures(images),
@@ -117,7 +117,7 @@ def add_arrays(
             "chosen_mass": 0.6,
         },
     )
-    write_arrays(
+    write_npz(
         path / EMBEDDING,
         {
             "images": pictures(mapped),
@@ -132,7 +132,7 @@ def add_arrays(
         },
     )
     pairs = batch * (batch - 1) // 2
-    write_arrays(
+    write_npz(
         path / RELATIONS,
         {
             "steps": np.arange(moments) * 20,

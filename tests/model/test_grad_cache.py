@@ -19,7 +19,7 @@ def config_of(method: str, drop_path: float = 0.0, **train: object) -> Config:
     return Config(
         model=ModelConfig(patch=8, width=16, depth=2, heads=2, drop_path=drop_path),
         head=HeadConfig(prototypes=32, hidden=24, bottleneck=8),
-        objective=ObjectiveConfig(method=method, koleo=0.1, relation_share=0.5 if "+" in method else None),
+        objective=ObjectiveConfig(method=method, koleo=0.1, relation_grad_norm_ratio=0.5 if "+" in method else None),
         views=ViewsConfig(local_views=2),
         train=TrainConfig(**train),
     )

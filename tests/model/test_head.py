@@ -4,17 +4,17 @@ import torch.nn.functional as F
 
 from mrkd.config import HeadConfig
 from mrkd.model.head import Head
-from mrkd.model.token_subset import EVEN_ROWS, even_linear
+from mrkd.model.token_subset import ROW_MULTIPLE, padded_linear
 
 
-@pytest.mark.parametrize("rows", [1, EVEN_ROWS - 1, EVEN_ROWS, EVEN_ROWS + 1])
+@pytest.mark.parametrize("rows", [1, ROW_MULTIPLE - 1, ROW_MULTIPLE, ROW_MULTIPLE + 1])
 def test_rows_filled_up_change_neither_product_nor_gradients(rows):
     torch.manual_seed(0)
     values, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((rows, 5), (7, 5), (7,)))
     tensors = [tensor.requires_grad_() for tensor in (values, weight, bias)]
-    torch.testing.assert_close(even_linear(*tensors), F.linear(*tensors))
+    torch.testing.assert_close(padded_linear(*tensors), F.linear(*tensors))
     for ours, theirs in zip(
-        torch.autograd.grad(even_linear(*tensors).square().sum(), tensors),
+        torch.autograd.grad(padded_linear(*tensors).square().sum(), tensors),
         torch.autograd.grad(F.linear(*tensors).square().sum(), tensors),
         strict=True,
     ):
@@ -32,16 +32,16 @@ def test_a_head_meets_matrix_products_of_few_sizes_whatever_the_number_of_tokens
 
     head = Head(8, HeadConfig(prototypes=16, hidden=8, bottleneck=4, layers=2, norm=norm)).train()
     monkeypatch.setattr(F, "linear", noted)
-    for rows in range(2, 2 * EVEN_ROWS):
+    for rows in range(2, 2 * ROW_MULTIPLE):
         output = head(torch.randn(rows, 8))
         assert len(output.projection) == len(output.bottleneck) == len(output.logits) == rows
-    assert met == {EVEN_ROWS, 2 * EVEN_ROWS}
+    assert met == {ROW_MULTIPLE, 2 * ROW_MULTIPLE}
 
 
 def test_the_statistics_of_a_norm_know_nothing_of_the_rows_filled_up():
     torch.manual_seed(0)
     head = Head(8, HeadConfig(prototypes=16, hidden=8, bottleneck=4, layers=2, norm="batch")).train()
-    tokens = torch.randn(EVEN_ROWS + 3, 8) + 5.0
+    tokens = torch.randn(ROW_MULTIPLE + 3, 8) + 5.0
     bottleneck = head(tokens).bottleneck
     torch.testing.assert_close(bottleneck.mean(dim=0), torch.zeros(4), atol=1e-5, rtol=0.0)
     torch.testing.assert_close(bottleneck.var(dim=0, unbiased=False), torch.ones(4), atol=1e-3, rtol=0.0)

@@ -31,7 +31,7 @@ def test_sizes_that_timm_has_with_patches_of_16_only_take_the_patch_of_their_nam
 def test_unmasked_tokens_are_those_of_plain_timm():
     vit = create_vit(SMALL, 32).eval()
     images = torch.randn(3, 3, 32, 32)
-    assert torch.allclose(MaskedBackbone(vit)(images).root, vit.forward_features(images), atol=1e-6)
+    assert torch.allclose(MaskedBackbone(vit)(images).features, vit.forward_features(images), atol=1e-6)
 
 
 def test_a_masked_patch_hides_its_pixels_and_nothing_else():
@@ -41,9 +41,9 @@ def test_a_masked_patch_hides_its_pixels_and_nothing_else():
     mask[0, 0] = True
     changed = images.clone()
     changed[..., :8, :8] = 5.0
-    assert torch.allclose(backbone(images, mask).root, backbone(changed, mask).root)
+    assert torch.allclose(backbone(images, mask).features, backbone(changed, mask).features)
     changed[..., 8:16, 8:16] = 5.0
-    assert not torch.allclose(backbone(images, mask).root, backbone(changed, mask).root)
+    assert not torch.allclose(backbone(images, mask).features, backbone(changed, mask).features)
 
 
 def test_the_head_runs_on_class_tokens_and_masked_patches_only():
@@ -109,8 +109,8 @@ def test_compiled_blocks_compute_the_same_under_the_same_names():
     result = pair(views, None, mask)
     assert compiled, "nothing was compiled"
     assert list(pair.network.state_dict()) == names
-    assert torch.allclose(result.student.root, plain.student.root, atol=1e-5)
-    assert torch.allclose(result.teacher.root, plain.teacher.root, atol=1e-5)
+    assert torch.allclose(result.student.features, plain.student.features, atol=1e-5)
+    assert torch.allclose(result.teacher.features, plain.teacher.features, atol=1e-5)
 
 
 def test_blocks_with_rates_of_their_own_are_compiled_once_and_not_one_by_one():

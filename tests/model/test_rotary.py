@@ -44,7 +44,7 @@ def test_unmasked_tokens_are_those_of_plain_timm(network):
     vit, size = network
     images = torch.randn(2, 3, size, size)
     expected = vit.forward_features(images)
-    found = MaskedBackbone(vit)(images).root
+    found = MaskedBackbone(vit)(images).features
     torch.testing.assert_close(found[:, 0], expected[:, 0])
     torch.testing.assert_close(found[:, 1:], expected[:, vit.num_prefix_tokens :])
 
@@ -56,8 +56,8 @@ def test_a_masked_patch_hides_its_pixels_and_nothing_else(network):
     mask = torch.tensor([[True, False, False, False]])
     changed = images.clone()
     changed[:, :, : size // 2, : size // 2] = 0.0
-    torch.testing.assert_close(backbone(changed, mask).root, backbone(images, mask).root)
-    assert not torch.allclose(backbone(changed).root, backbone(images).root)
+    torch.testing.assert_close(backbone(changed, mask).features, backbone(images, mask).features)
+    assert not torch.allclose(backbone(changed).features, backbone(images).features)
 
 
 def test_recomputed_attention_is_the_last_blocks(network, monkeypatch):
@@ -82,9 +82,11 @@ def test_forgotten_activations_change_no_gradient(network):
     vit, size = network
     images = torch.randn(2, 3, size, size)
     gradients = []
-    for forget in (False, True):
+    for activation_checkpointing in (False, True):
         vit.zero_grad()
-        MaskedBackbone(vit, forget=forget)(images).root.square().sum().backward()
+        MaskedBackbone(vit, activation_checkpointing=activation_checkpointing)(
+            images
+        ).features.square().sum().backward()
         of_rotation = [p.grad.clone() for name, p in vit.named_parameters() if name.startswith("rope.")]
         gradients.append([vit.blocks[0].norm1.weight.grad.clone(), *of_rotation])
     torch.testing.assert_close(*gradients)

@@ -7,7 +7,7 @@ import torch
 from mrkd.config import Config, ModelConfig
 from mrkd.model.backbone import MaskedBackbone, create_vit
 from mrkd.model.teacher_student import TeacherStudent
-from mrkd.model.token_subset import takes_rows
+from mrkd.model.token_subset import supports_token_subset
 from mrkd.objective.methods import resolve_terms
 from mrkd.objective.terms import needs_of
 from mrkd.train.profiling import count_operations
@@ -35,7 +35,7 @@ def test_chosen_tokens_and_their_gradients_are_those_of_the_whole_block(drop_pat
     for index in (None, chosen):
         torch.manual_seed(2)  # stochastic depth drops the same paths of the same images
         output = backbone(images, mask, index)
-        patches = output.chosen_tokens if index is not None else output.patch_tokens.flatten(0, 1)[chosen]
+        patches = output.selected_patch_tokens if index is not None else output.patch_tokens.flatten(0, 1)[chosen]
         weights = torch.linspace(1.0, 2.0, 16).double()
         loss = (output.cls_tokens * weights).square().sum() + (patches * weights).sin().sum()
         gradients = torch.autograd.grad(loss, list(backbone.parameters()))
@@ -47,7 +47,7 @@ def test_without_chosen_patches_there_are_class_tokens_alone():
     backbone = backbone_of()
     images, mask, _ = drawn()
     output = backbone(images, mask, torch.empty(0, dtype=torch.int64))
-    assert output.root.shape == (5, 16)
+    assert output.features.shape == (5, 16)
     assert output.patch_tokens is None
     torch.testing.assert_close(output.cls_tokens, backbone(images, mask).cls_tokens)
 
@@ -55,13 +55,13 @@ def test_without_chosen_patches_there_are_class_tokens_alone():
 @pytest.mark.parametrize("name", ["vit_small_patch16_rope_224", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224"])
 def test_rotary_networks_with_registers_give_their_chosen_tokens_too(name):
     vit = create_vit(ModelConfig(name=name), 56 if "14" in name else 64)
-    assert takes_rows(vit.blocks[-1])
+    assert supports_token_subset(vit.blocks[-1])
     backbone = MaskedBackbone(vit)
     images, chosen = torch.randn(2, 3, *[56 if "14" in name else 64] * 2), torch.tensor([0, 3, 17, 20])
     with torch.no_grad():
         whole, part = backbone(images), backbone(images, None, chosen)
     torch.testing.assert_close(part.cls_tokens, whole.cls_tokens)
-    torch.testing.assert_close(part.chosen_tokens, whole.patch_tokens.flatten(0, 1)[chosen])
+    torch.testing.assert_close(part.selected_patch_tokens, whole.patch_tokens.flatten(0, 1)[chosen])
 
 
 def test_scaled_branches_are_scaled():
@@ -70,7 +70,7 @@ def test_scaled_branches_are_scaled():
     chosen = torch.tensor([0, 3, 4])
     with torch.no_grad():
         whole, part = backbone(images), backbone(images, None, chosen)
-    torch.testing.assert_close(part.root, torch.cat([whole.cls_tokens, whole.patch_tokens.flatten(0, 1)[chosen]]))
+    torch.testing.assert_close(part.features, torch.cat([whole.cls_tokens, whole.patch_tokens.flatten(0, 1)[chosen]]))
 
 
 def test_blocks_of_another_kind_and_blocks_that_are_kept_are_run_as_a_whole():
@@ -79,8 +79,8 @@ def test_blocks_of_another_kind_and_blocks_that_are_kept_are_run_as_a_whole():
     images, mask, chosen = drawn()
     output = kept(images, mask, chosen)
     assert output.blocks[0].shape == (5, 17, 16)
-    torch.testing.assert_close(output.chosen_tokens, kept(images, mask).patch_tokens.flatten(0, 1)[chosen])
-    assert not takes_rows(timm.create_model("vit_relpos_small_patch16_224", pretrained=False).blocks[-1])
+    torch.testing.assert_close(output.selected_patch_tokens, kept(images, mask).patch_tokens.flatten(0, 1)[chosen])
+    assert not supports_token_subset(timm.create_model("vit_relpos_small_patch16_224", pretrained=False).blocks[-1])
 
 
 @pytest.mark.parametrize(("method", "every_patch"), [("ibot", False), ("simclr", False), ("rkd-d", True)])

@@ -9,18 +9,18 @@ from mrkd.objective.methods import METHODS, all_methods, resolve_terms
 from mrkd.objective.objective import Objective
 from mrkd.objective.selection import relation_batch
 from mrkd.objective.terms import RELATIONS, loss_names, needs_of, option_names
-from mrkd.objective.tokens import Step, ViewTokens
+from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 SMALL = Config(head=HeadConfig(prototypes=6))
 
 
-def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = False) -> Step:
+def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = False) -> StepOutputs:
     def tokens(count: int, masked: int) -> ViewTokens:
-        root = torch.randn(count * images, 1 + patches, 5, requires_grad=True)
-        split = root.unflatten(0, (count, images))
+        features = torch.randn(count * images, 1 + patches, 5, requires_grad=True)
+        split = features.unflatten(0, (count, images))
         mixed = split.mean(dim=2)[..., :3]  # stands for a head: it hangs on the root
         return ViewTokens(
-            root=root,
+            features=features,
             cls_backbone=split[:, :, 0],
             patch_backbone=split[:, :, 1:],
             cls_projection=mixed,
@@ -37,7 +37,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
     mask = torch.zeros(views, images, patches, dtype=torch.bool)
     mask[..., 1] = True
     index = mask.flatten().nonzero().flatten()
-    return Step(
+    return StepOutputs(
         student=tokens(views, len(index)),
         teacher=tokens(views, len(index)),
         student_local=tokens(3, 0) if local else None,
@@ -103,16 +103,16 @@ def test_a_weight_ramps_in_linearly():
 
 def test_a_share_gives_its_term_that_many_times_the_gradient_of_the_others():
     step = make_step(local=True)
-    plain, shared = Term(loss="koleo", weight=0.3), Term(loss="rkd-distance", share=0.5)
-    roots = [step.student.root, step.student_local.root]
+    plain, shared = Term(loss="koleo", weight=0.3), Term(loss="rkd-distance", grad_norm_ratio=0.5)
+    features = [step.student.features, step.student_local.features]
 
     def gradient(*terms: Term) -> torch.Tensor:
         total = Objective(SMALL, terms)(step, teacher_temperature=0.05, progress=1.0).total
-        parts = torch.autograd.grad(total, roots, allow_unused=True)
+        parts = torch.autograd.grad(total, features, allow_unused=True)
         return torch.cat([(torch.zeros(1) if part is None else part).flatten() for part in parts])
 
     reference = torch.autograd.grad(
-        Objective(SMALL, (plain,))(step, teacher_temperature=0.05, progress=1.0).total, roots[0]
+        Objective(SMALL, (plain,))(step, teacher_temperature=0.05, progress=1.0).total, features[0]
     )[0]
     added = gradient(plain, shared)
     added[: reference.numel()] -= reference.flatten()
@@ -120,7 +120,7 @@ def test_a_share_gives_its_term_that_many_times_the_gradient_of_the_others():
 
 
 def test_factors_of_shares_survive_in_the_state_of_the_objective():
-    terms = (Term(loss="koleo"), Term(loss="rkd-distance", share=0.5))
+    terms = (Term(loss="koleo"), Term(loss="rkd-distance", grad_norm_ratio=0.5))
     first, second = Objective(SMALL, terms), Objective(SMALL, terms)
     first(make_step(), teacher_temperature=0.05, progress=1.0)
     second.load_state_dict(first.state_dict())
@@ -134,10 +134,12 @@ def test_factors_of_shares_survive_in_the_state_of_the_objective():
 def test_relations_are_weighed_only_where_another_kind_of_loss_is_present():
     alone = resolve_terms(ObjectiveConfig(method="rkd-d", relation_weight=5.0))
     joined = resolve_terms(ObjectiveConfig(method="ibot+rkd-d", relation_weight=5.0))
-    shared = resolve_terms(ObjectiveConfig(method="ibot+rkd-d", relation_share=0.5, patch_relation_weight=0.2))
+    shared = resolve_terms(
+        ObjectiveConfig(method="ibot+rkd-d", relation_grad_norm_ratio=0.5, patch_relation_weight=0.2)
+    )
     assert alone[0].weight == 1.0
     assert [term.weight for term in joined if term.loss == "rkd-distance"] == [5.0, 5.0]
-    assert [term.share for term in shared] == [None, None, 0.5, pytest.approx(0.1)]
+    assert [term.grad_norm_ratio for term in shared] == [None, None, 0.5, pytest.approx(0.1)]
 
 
 def test_options_are_laid_over_the_relations_that_have_them():
@@ -188,8 +190,8 @@ def test_unknown_and_impossible_methods_are_refused(method):
         ({"loss": "koleo", "tokens": "patch-image"}, "not about patch tokens"),
         ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "not about patch tokens"),
         ({"loss": "hint", "space": "logits"}, "defined on the backbone, got space 'logits'"),
-        ({"loss": "attention", "share": 0.5}, "measured at the backbone's output"),
-        ({"loss": "rkd-distance", "share": 0.5}, "relative to terms with a plain weight"),
+        ({"loss": "attention", "grad_norm_ratio": 0.5}, "measured at the backbone's output"),
+        ({"loss": "rkd-distance", "grad_norm_ratio": 0.5}, "relative to terms with a plain weight"),
     ],
 )
 def test_a_term_that_contradicts_itself_is_refused_with_the_reason(term, message):

@@ -91,7 +91,7 @@ def test_a_diverging_loss_is_refused_with_the_name_of_its_term(tiny_config, tmp_
 
 @pytest.mark.parametrize("micro_batch", [None, 16])
 def test_shares_and_parts_go_back_through_the_network_in_mixed_precision_too(tiny_config, tmp_path, micro_batch):
-    config = with_method(tiny_config, "ibot+rkd-d", relation_share=0.5)
+    config = with_method(tiny_config, "ibot+rkd-d", relation_grad_norm_ratio=0.5)
     train = dataclasses.replace(config.train, precision="bf16-mixed", micro_batch=micro_batch)
     rows = Run.open(mrkd.pretrain(dataclasses.replace(config, train=train), tmp_path / "run")).metrics()
     assert rows[-1]["gradient_norm"] > 0

@@ -19,7 +19,7 @@ def nan_at(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
 
     true_term = TERMS["ibot-cls"]
     current = [0]
-    true_take = Learner.take
+    true_take = Learner.training_step
 
     def take(learner: Learner, images: torch.Tensor, number: int) -> object:
         current[0] = number + 1
@@ -29,7 +29,7 @@ def nan_at(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
         value = true_term(*arguments)
         return value * torch.nan if current[0] in steps else value
 
-    monkeypatch.setattr(Learner, "take", take)
+    monkeypatch.setattr(Learner, "training_step", take)
     monkeypatch.setitem(TERMS, "ibot-cls", term)
 
 

@@ -8,10 +8,10 @@ from mrkd.data.load import load
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.objective.methods import resolve_terms
 from mrkd.objective.terms import needs_of
-from mrkd.runs.npz import read_arrays
+from mrkd.runs.npz import read_npz
 from mrkd.runs.run import RELATIONS
 from mrkd.train.loop import pretrain
-from mrkd.train.relation_log import RelationsSeen
+from mrkd.train.relation_log import RelationLog
 
 
 def with_images(config: Config, count: int) -> Config:
@@ -21,11 +21,11 @@ def with_images(config: Config, count: int) -> Config:
 def seen(config: Config, folder):
     torch.manual_seed(1)
     pair = TeacherStudent(config, needs_of(resolve_terms(config.objective)))
-    return RelationsSeen(load(config.data).train, config, pair.grid, folder), pair
+    return RelationLog(load(config.data).train, config, pair.grid, folder), pair
 
 
 def test_a_run_keeps_relations_at_every_monitoring(tiny_config, tmp_path):
-    arrays = read_arrays(pretrain(with_images(tiny_config, 12), tmp_path / "run") / RELATIONS)
+    arrays = read_npz(pretrain(with_images(tiny_config, 12), tmp_path / "run") / RELATIONS)
     assert arrays["steps"].tolist() == [0, 2, 4]
     assert arrays["teacher"].shape == arrays["student"].shape == (3, 66)
     assert arrays["views"].shape == (2, 12, 3, 32, 32)
@@ -45,7 +45,7 @@ def test_networks_of_equal_weights_disagree_only_by_views_and_masks(tiny_config,
     relations, pair = seen(with_images(config, 6), tmp_path)
     relations.views = relations.views[:1].expand(2, -1, -1, -1, -1)
     relations.keep(pair, 0)
-    arrays = read_arrays(tmp_path / RELATIONS)
+    arrays = read_npz(tmp_path / RELATIONS)
     assert np.allclose(arrays["teacher"], arrays["student"], atol=1e-5)
 
 
@@ -55,10 +55,10 @@ def test_rows_of_other_images_from_before_a_resume_are_not_mixed_with_new_ones(t
         relations.keep(pair, step)
     again, pair = seen(with_images(tiny_config, 6), tmp_path)
     again.keep(pair, 8)
-    assert read_arrays(tmp_path / RELATIONS)["steps"].tolist() == [0, 4, 8]
+    assert read_npz(tmp_path / RELATIONS)["steps"].tolist() == [0, 4, 8]
     more, pair = seen(with_images(tiny_config, 8), tmp_path)
     more.keep(pair, 12)
-    arrays = read_arrays(tmp_path / RELATIONS)
+    arrays = read_npz(tmp_path / RELATIONS)
     assert arrays["steps"].tolist() == [12]
     assert arrays["teacher"].shape == (1, 28)
 
@@ -67,6 +67,6 @@ def test_steps_after_a_resume_replace_those_that_were_lost(tiny_config, tmp_path
     relations, pair = seen(with_images(tiny_config, 6), tmp_path)
     for step in (0, 4, 8, 4):
         relations.keep(pair, step)
-    assert read_arrays(tmp_path / RELATIONS)["steps"].tolist() == [0, 4]
+    assert read_npz(tmp_path / RELATIONS)["steps"].tolist() == [0, 4]
     relations.keep(pair, 0)
-    assert read_arrays(tmp_path / RELATIONS)["steps"].tolist() == [0]
+    assert read_npz(tmp_path / RELATIONS)["steps"].tolist() == [0]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import FAST
 
 import mrkd
 from mrkd.cli import main
@@ -22,6 +21,7 @@ from mrkd.config import Config
 from mrkd.errors import Interrupted, UserError
 from mrkd.runs.run import Run
 from mrkd.train.step import Learner
+from tests.helpers.fast_settings import FAST
 from tests.helpers.interruptions import assert_like, newest_step, settings
 
 STEPS = 24  # of interruptions.settings()
@@ -44,14 +44,14 @@ def whole(tmp_path_factory) -> Path:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: object) -> None:
     """Have something happen while a step is taken."""
-    true_take = Learner.take
+    true_take = Learner.training_step
 
     def take(learner: Learner, images: torch.Tensor, number: int) -> object:
         if number + 1 == step:
             act()
         return true_take(learner, images, number)
 
-    monkeypatch.setattr(Learner, "take", take)
+    monkeypatch.setattr(Learner, "training_step", take)
 
 
 def stopped(config: Config, out: Path, step: int, number: int = signal.SIGTERM) -> Interrupted:
