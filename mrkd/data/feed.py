@@ -14,6 +14,7 @@ from mrkd.data.resident import ImageSet, decode_listing, decode_readable
 from mrkd.data.sources.find import list_splits
 from mrkd.data.sources.splits import sample
 from mrkd.data.stream import Batch, Stream, worker_count
+from mrkd.data.transfer import to_device
 from mrkd.errors import UserError
 
 
@@ -61,7 +62,7 @@ class ResidentFeed:
     def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
         """See `Feed`."""
         for step, rows in order:
-            yield Batch(step, rows, self.train.images[rows[own].to(self.train.images.device)])
+            yield Batch(step, rows, self.train.images[to_device(rows[own], self.train.images.device)])
 
     def some(self, count: int) -> ImageSet:
         """See `Feed`."""

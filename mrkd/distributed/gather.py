@@ -143,12 +143,14 @@ def all_gather_step(step: StepOutputs) -> StepOutputs:
                 changes[field.name] = _images(value)
         return dataclasses.replace(tokens, **changes)
 
+    patch_mask = _images(step.patch_mask.to(torch.uint8)).bool()
     return StepOutputs(
         student=gathered(step.student),
         teacher=gathered(step.teacher),
         student_local=None if step.student_local is None else gathered(step.student_local),
-        patch_mask=_images(step.patch_mask.to(torch.uint8)).bool(),
+        patch_mask=patch_mask,
         patch_index=patch_index,
+        masked_index=patch_mask.flatten().nonzero().flatten(),
     )
 
 

@@ -14,12 +14,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mrkd.losses.checks import checks_values
 from mrkd.losses.kernels.autograd import (
     check_arguments,
     check_values,
     fake_outputs,
     frame_of,
     grouped,
+    nan_unless_finite,
     register_first_order,
     unit_weights,
     wants_gradient,
@@ -68,7 +70,7 @@ def rkd_angle(
         Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 8-9.
     """
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
-    check = not torch.compiler.is_compiling()
+    check = checks_values()
     need = wants_gradient(student)
     value, *_ = _angle(
         student,
@@ -128,7 +130,7 @@ def rkd_angle_sampled(
     if row_weights is not None:
         keys = keys.masked_fill(row_weights.expand_as(keys) <= 0, 2.0)  # rows that do not count come last
     drawn = keys.argsort(dim=1)[:, :vertices]
-    check = not torch.compiler.is_compiling()
+    check = checks_values()
     need = wants_gradient(student)
     value, *_ = _angle(student, teacher, None, row_weights, drawn, standardize, huber_delta, backend, rows, need, check)
     return value
@@ -268,6 +270,8 @@ def _angle(
         loss, edge_gradient = triplets.solve(huber_delta / inverse_deviation)
         factor = share * inverse_deviation.square()
         value = (loss * factor).sum()
+        if not check:
+            value = nan_unless_finite(value, scale, target_scale)
         if not need_gradient:
             return value, value.new_empty(0), value.new_empty(0)
         return value, edge_gradient.mul_(factor[:, None, None]).flatten(), scale

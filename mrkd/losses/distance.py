@@ -9,12 +9,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mrkd.losses.checks import checks_values
 from mrkd.losses.kernels.autograd import (
     check_arguments,
     check_values,
     fake_outputs,
     frame_of,
     grouped,
+    nan_unless_finite,
     register_first_order,
     unit_weights,
     wants_gradient,
@@ -63,7 +65,7 @@ def rkd_distance(
         Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-7.
     """
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
-    check = not torch.compiler.is_compiling()
+    check = checks_values()
     need = wants_gradient(student)
     height = _STRIPE_ROWS.get(student.device.type, 2048)
     value, *_ = _distance(student, teacher, anchors, row_weights, standardize, huber_delta, height, need, check)
@@ -92,6 +94,8 @@ def _distance(
         ours, aims = (cut_into_stripes(flat, frame.shape, height, square=anchors is None) for flat in (edges, target))
         ends = weights if anchors is None else weights.new_full((len(weights), frame.shape[2]), 1.0 / frame.shape[2])
         loss = _loss_and_slope(ours, aims, weights, ends, share, standardize, huber_delta)
+        if not check:
+            loss = nan_unless_finite(loss, scale, target_scale)
         if not need_gradient:
             return loss, loss.new_empty(0), loss.new_empty(0)
         # `ours` now holds dL / dd over d. In the square form d_ij and d_ji are one distance; what is mirrored counted

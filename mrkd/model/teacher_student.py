@@ -141,18 +141,26 @@ class TeacherStudent:
         self._plain_vit.load_state_dict(full_state(self.teacher.backbone.vit.state_dict()))
         return self._plain_vit
 
-    def __call__(self, views: Tensor, local: Tensor | None, patch_mask: Tensor) -> StepOutputs:
+    def __call__(
+        self, views: Tensor, local: Tensor | None, patch_mask: Tensor, masked_index: Tensor | None = None
+    ) -> StepOutputs:
         """One forward of both networks.
 
         Args:
             views: (V, B, 3, S, S) global views.
             local: (V_local, B, 3, s, s) or None.
             patch_mask: (V, B, N) bool, True = masked for the student.
+            masked_index: its True positions, flat and rising, where they are known already: to find them on a GPU is
+                to wait for it.
         """
         count, images = views.shape[:2]
         flat = views.flatten(0, 1)
         flat_mask = patch_mask.flatten(0, 1)
-        index = self._head_index(flat_mask)
+        if masked_index is None:
+            masked_index = patch_mask.flatten().nonzero().flatten()
+        index = masked_index
+        if self.needs.head == "all":
+            index = torch.arange(patch_mask.numel(), device=patch_mask.device)
         # BatchNorm needs two rows, over all devices: each must come to the same decision.
         enough = all_reduce_count(len(index), index.device) >= 2
         patch_index = index if enough and self.needs.head in ("masked", "all") else None
@@ -164,13 +172,13 @@ class TeacherStudent:
             output = self.student(local.flatten(0, 1), None, None, False)
             student_local = self._view_tokens(output, local.shape[0], images)
         return StepOutputs(
-            student=student, teacher=teacher, student_local=student_local, patch_mask=patch_mask, patch_index=index
+            student=student,
+            teacher=teacher,
+            student_local=student_local,
+            patch_mask=patch_mask,
+            patch_index=index,
+            masked_index=masked_index,
         )
-
-    def _head_index(self, flat_mask: Tensor) -> Tensor:
-        if self.needs.head == "all":
-            return torch.arange(flat_mask.numel(), device=flat_mask.device)
-        return flat_mask.flatten().nonzero().flatten()
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:

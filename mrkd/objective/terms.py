@@ -71,7 +71,7 @@ def _ibot_patch(context: Context, step: StepOutputs, term: Term) -> Tensor:
     student, teacher, index = step.student.patch_logits.float(), step.teacher.patch_logits.float(), step.patch_index
     views, images, patches = step.patch_mask.shape
     if len(index) == step.patch_mask.numel():  # the head ran on every patch; the cross-entropy is for masked ones
-        index = step.patch_mask.flatten().nonzero().flatten()
+        index = step.masked_index
         student, teacher = student[index], teacher[index]
     if settings.centering == "sinkhorn":
         probs = _sinkhorn_per_position(
@@ -128,11 +128,13 @@ def _hint(context: Context, step: StepOutputs, term: Term) -> Tensor:
         student = step.student.prediction[:, :, 0].float()
         pairs = view_pairs(len(teacher), len(student))
         return torch.stack([hint(student[v], teacher[q], **term.options) for q, v in pairs]).mean()
-    chosen = step.patch_mask  # (V, B, N)
-    if int(chosen.sum()) < 2:
+    if len(step.masked_index) < 2:
         return step.student.features.float().sum() * 0.0
     assert step.teacher.patch_backbone is not None, "the teacher's patches were not computed"
-    prediction, target = step.student.prediction[:, :, 1:][chosen], step.teacher.patch_backbone[chosen]
+    prediction, target = (
+        patches.flatten(0, 2)[step.masked_index]  # (V, B, N, D) -> (masked patches, D)
+        for patches in (step.student.prediction[:, :, 1:], step.teacher.patch_backbone)
+    )
     return hint(prediction.float(), target.float(), **term.options)
 
 

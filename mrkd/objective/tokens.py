@@ -74,3 +74,5 @@ class StepOutputs:
     """(V, B, N) bool, True where the student saw the mask token."""
     patch_index: Tensor
     """(M,) int64, flat positions in (V, B, N) of the patch tokens that went through the head."""
+    masked_index: Tensor
+    """(masked patches,) int64, flat positions in (V, B, N) where `patch_mask` is True, in rising order."""

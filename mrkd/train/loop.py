@@ -279,6 +279,9 @@ class Training:
         if not measured and progress.step % config.train.log_steps:
             return "", False
         self._report_broken()
+        # One read for all these numbers, because each makes the host wait for the device.
+        numbers = [taken.losses.total, taken.gradient_norm, *taken.losses.by_term.values()]
+        loss, gradient_norm, *terms = torch.stack([number.detach().float() for number in numbers]).tolist()
         health = step_health(taken.outputs, config.distillation, taken.teacher_temperature)
         verdict = judge(progress.measurements, health, self.learner.pair, config)
         progress.verdict = asdict(verdict)
@@ -289,9 +292,9 @@ class Training:
             {
                 "step": progress.step,
                 "epoch": progress.step / self.steps_each,
-                "loss": taken.losses.total.item(),
-                "terms": {name: value.item() for name, value in taken.losses.by_term.items()},
-                "gradient_norm": taken.gradient_norm.item(),
+                "loss": loss,
+                "terms": dict(zip(taken.losses.by_term, terms, strict=True)),
+                "gradient_norm": gradient_norm,
                 **health,
                 **(progress.features if measured else {}),
                 "learning_rate": taken.learning_rate,
@@ -305,7 +308,7 @@ class Training:
         best = measured and progress.features.get("knn", -1.0) > progress.best_knn
         if best:
             progress.best_knn = progress.features["knn"]
-        return status(taken.losses.total.item(), progress.features, verdict, data_wait), best
+        return status(loss, progress.features, verdict, data_wait), best
 
     def _warn(self, verdict: Verdict, bar: Bar) -> None:
         if not verdict.worrying:

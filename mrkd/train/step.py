@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mrkd.config import Config, Term
 from mrkd.data.augment.masking import draw_masks
-from mrkd.data.augment.views import ViewMaker
+from mrkd.data.augment.views import GLOBAL_VIEWS, ViewMaker
+from mrkd.data.transfer import to_device
 from mrkd.distributed.fabric import AutocastForward
 from mrkd.distributed.fsdp import full_state, shard_like, shard_optimizer_like
 from mrkd.distributed.gather import (
@@ -46,7 +47,8 @@ class StepResult:
     def numbers(self) -> dict[str, Tensor]:
         """What must be finite, by the name a person is told."""
         terms = {f"the term {name}": value for name, value in self.losses.by_term.items()}
-        return {**terms, "the gradient's norm": self.gradient_norm}
+        features = self.outputs.student.features.detach().float().sum()
+        return {**terms, "the gradient's norm": self.gradient_norm, "the sum of the student's features": features}
 
 
 class Learner:
@@ -100,7 +102,8 @@ class Learner:
     def training_step(self, images: Tensor, step: int) -> StepResult:
         """One training step: number `step`, counted from 0, on this device's uint8 images (b, 3, S, S)."""
         rate, temperature = self._schedule(step)
-        kept = self._moving_state() if self.config.train.on_nonfinite == "skip" else None
+        skips = self.config.train.on_nonfinite == "skip"
+        kept = [buffer.clone() for buffer in self._buffers()] if skips else None
         outputs = all_gather_step(self._forward(images))
         with self.clock.part("losses"):
             losses = self.objective(
@@ -134,11 +137,19 @@ class Learner:
         # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
         with self.clock.part("augment"):
             views, local = self.view_maker(images, batch=batch, first=local_slice(batch).start)
-        patch_mask = local_shard_of_views(
-            draw_masks((views.shape[0], batch), self.pair.grid, self.config.mask, self.mask_generator)
-        )
+        patch_mask, masked_index = self.draw_masks()
         with self.fabric.autocast():
-            return self.pair(views, local, patch_mask.to(self.fabric.device))
+            return self.pair(views, local, patch_mask, masked_index)
+
+    def draw_masks(self) -> tuple[Tensor, Tensor]:
+        """This device's masks (V, b, N) for the global views, and where they are True, flat; both on the device.
+
+        The masked patches are found on the host, where masks are drawn: on the device it would have to wait for them.
+        """
+        shape = (GLOBAL_VIEWS, self.config.train.batch)
+        mask = local_shard_of_views(draw_masks(shape, self.pair.grid, self.config.mask, self.mask_generator))
+        device = self.fabric.device
+        return to_device(mask, device), to_device(mask.flatten().nonzero().flatten(), device)
 
     def _backward(self, total: Tensor, step: int) -> Tensor:
         """Gradients, averaged over devices and clipped; their norm before clipping."""
@@ -173,19 +184,12 @@ class Learner:
         return rate, temperature
 
     def _buffers(self) -> list[Tensor]:
+        """What a forward pass moves by itself: BatchNorm's statistics, centres, factors of gradient norm ratios."""
         return [*self.pair.network.buffers(), *self.objective.buffers()]
 
-    def _moving_state(self) -> tuple[list[Tensor], dict[str, Any]]:
-        """What a forward pass moves by itself: BatchNorm's statistics, centres, factors of shares."""
-        extra = self.objective.get_extra_state()
-        extra["grad_norm_factors"] = list(extra["grad_norm_factors"])
-        return [buffer.clone() for buffer in self._buffers()], extra
-
-    def _take_back_unless(self, finite: Tensor, kept: tuple[list[Tensor], dict[str, Any]]) -> None:
-        for buffer, before in zip(self._buffers(), kept[0], strict=True):
+    def _take_back_unless(self, finite: Tensor, kept: list[Tensor]) -> None:
+        for buffer, before in zip(self._buffers(), kept, strict=True):
             buffer.copy_(torch.where(finite, buffer, before))
-        if not all(math.isfinite(factor) for factor in self.objective.grad_norm_factors):
-            self.objective.set_extra_state(kept[1])
 
     def draws(self) -> dict[str, Any]:
         """Where the random generators stand."""

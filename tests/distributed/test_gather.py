@@ -51,6 +51,7 @@ def loss_and_gradient(method: str, rank: int, devices: int) -> tuple[torch.Tenso
         student_local=None,
         patch_mask=mask,
         patch_index=index,
+        masked_index=index,
     )
     objective = Objective(CONFIG, resolve_terms(ObjectiveConfig(method=method, relation_grad_norm_ratio=0.5)))
     total = objective(

@@ -43,6 +43,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
         student_local=tokens(3, 0) if local else None,
         patch_mask=mask,
         patch_index=index,
+        masked_index=index,
     )
 
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mrkd.data.transfer import constant
+
 GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in ITU-R BT.601's luma."""
 
@@ -57,7 +59,7 @@ def shift_hue_anywhere(images: Tensor, turns: Tensor) -> Tensor:
     )
     hue = hue + 6.0 * turns[:, None, None]
     # HSV back to RGB in one formula: value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + hue) mod 6.
-    offsets = hue.new_tensor([5.0, 3.0, 1.0]).view(3, 1, 1)
+    offsets = constant((5.0, 3.0, 1.0), hue.device).to(hue.dtype).view(3, 1, 1)
     k = (hue[:, None] + offsets).remainder_(6.0)  # (R, 3, S, S)
     return torch.addcmul(value[:, None], chroma[:, None], torch.minimum(k, 4.0 - k).clamp_(0, 1), value=-1.0)
 

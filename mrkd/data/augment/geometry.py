@@ -3,6 +3,7 @@
 Coordinates run from -1 at the left or top edge of an image to 1 at the other, as in `torch.nn.functional.grid_sample`.
 """
 
+import functools
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ def draw_placement(
     """
     drawn = torch.rand(2 * TRIES + 4, *shape, device=device)
     area = scale[0] + (scale[1] - scale[0]) * drawn[:TRIES]
-    low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
+    low, high = _log_range(ratio)
     log_ratio = low + (high - low) * drawn[TRIES : 2 * TRIES]
     width, height = (area * log_ratio.exp()).sqrt(), (area / log_ratio.exp()).sqrt()
     fits = (width <= 1) & (height <= 1)
@@ -62,6 +63,12 @@ def draw_placement(
         half_height=half_height,
         angle=torch.deg2rad((2 * turn - 1) * rotate_degrees),
     )
+
+
+@functools.cache
+def _log_range(ratio: tuple[float, float]) -> tuple[float, float]:
+    low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
+    return low, high
 
 
 def warp(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> Tensor:

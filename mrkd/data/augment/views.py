@@ -9,7 +9,10 @@ from torch import Tensor
 from mrkd.config import ViewsConfig
 from mrkd.data.augment import color as colours
 from mrkd.data.augment.geometry import Placement, draw_placement, warp
+from mrkd.data.transfer import constant
 
+GLOBAL_VIEWS = 2
+"""Views of each image that both networks see."""
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's channel statistics, which timm's models expect."""
@@ -18,15 +21,13 @@ STD = (0.229, 0.224, 0.225)
 def normalize(images: Tensor) -> Tensor:
     """uint8 or [0, 1] float images (..., 3, S, S) to standardised float32."""
     scaled = images.float() / 255.0 if images.dtype == torch.uint8 else images
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    mean, std = (constant(values, images.device).view(3, 1, 1) for values in (MEAN, STD))
     return (scaled - mean) / std
 
 
 def denormalize(images: Tensor) -> Tensor:
     """Back to uint8 for people to look at: the inverse of `normalize` up to rounding."""
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    mean, std = (constant(values, images.device).view(3, 1, 1) for values in (MEAN, STD))
     return ((images * std + mean) * 255.0).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -38,7 +39,7 @@ class ViewMaker:
 
     @torch.no_grad()
     def __call__(
-        self, images: Tensor, views: int = 2, *, batch: int | None = None, first: int = 0
+        self, images: Tensor, views: int = GLOBAL_VIEWS, *, batch: int | None = None, first: int = 0
     ) -> tuple[Tensor, Tensor | None]:
         """Normalised views (V, B, 3, S, S) and local crops (V_local, B, 3, s, s) of uint8 images (B, 3, S, S).
 
@@ -87,6 +88,11 @@ def _change(views: Tensor, changes: list[Change], own: list[Tensor]) -> Tensor:
     return normalize(views)
 
 
+def _random_order(count: int) -> list[int]:
+    """On the host, where the order is needed."""
+    return torch.randperm(count).tolist()
+
+
 def _draw_changes(count: int, config: ViewsConfig, size: int, device: torch.device) -> list[Change]:
     """Jitter, grey and blur in their order; where a view is not chosen, its strength is one that does nothing."""
     drawn = torch.rand(8, count, device=device)
@@ -102,7 +108,7 @@ def _draw_changes(count: int, config: ViewsConfig, size: int, device: torch.devi
         (config.hue, (colours.shift_hue, strengths(4, config.hue, 0.0))),
     ]
     # One order for the batch.
-    changes = [jitters[number][1] for number in torch.randperm(len(jitters)).tolist() if jitters[number][0] > 0]
+    changes = [jitters[number][1] for number in _random_order(len(jitters)) if jitters[number][0] > 0]
     changes = changes if config.jitter else []
     if config.grey:
         changes.append((colours.drop_colour, drawn[5] < config.grey))

@@ -59,6 +59,11 @@ def check_values(weights: Tensor, **scales: Tensor | None) -> None:
             raise ValueError(f"{name} must be finite with finite squared norms, got NaN, infinity or overflow")
 
 
+def nan_unless_finite(value: Tensor, *scales: Tensor) -> Tensor:
+    """The value; NaN where a mean squared norm is not finite, which the kernels themselves may hide."""
+    return value + 0.0 * torch.stack([scale.sum() for scale in scales]).sum()
+
+
 def unit_weights(student: Tensor, row_weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Weights that sum to 1 in each group.
 

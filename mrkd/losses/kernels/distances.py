@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mrkd.losses.checks import checks_values
+
 _PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Size of the centred piece of the embeddings that is held at once: 1 MB on the CPU, 128 MB on a GPU."""
 
@@ -19,7 +21,7 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
     """Refuse what no relation can be computed on: wrong ranks, unequal rows, one row, non-finite values."""
     check_shapes(student, teacher)
     for name, tensor in (("student", student), ("teacher", teacher)):
-        if not torch.compiler.is_compiling() and not tensor.detach().isfinite().all():
+        if checks_values() and not tensor.detach().isfinite().all():
             raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")
 
 
