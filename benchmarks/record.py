@@ -1,6 +1,7 @@
 """What stands beside every measured number: machine, commit, versions."""
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -14,11 +15,12 @@ import torch
 def machine() -> dict[str, Any]:
     """Processor or GPU, threads, torch and the commit."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    known = os.environ.get("MRKD_COMMIT") or commit.stdout.strip()  # a copied tree has no history to ask
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": known or "unknown",
         "matrix_gflops": {
             name: round(matrix_rate(dtype) / 1e9)
             for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
