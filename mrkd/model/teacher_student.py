@@ -15,6 +15,7 @@ from mrkd.distributed.fsdp import full_state, local_shard, shard
 from mrkd.distributed.gather import all_reduce_count
 from mrkd.errors import UserError
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, ViT, create_vit, patch_grid
+from mrkd.model.drop_path import use_tensor_rates
 from mrkd.model.grad_cache import forward_in_micro_batches
 from mrkd.model.head import Head, HeadOutput
 from mrkd.objective.tokens import Needs, StepOutputs, ViewTokens
@@ -108,16 +109,20 @@ class TeacherStudent:
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile the blocks in place, when they are first used: names in the state stay.
 
-        Blocks of one shape share a compilation. A block with stochastic depth is compiled by its two halves, because
-        every block has a rate of its own, which would be compiled in; so is a last block whose halves are called apart.
+        Blocks of one shape share a compilation: the rates of stochastic depth, which differ, become tensors. A last
+        block that runs for a subset of the tokens is compiled by its two halves.
         """
         for network in (self.network, self.teacher):
             blocks = network.backbone.vit.blocks
-            cut = blocks[-1] if network.backbone.cuts_last and not self.needs.patches else None
-            for block in blocks:
-                whole_block = isinstance(block.drop_path1, nn.Identity) and block is not cut
-                for part in (block,) if whole_block else (block.attn, block.mlp):
-                    part.compile(backend=backend)
+            if any(not isinstance(block.drop_path1, nn.Identity) for block in blocks):
+                for block in blocks:
+                    use_tensor_rates(block)
+            halves = network.backbone.cuts_last and not self.needs.patches
+            for block in blocks[:-1] if halves else blocks:
+                block.compile(backend=backend)
+            if halves:
+                blocks[-1].attn.compile(backend=backend)
+                blocks[-1].mlp.compile(backend=backend, dynamic=True)  # the number of masked patches varies
 
     def shard(self, device_type: str) -> None:
         """Cut both networks into shares, one per device.
@@ -185,8 +190,9 @@ class TeacherStudent:
         """teacher = momentum * teacher + (1 - momentum) * student."""
         teacher, student = ([local_shard(p) for p in net.parameters()] for net in (self.teacher, self.network))
         torch._foreach_lerp_(teacher, student, 1.0 - momentum)
-        for target, source in zip(self.teacher.buffers(), self.network.buffers(), strict=True):
-            target.copy_(source)
+        buffers = dict(self.network.named_buffers())
+        for name, target in self.teacher.named_buffers():
+            target.copy_(buffers[name])
 
     def _view_tokens(self, output: NetworkOutput, views: int, images: int) -> ViewTokens:
         def split(tensor: Tensor | None) -> Tensor | None:

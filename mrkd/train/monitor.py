@@ -28,7 +28,9 @@ class FeatureMonitor:
     def measure(self, pair: TeacherStudent) -> dict[str, float]:
         """RankMe and std of the teacher's features, and k-NN from bank to held-out training images when labelled."""
         vit = pair.teacher_vit().to(self.bank.images.device)
-        bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
+        # Compiled blocks would be compiled once more for batches of another size, and slower for every size.
+        with torch.compiler.set_stance("force_eager"):
+            bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
         result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
         if self.bank.labels is not None and self.queries.labels is not None:
             settings = self.config.evaluation

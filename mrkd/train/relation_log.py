@@ -65,8 +65,9 @@ class RelationLog:
     @torch.no_grad()
     def keep(self, pair: TeacherStudent, step: int) -> None:
         """Add the distances after `step` steps; those of this step or later, from before a resume, are dropped."""
-        teacher = torch.pdist(_class_tokens(pair.teacher, self.views[0], None))
-        student = torch.pdist(_class_tokens(pair.network, self.views[1], self.patch_mask.to(self.views.device)))
+        with torch.compiler.set_stance("force_eager"):  # as in `FeatureMonitor.measure`
+            teacher = torch.pdist(_class_tokens(pair.teacher, self.views[0], None))
+            student = torch.pdist(_class_tokens(pair.network, self.views[1], self.patch_mask.to(self.views.device)))
         new = {
             "steps": np.array([step]),
             "teacher": teacher[None].cpu().numpy(),

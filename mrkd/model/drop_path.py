@@ -1,0 +1,36 @@
+"""Stochastic depth whose rate is a tensor, so that blocks of different rates share one compilation."""
+
+import torch
+from torch import Tensor, nn
+
+
+class TensorDropPath(nn.Module):
+    """Drop a residual branch for some of the images, and scale up what is kept.
+
+    Args:
+        rate: the probability of dropping, below 1.
+
+    Source:
+        Huang et al., Deep Networks with Stochastic Depth, ECCV 2016 (arXiv:1603.09382).
+    """
+
+    keep: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.register_buffer("keep", torch.tensor(1.0 - rate), persistent=False)
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """The branch (B, ...), zero for the images that are dropped."""
+        if not self.training:
+            return branch
+        shape = (len(branch),) + (1,) * (branch.ndim - 1)
+        kept = torch.rand(shape, device=branch.device) < self.keep
+        return branch * (kept / self.keep).to(branch.dtype)
+
+
+def use_tensor_rates(block: nn.Module) -> None:
+    """Replace both of a timm block's drop paths, an absent one by a rate of 0."""
+    for name in ("drop_path1", "drop_path2"):
+        rate = getattr(getattr(block, name), "drop_prob", 0.0) or 0.0
+        setattr(block, name, TensorDropPath(rate))
