@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mrkd.config.checks import check_fraction, check_least, check_seed, require
+from mrkd.config.checks import check_fraction, check_least, check_positive, check_seed, require
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW and its schedules; warm-up lengths are fractions of the run, so any recipe can be shortened."""
+    """The optimizer and its schedules; warm-up lengths are fractions of the run, so any recipe can be shortened."""
 
+    name: str = "adamw"
+    """adamw, or muon: momentum with orthogonalised matrices for the linear layers of the ViT's blocks, AdamW for
+    everything else."""
     learning_rate: float = 5e-4
     """Peak learning rate at batch 256; scaled by batch / 256."""
     final_learning_rate: float = 1e-6
@@ -24,6 +27,10 @@ class OptimConfig:
     """At the last step, reached along a cosine."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's momenta."""
+    muon_rate_factor: float = 3.0
+    """Muon's learning rate as a multiple of AdamW's; an update has the same root mean square at the same rate."""
+    muon_head: bool = False
+    """Muon for the linear layers of the head, without its prototypes, and for the predictor too."""
     clip: float = 3.0
     """Largest gradient norm; 0 turns clipping off."""
     ema: float = 0.996
@@ -35,6 +42,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, f"optim.learning_rate must be positive, got {self.learning_rate}")
+        check_positive("optim", self, "muon_rate_factor")
         for name in ("warmup", "ema", "final_ema", "freeze_prototypes"):
             check_fraction(f"optim.{name}", getattr(self, name))
         check_least(0, "optim", self, "final_learning_rate", "weight_decay", "final_weight_decay", "clip")

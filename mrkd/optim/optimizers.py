@@ -1,26 +1,185 @@
-"""The optimizer and its parameter groups."""
+"""Optimizers by name. A new one is one entry of the table: a function of the network and the settings."""
 
-from torch import nn
-from torch.optim import AdamW
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from mrkd.config import OptimConfig
+from mrkd.errors import UserError, nearest
+from mrkd.optim.muon import Muon
 
 
-def make_optimizer(module: nn.Module, config: OptimConfig) -> AdamW:
-    """AdamW in two groups: matrices with weight decay; biases, norms, tokens, rotations and prototypes without."""
-    decayed: list[nn.Parameter] = []
-    exempt: list[nn.Parameter] = []
-    for name, parameter in module.named_parameters():
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Parameters that share their settings."""
+
+    parameters: list[Tensor]
+    decayed: bool
+    """Whether they have weight decay."""
+    rate_factor: float = 1.0
+    """Their learning rate as a multiple of the schedule's."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else their optimizer takes for a group."""
+
+
+class Optimizers:
+    """Several torch optimizers as one, each with parameters of its own.
+
+    Each must leave weights and state alone where its attribute `found_inf`, a tensor, is 1, as torch's fused AdamW
+    does. The state has the form of one torch optimizer's, with the parameters numbered through.
+    """
+
+    def __init__(self) -> None:
+        self._members: list[tuple[Optimizer, list[Group]]] = []
+
+    def add(self, kind: Callable[..., Optimizer], groups: list[Group], config: OptimConfig, **options: Any) -> None:
+        """Make an optimizer of this kind, with these options, for these groups."""
+        settings = [
+            {
+                "params": group.parameters,
+                "weight_decay": config.weight_decay if group.decayed else 0.0,
+                **group.options,
+            }
+            for group in groups
+        ]
+        optimizer = kind(settings, lr=config.learning_rate, **options)
+        # The sign by which torch.amp.GradScaler, too, knows an optimizer that looks at `found_inf`.
+        assert getattr(optimizer, "_step_supports_amp_scaling", False), f"{kind} must be able to skip a step"
+        self._members.append((optimizer, groups))
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all optimizers, as torch has them."""
+        return [group for optimizer, _ in self._members for group in optimizer.param_groups]
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters, in the order in which the state numbers them."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def set_schedule(self, learning_rate: float, weight_decay: float) -> None:
+        """Write this step's values."""
+        groups = [group for _, groups in self._members for group in groups]
+        for values, group in zip(self.param_groups, groups, strict=True):
+            values["lr"] = learning_rate * group.rate_factor
+            values["weight_decay"] = weight_decay if group.decayed else 0.0
+
+    def step(self, *, skip: Tensor) -> None:
+        """One step; none, to the last bit, where `skip`, () bool, is True. Nobody waits for its value."""
+        for optimizer, _ in self._members:
+            optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimizer, _ in self._members:
+            optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `torch.optim.Optimizer.state_dict` has it."""
+        state: dict[int, Any] = {}
+        groups: list[dict[str, Any]] = []
+        first = 0
+        for optimizer, _ in self._members:
+            own = _renumbered(optimizer.state_dict(), first)
+            state |= own["state"]
+            groups += own["param_groups"]
+            first += sum(len(group["params"]) for group in own["param_groups"])
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave.
+
+        Raises:
+            ValueError: the groups have other numbers of parameters.
+        """
+        expected = [len(group["params"]) for group in self.param_groups]
+        found = [len(group["params"]) for group in state["param_groups"]]
+        if found != expected:
+            raise ValueError(f"groups of parameters must have the sizes {expected}, got {found}")
+        groups = iter(state["param_groups"])
+        for optimizer, _ in self._members:
+            own = [next(groups) for _ in optimizer.param_groups]
+            numbers = {number for group in own for number in group["params"]}
+            entries = {number: entry for number, entry in state["state"].items() if number in numbers}
+            optimizer.load_state_dict(_renumbered({"state": entries, "param_groups": own}, -min(numbers, default=0)))
+
+
+def _renumbered(state: dict[str, Any], shift: int) -> dict[str, Any]:
+    """An optimizer's state with every parameter's number shifted."""
+    return {
+        "state": {number + shift: entry for number, entry in state["state"].items()},
+        "param_groups": [
+            {**group, "params": [number + shift for number in group["params"]]} for group in state["param_groups"]
+        ],
+    }
+
+
+def _adamw_groups(named: Iterable[tuple[str, Tensor]]) -> list[Group]:
+    """Matrices with weight decay; biases, norms, tokens, rotations and prototypes without."""
+    decayed: list[Tensor] = []
+    exempt: list[Tensor] = []
+    for name, parameter in named:
         leaf = name.rpartition(".")[2]
         positions = ("pos_embed", "cls_token", "mask_token", "reg_token", "freqs")
         free = parameter.ndim < 2 or leaf in positions or "prototypes" in name
         (exempt if free else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
-    return AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    return [Group(parameters=decayed, decayed=True), Group(parameters=exempt, decayed=False)]
 
 
-def set_schedule(optimizer: AdamW, learning_rate: float, weight_decay: float) -> None:
-    """Write this step's values; the exempt group keeps no weight decay."""
-    for index, group in enumerate(optimizer.param_groups):
-        group["lr"] = learning_rate
-        group["weight_decay"] = weight_decay if index == 0 else 0.0
+def _adamw(module: nn.Module, config: OptimConfig) -> Optimizers:
+    optimizers = Optimizers()
+    optimizers.add(AdamW, _adamw_groups(module.named_parameters()), config, betas=config.betas, fused=True)
+    return optimizers
+
+
+BLOCK_LAYERS = re.compile(r"(.*\.)?blocks\.\d+\..*")
+HEAD_LAYERS = re.compile(r"head\.mlp\..*|predictor")
+
+
+def _muon(module: nn.Module, config: OptimConfig) -> Optimizers:
+    """Muon for the linear layers of the blocks, by choice of head and predictor too; AdamW for everything else."""
+    chosen = {
+        f"{name}.weight": layer.weight
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear)
+        and (BLOCK_LAYERS.fullmatch(name) or (config.muon_head and HEAD_LAYERS.fullmatch(name)))
+    }
+    fused = [weight for name, weight in chosen.items() if name.endswith(".qkv.weight")]
+    single = [weight for name, weight in chosen.items() if not name.endswith(".qkv.weight")]
+    groups = [
+        Group(parameters=weights, decayed=True, rate_factor=config.muon_rate_factor, options={"parts": parts})
+        for weights, parts in ((single, 1), (fused, 3))
+    ]
+    others = [(name, parameter) for name, parameter in module.named_parameters() if name not in chosen]
+    optimizers = Optimizers()
+    optimizers.add(AdamW, _adamw_groups(others), config, betas=config.betas, fused=True)
+    optimizers.add(Muon, groups, config)
+    return optimizers
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, OptimConfig], Optimizers]] = {"adamw": _adamw, "muon": _muon}
+"""What `optim.name` may be."""
+
+
+def check_optimizer(name: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        UserError: the message offers the nearest one.
+    """
+    if name not in OPTIMIZERS:
+        raise UserError(f"unknown optimizer {name!r} in optim.name: {nearest(name, OPTIMIZERS)}")
+
+
+def make_optimizer(module: nn.Module, config: OptimConfig) -> Optimizers:
+    """The optimizer that the settings name, for all parameters of a network that is where it is trained.
+
+    Raises:
+        UserError: no such optimizer.
+    """
+    check_optimizer(config.name)
+    return OPTIMIZERS[config.name](module, config)

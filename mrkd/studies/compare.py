@@ -12,6 +12,7 @@ from mrkd.config.overrides import differences, laid_over
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
+from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
@@ -70,6 +71,7 @@ def compare(
     ]
     for variant in planned:
         resolve_terms(variant.objective)
+        check_optimizer(variant.optim.name)
     check_outside(out, config.data.source)
     _check_measurable(config.data)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):

@@ -35,6 +35,7 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.objective.methods import resolve_terms
 from mrkd.objective.metrics import step_health
+from mrkd.optim.optimizers import check_optimizer
 from mrkd.runs.checkpoint import Checkpoints
 from mrkd.runs.run import BACKBONE, BROKEN, CHECKPOINTS, SUMMARY, Run
 from mrkd.runs.weights import save_backbone
@@ -71,6 +72,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     if not Run(out).started:
         check_outside(out, config.data.source)
     terms = resolve_terms(config.objective)
+    check_optimizer(config.optim.name)
     if Run(out).finished:
         print(f"{out} is finished: nothing is left to train")
         return Path(out)

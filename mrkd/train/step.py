@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from mrkd.config import Config, Term
 from mrkd.data.augment.masking import draw_masks
@@ -26,7 +27,7 @@ from mrkd.model.teacher_student import TeacherStudent
 from mrkd.objective.objective import Losses, Objective
 from mrkd.objective.terms import needs_of
 from mrkd.objective.tokens import StepOutputs
-from mrkd.optim.optimizers import make_optimizer, set_schedule
+from mrkd.optim.optimizers import make_optimizer
 from mrkd.optim.schedules import cosine, linear_ramp, scaled_learning_rate, warmup_cosine
 from mrkd.runs.checkpoint import random_state, set_random_state
 from mrkd.runs.initial_weights import load_weights
@@ -76,8 +77,8 @@ class Learner:
             self.pair.compile_blocks()
         if config.train.sharded:
             self.pair.shard(fabric.device.type)
-        self.plain_optimizer = make_optimizer(self.pair.network, config.optim)
-        _, self.optimizer = fabric.setup(self.pair.network, self.plain_optimizer)
+        fabric.setup(self.pair.network)
+        self.optimizer = make_optimizer(self.pair.network, config.optim)
         self.pair.student = AutocastForward(self.pair.network, fabric)
         self.pair.teacher.to(fabric.device)
         self.view_maker = ViewMaker(config.views, config.data.size)
@@ -121,10 +122,8 @@ class Learner:
             teacher_temperature=temperature,
         )
         finite = torch.stack([value.float() for value in taken.numbers().values()]).isfinite().all()
-        # AdamW leaves weights and momenta alone where this is 1, on the device: nobody waits for the answer.
-        self.plain_optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         with self.clock.part("optimizer"):
-            self.optimizer.step()
+            self.optimizer.step(skip=~finite)
             self.optimizer.zero_grad()
         if kept is not None:
             self._take_back_unless(finite, kept)
@@ -162,10 +161,7 @@ class Learner:
             head.prototypes.grad = None
         # An infinite limit clips nothing and still measures.
         with self.clock.part("optimizer"):
-            norm = self.fabric.clip_gradients(
-                self.pair.network, self.optimizer, max_norm=self.config.optim.clip or math.inf, error_if_nonfinite=False
-            )
-        assert norm is not None
+            norm = clip_grad_norm_(self.optimizer.parameters(), self.config.optim.clip or math.inf)
         return full_state(norm)
 
     def _schedule(self, step: int) -> tuple[float, float]:
@@ -173,7 +169,7 @@ class Learner:
         optim, distillation = self.config.optim, self.config.distillation
         warmup_steps = max(1, round(optim.warmup * self.steps))
         rate = warmup_cosine(step, self.steps, warmup_steps, self.peak_rate, optim.final_learning_rate)
-        set_schedule(self.plain_optimizer, rate, cosine(step, self.steps, optim.weight_decay, optim.final_weight_decay))
+        self.optimizer.set_schedule(rate, cosine(step, self.steps, optim.weight_decay, optim.final_weight_decay))
         temperature = linear_ramp(
             step,
             self.steps,
@@ -201,7 +197,7 @@ class Learner:
             "student": full_state(self.pair.network.state_dict()),
             "teacher": full_state(self.pair.teacher.state_dict()),
             "objective": self.objective.state_dict(),
-            "optimizer": full_state(self.plain_optimizer.state_dict()),
+            "optimizer": full_state(self.optimizer.state_dict()),
             "random": self.draws(),
         }
 
@@ -215,8 +211,7 @@ class Learner:
             for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
                 network.load_state_dict(shard_like(state[name], network))
             self.objective.load_state_dict(state["objective"])
-            parameters = [one for group in self.plain_optimizer.param_groups for one in group["params"]]
-            self.plain_optimizer.load_state_dict(shard_optimizer_like(state["optimizer"], parameters))
+            self.optimizer.load_state_dict(shard_optimizer_like(state["optimizer"], self.optimizer.parameters()))
             set_random_state(state["random"], self.mask_generator)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"the checkpoint does not fit this config: {' '.join(str(error).split())[:300]}") from None

@@ -55,7 +55,7 @@ def test_skipped_steps_leave_every_weight_as_it_was_and_are_counted(tmp_path, mo
 
     def look(training: Training, best: bool) -> None:
         state = training.learner.state()
-        optimizer = training.learner.plain_optimizer.state_dict()["state"]
+        optimizer = training.learner.optimizer.state_dict()["state"]
         seen[training.progress.step] = {
             "student": {k: v.clone() for k, v in state["student"].items()},
             "optimizer": {k: {n: t.clone() for n, t in v.items()} for k, v in optimizer.items()},
