@@ -32,7 +32,7 @@ from mrkd.objective.methods import resolve_terms
 from mrkd.train.profiling import count_operations, matrix_rate
 from mrkd.train.step import Learner
 
-CASES = (
+CASES: tuple[tuple[str, int, bool], ...] = (
     ("ibot", 512, False),
     ("structural", 512, False),
     ("ibot+rkd-d", 512, False),
@@ -63,12 +63,17 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--data", required=True, help="what to train on")
     parser.add_argument("--seconds", type=float, default=600.0, help="no case is begun after this")
+    parser.add_argument("--cases", help="such as ibot:512:eager,ibot:2048:compiled, in place of all of them")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes, on whatever device there is")
     options = parser.parse_args()
     if not torch.cuda.is_available() and not options.dry_run:
         parser.error("no CUDA device: give --dry-run to try the script on the CPU")
     started, rows = time.monotonic(), []
-    for method, batch, compiled in CASES[:3] if options.dry_run else CASES:
+    cases = CASES[:3] if options.dry_run else CASES
+    if options.cases:
+        parts = [case.split(":") for case in options.cases.split(",")]
+        cases = tuple((method, int(batch), form == "compiled") for method, batch, form in parts)
+    for method, batch, compiled in cases:
         if time.monotonic() - started > options.seconds:
             break
         row = {"method": method, "batch": batch, "compiled": compiled}
