@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import Config
+from mrkd.config.keys import known_keys
 from mrkd.config.overrides import (
     build,
     check_key,
     flatten,
-    known_keys,
     load_recipe,
     nearest_setting,
     read_yaml,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mrkd.config.checks import check_least, check_positive, check_seed, require
+from mrkd.config.setting import setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class EvaluationConfig:
     """k-means initialisations; the lowest inertia is kept."""
     cluster_head_epochs: int = 20
     """Length of training of the clustering head on frozen features; 0 skips it."""
-    map_images: int = 1000
+    map_images: int = setting(1000, part_of_measurement=False)
     """At most this many test images are laid out on the report's map; 0 makes none."""
     heldout_fraction: float = 0.2
     """Part of the training images held out for choices, and for the k-NN shown during training."""

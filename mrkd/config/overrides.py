@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from mrkd.config import Config, Term
+from mrkd.config.keys import known_keys
 from mrkd.errors import UserError, did_you_mean, nearest
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -27,15 +28,6 @@ class _PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not supported")
         return super().compose_node(parent, index)
-
-
-def known_keys() -> list[str]:
-    """Every dotted key of the config, such as `train.epochs`."""
-    return [
-        f"{section.name}.{item.name}"
-        for section in dataclasses.fields(Config)
-        for item in dataclasses.fields(section.default_factory)  # type: ignore[arg-type]
-    ]
 
 
 def check_key(key: str) -> None:
@@ -120,6 +112,8 @@ def build(flat: Mapping[str, Any]) -> Config:
     Raises:
         UserError: an unknown key, a value of the wrong type, or a value a section refuses.
     """
+    for key in flat:
+        check_key(key)
     # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
     from jsonargparse import ArgumentParser
 

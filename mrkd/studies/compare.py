@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import Config, DataConfig
+from mrkd.config.keys import equal_among_compared
 from mrkd.config.overrides import differences, laid_over
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
@@ -16,7 +17,7 @@ from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.runs.comparability import EQUAL_FOR_ALL, has_comparable_evaluation
+from mrkd.runs.comparability import has_comparable_evaluation
 from mrkd.runs.run import Run
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json, write_text
@@ -159,7 +160,7 @@ def run_name(config: Config) -> str:
 
 def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> Config:
     for key in own:
-        if key.startswith(EQUAL_FOR_ALL):
+        if equal_among_compared(key):
             raise UserError(f"methods are compared on the same images, batch and length: leave {key} to all of them")
     config = laid_over(config, own)
     return dataclasses.replace(

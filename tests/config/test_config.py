@@ -7,11 +7,11 @@ import yaml
 
 from mrkd.cli import load_config
 from mrkd.config import Config
+from mrkd.config.keys import known_keys
 from mrkd.config.overrides import (
     RECIPES,
     build,
     flatten,
-    known_keys,
     load_recipe,
     nearest_setting,
     read_yaml,
