@@ -232,7 +232,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
-    from mrkd.runs.run import CONFIG
+    from mrkd.runs.run import CONFIG, Run
 
-    file = Path(path) / CONFIG
-    return build(_under(flatten(read_yaml(file), str(file)), overrides))
+    return build(_under(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))

@@ -14,6 +14,7 @@ def setting(
     resumable: bool | None = None,
     equal_among_compared: bool | None = None,
     part_of_measurement: bool | None = None,
+    formerly: str | None = None,
 ) -> Value: ...
 
 
@@ -24,6 +25,7 @@ def setting(
     resumable: bool | None = None,
     equal_among_compared: bool | None = None,
     part_of_measurement: bool | None = None,
+    formerly: str | None = None,
 ) -> Value: ...
 
 
@@ -34,6 +36,7 @@ def setting(
     resumable: bool | None = None,
     equal_among_compared: bool | None = None,
     part_of_measurement: bool | None = None,
+    formerly: str | None = None,
 ) -> Any:
     """A dataclass field about which more is known; `mrkd.config.keys` answers from it.
 
@@ -46,11 +49,13 @@ def setting(
         resumable: whether it may change when a run goes on, because it does not change what is trained.
         equal_among_compared: whether methods in one comparison must share it.
         part_of_measurement: whether an evaluation's figures depend on it.
+        formerly: the dotted key it had before, or the plain name for a field of a term; stored runs are read with it.
     """
     said = {
         "resumable": resumable,
         "equal_among_compared": equal_among_compared,
         "part_of_measurement": part_of_measurement,
+        "formerly": formerly,
     }
     known = {name: value for name, value in said.items() if value is not None}
     return field(default=default, default_factory=default_factory, metadata=known)

@@ -83,7 +83,7 @@ class TrainConfig:
     micro_batch: int | None = None
     """Views that go through a device's backbone at a time; null takes all at once. Losses still see the whole batch, so
     that it may be larger than the memory allows; costs one more forward pass."""
-    checkpoint_activations: bool = False
+    activation_checkpointing: bool = setting(False, resumable=True, formerly="train.checkpoint_activations")
     """Compute each block again in the backward pass instead of keeping what is inside it: less memory, more time."""
     compile: bool = setting(False, resumable=True)
     """Compile the networks' blocks with torch.compile when they are first used, which takes 10 s to a minute. On a CPU

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from mrkd.config.keys import may_change
-from mrkd.config.overrides import read_yaml
 from mrkd.errors import UserError
 from mrkd.runs.npz import read_npz
 from mrkd.runs.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run
@@ -164,7 +163,7 @@ def read_run(path: Path) -> RunRecord:
     run = Run(path)
     if not run.started:
         raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
-    config = read_yaml(path / CONFIG)
+    config = run.settings()
     try:
         method, seed = str(config["objective"]["method"]), int(config["train"]["seed"])
     except (KeyError, TypeError, ValueError):

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import yaml
 
 from mrkd.config import Config
-from mrkd.config.keys import may_change
+from mrkd.config.keys import may_change, with_present_names
 from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dict
 from mrkd.errors import UserError
 from mrkd.system.files import TEMPORARY, write_json, write_text
@@ -188,9 +188,13 @@ class Run:
                 self._lock.close()
                 self._lock = None
 
+    def settings(self) -> dict[str, Any]:
+        """The stored settings, nested and unchecked; those of an older version under the names they have now."""
+        return with_present_names(read_yaml(self.path / CONFIG))
+
     def config(self) -> Config:
         """The resolved config of the run."""
-        return build(flatten(read_yaml(self.path / CONFIG), str(self.path / CONFIG)))
+        return build(flatten(self.settings(), str(self.path / CONFIG)))
 
     def report_to(self, observer: MetricsObserver) -> None:
         """Have `observer` told every row from now on."""

@@ -12,7 +12,7 @@ from mrkd.config.setting import setting
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    steps: int = setting(10, resumable=True)
+    steps: int = setting(10, resumable=True, formerly="train.count")
     limit: float | None = setting(None)
     options: dict[str, Any] = setting(default_factory=dict, part_of_measurement=False)
 
@@ -21,7 +21,7 @@ def test_a_setting_is_a_field_with_its_default_and_whatever_is_said_of_it():
     assert Example() == Example(steps=10, limit=None, options={})
     assert Example().options is not Example().options
     said = {field.name: dict(field.metadata) for field in fields(Example)}
-    assert said["steps"] == {"resumable": True}
+    assert said["steps"] == {"resumable": True, "formerly": "train.count"}
     assert said["limit"] == {}
     assert said["options"] == {"part_of_measurement": False}
 
