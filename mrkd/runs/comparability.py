@@ -19,8 +19,8 @@ def measurement_settings(config: Config) -> dict[str, Any]:
 
 
 def has_comparable_evaluation(run: Run, config: Config) -> bool:
-    """Whether the run has been evaluated as this config would; what older versions wrote counts as if it were."""
+    """Whether the run has been evaluated as this config would; older versions with fewer settings did it otherwise."""
     if not (run.path / EVALUATION).is_file():
         return False
     found = read_json(run.path / EVALUATION)
-    return found.get("measured_with") in (None, measurement_settings(config))
+    return found.get("measured_with") == measurement_settings(config)

@@ -49,6 +49,11 @@ def test_every_recipe_builds(recipe):
     assert isinstance(build(load_recipe(recipe)), Config)
 
 
+def test_the_quick_recipe_evaluates_with_the_views_of_its_training():
+    config = build(load_recipe("quick"))
+    assert config.evaluation.augmentation == config.views
+
+
 @pytest.mark.parametrize(
     ("flat", "message"),
     [
@@ -124,6 +129,13 @@ def test_numbers_that_are_not_finite_are_found_at_any_depth(key, value):
         ("evaluation.finetune_epochs", [0], [-1]),
         ("evaluation.finetune_batch", [1], [0]),
         ("evaluation.finetune_learning_rates", [[0.1]], [[], [0.0]]),
+        ("evaluation.augmentation_crop_scale", [[0.1, 1]], [[0, 1], [0.9, 0.1], [0.5, 1.1]]),
+        ("evaluation.augmentation_crop_ratio", [[1, 1]], [[0, 1], [2, 1]]),
+        ("evaluation.augmentation_flip", [0, 1], [-0.1, 1.1]),
+        ("evaluation.augmentation_rotate_degrees", [0], [-1]),
+        ("evaluation.augmentation_jitter", [0, 1], [-0.1, 1.1]),
+        ("evaluation.augmentation_brightness", [0], [-0.1]),
+        ("evaluation.augmentation_contrast", [0], [-0.1]),
         ("evaluation.cluster_restarts", [1], [0]),
         ("evaluation.cluster_head_epochs", [0], [-1]),
         ("evaluation.heldout_fraction", [0.01, 0.5], [0, 0.005, 0.51, 1]),

@@ -1,5 +1,7 @@
 """Run directories that an older version wrote; see tests/data_files/README.md."""
 
+import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from mrkd.config.overrides import laid_over
 from mrkd.errors import UserError
 from mrkd.reporting.read import read_run
 from mrkd.runs.checkpoint import Checkpoints
-from mrkd.runs.run import CHECKPOINTS, Run
+from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
+from mrkd.runs.run import CHECKPOINTS, EVALUATION, Run
 
 STORED = Path(__file__).parent.parent / "data_files"
 
@@ -70,3 +73,44 @@ def test_memory_may_be_traded_for_time_when_a_run_goes_on(older):
     config = laid_over(config, {"train.epochs": 4})
     assert mrkd.pretrain(config, older) == older
     assert Run.open(older).config() == config
+
+
+def test_an_older_evaluation_counts_as_made_otherwise_and_is_made_again(resumed, tmp_path):
+    run = Run(shutil.copytree(resumed, tmp_path / "run"))
+    config = run.config()
+    assert not has_comparable_evaluation(run, config)
+    shutil.copy(STORED / "older_evaluation.json", run.path / EVALUATION)
+    assert not has_comparable_evaluation(run, config)
+    assert main(["evaluate", str(run.path)]) == 0
+    assert has_comparable_evaluation(run, config)
+    assert not has_comparable_evaluation(run, laid_over(config, {"evaluation.augmentation_flip": 0.1}))
+    assert has_comparable_evaluation(run, laid_over(config, {"evaluation.map_images": 0, "views.flip": 0.1}))
+
+
+def test_an_evaluation_without_its_settings_counts_as_made_otherwise(resumed, tmp_path):
+    run = Run(shutil.copytree(resumed, tmp_path / "run"))
+    evaluation = json.loads((STORED / "older_evaluation.json").read_text())
+    evaluation["measured_with"] = measurement_settings(run.config())
+    (run.path / EVALUATION).write_text(json.dumps(evaluation))
+    assert has_comparable_evaluation(run, run.config())
+    del evaluation["measured_with"]
+    (run.path / EVALUATION).write_text(json.dumps(evaluation))
+    assert not has_comparable_evaluation(run, run.config())
+
+
+def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path, capfd):
+    path = tmp_path / "table" / "runs" / "ibot+rkd-d-seed0"
+    shutil.copytree(resumed, path)
+    shutil.copy(STORED / "older_run" / "config.yaml", path / "config.yaml")
+    shutil.copy(STORED / "older_evaluation.json", path / EVALUATION)
+    config = laid_over(Run(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1})
+    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table")
+    assert [row["method"] for row in table["rows"]] == ["ibot+rkd-d"]
+    assert has_comparable_evaluation(Run(path), config)
+    assert Run(path).metrics() == Run(resumed).metrics()
+    capfd.readouterr()
+    mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table")
+    assert "finished before, kept" in capfd.readouterr().out
+    other = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, k=5))
+    with pytest.raises(UserError, match=r"with other settings \(evaluation.k: 20 → 5\)"):
+        mrkd.compare(other, ["ibot+rkd-d"], [0], tmp_path / "table")
