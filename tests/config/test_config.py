@@ -211,7 +211,7 @@ def test_two_lengths_that_were_typed_are_refused():
         ("optim.lr", "did you mean 'optim.learning_rate'?"),
         ("learning-rate", "did you mean 'optim.learning_rate'?"),
         ("train.size", "did you mean 'data.size'?"),
-        ("rate", "did you mean 'optim.learning_rate' or 'optim.final_learning_rate'?"),
+        ("rate", "did you mean 'optim.learning_rate', 'optim.final_learning_rate' or 'optim.muon_rate_factor'?"),
         ("epoch", "did you mean 'train.epochs'?"),
         ("workerz", "did you mean 'data.workers'?"),
         ("zzzz", "'mrkd settings' prints all there are"),
