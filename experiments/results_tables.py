@@ -18,6 +18,7 @@ from typing import Any
 
 from scipy import stats
 
+from mrkd.config.keys import present_names
 from mrkd.reporting.read import FIGURES
 from mrkd.reporting.table import format_cell
 from mrkd.studies.sweep_results import short
@@ -242,7 +243,7 @@ def cifar10_trials() -> str:
         rows.append(
             [
                 f"`{trial['settings'].get('objective.method', record['first']['objective.method'])}`",
-                ", ".join(f"{key} {value}" for key, value in own.items()) or "–",
+                ", ".join(f"{present_names().get(key, key)} {value}" for key, value in own.items()) or "–",
                 str(trial["steps"]),
                 f"{trial['knn'][-1][1]:.1f}",
                 f"{trial['rankme']:.0f}",
@@ -291,7 +292,13 @@ def cifar10_sweep() -> str:
                 *(short(best["settings"][key]) for key in keys if best is not None),
             ]
         )
-    head = ["method", "trials (stopped early)", "k-NN of all", "best", *(key.rpartition(".")[2] for key in keys)]
+    head = [
+        "method",
+        "trials (stopped early)",
+        "k-NN of all",
+        "best",
+        *(present_names().get(key, key).rpartition(".")[2] for key in keys),
+    ]
     return markdown(head, rows)
 
 

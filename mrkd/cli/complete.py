@@ -5,7 +5,8 @@ import argparse
 import argcomplete
 
 from mrkd.cli.verbs import VERBS
-from mrkd.config.overrides import known_keys, recipe_names
+from mrkd.config.keys import known_keys
+from mrkd.config.overrides import recipe_names
 
 
 def answer(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import Config
+from mrkd.config.keys import known_keys
 from mrkd.config.overrides import (
     build,
     check_key,
     flatten,
-    known_keys,
     load_recipe,
     nearest_setting,
     read_yaml,
@@ -232,7 +232,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
-    from mrkd.runs.run import CONFIG
+    from mrkd.runs.run import CONFIG, Run
 
-    file = Path(path) / CONFIG
-    return build(_under(flatten(read_yaml(file), str(file)), overrides))
+    return build(_under(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))

@@ -10,6 +10,7 @@ from mrkd.config.evaluation import AttentionConfig, EvaluationConfig
 from mrkd.config.images import DataConfig, MaskConfig, ViewsConfig
 from mrkd.config.network import HeadConfig, ModelConfig
 from mrkd.config.objective import DistillationConfig, ObjectiveConfig, Space, Term, TokenKind
+from mrkd.config.setting import setting
 from mrkd.config.training import OptimConfig, TrainConfig
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 class Config:
     """Everything that decides a run."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = setting(default_factory=DataConfig, equal_among_compared=True)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -44,8 +45,10 @@ class Config:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    evaluation: EvaluationConfig = setting(
+        default_factory=EvaluationConfig, resumable=True, equal_among_compared=True, part_of_measurement=True
+    )
+    attention: AttentionConfig = setting(default_factory=AttentionConfig, resumable=True)
 
     def __post_init__(self) -> None:
         held_out, images = self.evaluation.heldout_fraction, self.train.monitor_images

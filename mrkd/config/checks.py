@@ -19,6 +19,14 @@ def check_fraction(name: str, value: float) -> None:
     require(0.0 <= value <= 1.0, f"{name} must be a fraction in [0, 1], got {value}")
 
 
+def check_span(name: str, span: tuple[float, float], most: float | None = None) -> None:
+    """Refuse two bounds of the setting `name` that are not above 0, in order, and at most `most`, with a UserError."""
+    low, high = span
+    limit = "" if most is None else f" <= {most:g}"
+    good = 0 < low <= high and (most is None or high <= most)
+    require(good, f"{name} must satisfy 0 < low <= high{limit}, got ({low}, {high})")
+
+
 def check_least(least: int, section: str, settings: Any, *names: str) -> None:
     """Refuse a value of these fields below `least`, with a UserError; null is none."""
     for name in names:

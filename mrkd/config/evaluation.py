@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrkd.config.checks import check_least, check_positive, check_seed, require
+from mrkd.config.checks import check_fraction, check_least, check_positive, check_seed, check_span, require
+from mrkd.config.images import ViewsConfig
+from mrkd.config.setting import setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +29,25 @@ class EvaluationConfig:
     """Images per step of the fine-tuning."""
     finetune_learning_rates: tuple[float, ...] = (5e-4, 2e-3)
     """Candidates; one is chosen on held-out training images."""
+    augmentation_crop_scale: tuple[float, float] = (0.6, 1.0)
+    """The clustering head and the fine-tuning see random crops. Area of a crop, as a fraction of the image's."""
+    augmentation_crop_ratio: tuple[float, float] = (0.75, 1.3333)
+    """Aspect ratio of such a crop, width over height."""
+    augmentation_flip: float = 0.5
+    """Probability that it is flipped horizontally."""
+    augmentation_rotate_degrees: float = 0.0
+    """It is rotated by up to plus or minus this many degrees."""
+    augmentation_jitter: float = 0.0
+    """Probability that its brightness and contrast change."""
+    augmentation_brightness: float = 0.2
+    """Strength of the change of brightness: a factor from 1 - x to 1 + x."""
+    augmentation_contrast: float = 0.2
+    """Strength of the change of contrast, likewise."""
     cluster_restarts: int = 10
     """k-means initialisations; the lowest inertia is kept."""
     cluster_head_epochs: int = 20
     """Length of training of the clustering head on frozen features; 0 skips it."""
-    map_images: int = 1000
+    map_images: int = setting(1000, part_of_measurement=False)
     """At most this many test images are laid out on the report's map; 0 makes none."""
     heldout_fraction: float = 0.2
     """Part of the training images held out for choices, and for the k-NN shown during training."""
@@ -42,6 +58,12 @@ class EvaluationConfig:
         check_least(1, "evaluation", self, "k", "linear_batch", "finetune_batch", "cluster_restarts")
         check_least(0, "evaluation", self, "finetune_epochs", "cluster_head_epochs")
         check_positive("evaluation", self, "knn_temperature")
+        check_span("evaluation.augmentation_crop_scale", self.augmentation_crop_scale, most=1)
+        check_span("evaluation.augmentation_crop_ratio", self.augmentation_crop_ratio)
+        for name in ("augmentation_flip", "augmentation_jitter"):
+            check_fraction(f"evaluation.{name}", getattr(self, name))
+        strengths = ("augmentation_rotate_degrees", "augmentation_brightness", "augmentation_contrast")
+        check_least(0, "evaluation", self, *strengths)
         check_seed("evaluation.seed", self.seed)
         require(
             self.map_images == 0 or self.map_images >= 10,
@@ -63,6 +85,22 @@ class EvaluationConfig:
             require(
                 all(rate > 0 for rate in rates), f"evaluation.{name} must be positive learning rates, got {list(rates)}"
             )
+
+    @property
+    def augmentation(self) -> ViewsConfig:
+        """Views of images for whatever is trained on a backbone's features, the same for every method."""
+        return ViewsConfig(
+            crop_scale=self.augmentation_crop_scale,
+            crop_ratio=self.augmentation_crop_ratio,
+            flip=self.augmentation_flip,
+            rotate_degrees=self.augmentation_rotate_degrees,
+            jitter=self.augmentation_jitter,
+            brightness=self.augmentation_brightness,
+            contrast=self.augmentation_contrast,
+            saturation=0.0,
+            hue=0.0,
+            grey=0.0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,36 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mrkd.config.checks import check_fraction, check_least, require
+from mrkd.config.checks import check_fraction, check_least, check_span, require
+from mrkd.config.setting import setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images, how many, at which size."""
 
-    source: str = "digits"
+    source: str = setting("digits", part_of_measurement=True)
     """`digits` or `shapes` (embedded); a folder of images, of parquet files or of WebDataset shards (.tar); one such
     file; a CSV or TSV of paths; or `owner/name` on the Hugging Face hub (`hf:owner/name:configuration` in full)."""
-    size: int = 32
+    size: int = setting(32, part_of_measurement=True)
     """Side of the square images the network sees, in pixels."""
-    train_images: int | None = None
+    train_images: int | None = setting(None, part_of_measurement=True)
     """Use at most this many training images (a fixed random choice); all of them when null."""
-    test_images: int | None = None
+    test_images: int | None = setting(None, part_of_measurement=True)
     """Use at most this many test images; all of them when null."""
-    holdout: Literal["test", "validation"] = "test"
+    holdout: Literal["test", "validation"] = setting("test", part_of_measurement=True)
     """What evaluations score: the test split, or a fifth set aside from the training images (for every choice)."""
-    image_column: str | None = None
+    image_column: str | None = setting(None, part_of_measurement=True)
     """Column of the images, or of their paths; usual names such as `image` or `path` are found when null."""
-    label_column: str | None = None
+    label_column: str | None = setting(None, part_of_measurement=True)
     """Column of the labels, numbers or names; usual names such as `label` or `class` are found when null."""
-    use_labels: bool = True
+    use_labels: bool = setting(True, part_of_measurement=True)
     """Whether to look for labels at all; folders by date, for example, are no classes."""
     outside_paths: bool = False
     """Whether a CSV may name files outside its own folder."""
-    cache: str | None = "auto"
+    cache: str | None = setting("auto", resumable=True)
     """Folder for decoded images, so that the next run starts at once; null keeps none.
     `auto` is $MRKD_CACHE, or mrkd in the user's cache folder."""
-    cache_gib: float = 20.0
+    cache_gib: float = setting(20.0, resumable=True)
     """The least recently used decoded images are removed from the cache above this many GiB."""
     max_broken_fraction: float = 0.05
     """Broken images are skipped and counted; above this fraction the data is refused."""
@@ -43,7 +44,7 @@ class DataConfig:
     needs more than `max_resident_gib`."""
     max_resident_gib: float = 8.0
     """The most GiB of a split's decoded images in memory."""
-    workers: int | None = None
+    workers: int | None = setting(None, resumable=True)
     """Processes that decode for a stream, for each device; null takes the cores there are."""
     max_pixels: int = 50_000_000
     """An image of more pixels (width times height) counts as broken and is not decoded."""
@@ -99,11 +100,9 @@ class ViewsConfig:
         for name in ("flip", "jitter", "grey", "blur"):
             check_fraction(f"views.{name}", getattr(self, name))
         for name in ("crop_scale", "local_scale"):
-            low, high = getattr(self, name)
-            require(0 < low <= high <= 1, f"views.{name} must satisfy 0 < low <= high <= 1, got ({low}, {high})")
+            check_span(f"views.{name}", getattr(self, name), most=1)
         for name in ("crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            require(0 < low <= high, f"views.{name} must satisfy 0 < low <= high, got ({low}, {high})")
+            check_span(f"views.{name}", getattr(self, name))
         check_least(0, "views", self, "local_views", "rotate_degrees", "brightness", "contrast", "saturation")
         check_least(1, "views", self, "local_size")
         require(0 <= self.hue <= 0.5, f"views.hue must be in [0, 0.5], got {self.hue}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mrkd.config.checks import check_fraction, check_least, require
+from mrkd.config.setting import setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Term:
     """Relations to one's own other tokens, or of both networks to the teacher's."""
     weight: float = 1.0
     """Factor of this term in the sum."""
-    grad_norm_ratio: float | None = None
+    grad_norm_ratio: float | None = setting(None, formerly="share")
     """Instead of a weight: the term's gradient at the backbone's output is this many times as long as that of all
     terms with a plain weight together."""
     ramp: float = 0.0
@@ -85,7 +86,7 @@ class ObjectiveConfig:
     """A method of one's own: when given, these terms are used and `method` is only their name."""
     relation_weight: float = 5.0
     """Factor on every relation that is added to another kind of loss."""
-    relation_grad_norm_ratio: float | None = None
+    relation_grad_norm_ratio: float | None = setting(None, formerly="objective.relation_share")
     """Instead of that factor: length of the relations' gradient over the other terms' (see `Term.grad_norm_ratio`)."""
     relation_space: Space | None = None
     """Overrides the space of every relation; null keeps each method's own."""

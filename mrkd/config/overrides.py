@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from mrkd.config import Config, Term
+from mrkd.config.keys import known_keys, present_names, present_names_in_terms
 from mrkd.errors import UserError, did_you_mean, nearest
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -29,15 +30,6 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def known_keys() -> list[str]:
-    """Every dotted key of the config, such as `train.epochs`."""
-    return [
-        f"{section.name}.{item.name}"
-        for section in dataclasses.fields(Config)
-        for item in dataclasses.fields(section.default_factory)  # type: ignore[arg-type]
-    ]
-
-
 def check_key(key: str) -> None:
     """Refuse a dotted key that no section has."""
     if key not in known_keys():
@@ -45,7 +37,9 @@ def check_key(key: str) -> None:
 
 
 def nearest_setting(name: str) -> str:
-    """What may have been meant by the unknown setting `name`."""
+    """What may have been meant by the unknown setting `name`, or what it is called now."""
+    if name in present_names():
+        return f"it is called {present_names()[name]} now"
     keys, word = known_keys(), name.replace("-", "_")
     last = word.rpartition(".")[2]
     close = _called(last, keys)
@@ -120,6 +114,8 @@ def build(flat: Mapping[str, Any]) -> Config:
     Raises:
         UserError: an unknown key, a value of the wrong type, or a value a section refuses.
     """
+    for key in flat:
+        check_key(key)
     # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
     from jsonargparse import ArgumentParser
 
@@ -190,7 +186,20 @@ def _check_values(key: str, value: Any, kind: Any) -> None:
     elif isinstance(value, list | tuple):
         terms = list[Term] in get_args(kind)
         for item in value:
-            _check_values(key, item, Term if terms and isinstance(item, Mapping) else Any)
+            of_term = terms and isinstance(item, Mapping)
+            if of_term:
+                _check_names_in_term(key, item)
+            _check_values(key, item, Term if of_term else Any)
+
+
+def _check_names_in_term(key: str, term: Mapping[str, Any]) -> None:
+    names = [item.name for item in dataclasses.fields(Term)]
+    for name in term:
+        if name in names:
+            continue
+        present = present_names_in_terms().get(name)
+        hint = nearest(str(name), names) if present is None else f"it is called {present} now"
+        raise UserError(f"unknown setting '{key}.{name}': {hint}")
 
 
 def _own_refusal(error: BaseException | None) -> str | None:

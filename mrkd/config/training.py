@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mrkd.config.checks import check_fraction, check_least, check_positive, check_seed, require
+from mrkd.config.setting import setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,25 +57,25 @@ class OptimConfig:
 class TrainConfig:
     """Length, batch, hardware and what is watched."""
 
-    epochs: int = 100
+    epochs: int = setting(100, equal_among_compared=True)
     """Passes over the training images."""
-    steps: int | None = None
+    steps: int | None = setting(None, equal_among_compared=True)
     """Length of the run in steps; takes the place of `epochs` when given."""
-    minutes: float | None = None
+    minutes: float | None = setting(None, equal_among_compared=True)
     """Time for the whole training; steps are timed at its start, and `steps` is set to the number that fits."""
-    batch: int = 256
+    batch: int = setting(256, equal_among_compared=True)
     """Images per step; each gives all its views. `auto` stands for `auto_batch`."""
-    auto_batch: bool = False
+    auto_batch: bool = setting(False, equal_among_compared=True)
     """Choose `batch` at the start: as many as the device's memory holds, or on a CPU by the number of images."""
     seed: int = 0
     """Seeds weights, data order, views and masks."""
     accelerator: str = "auto"
     """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
-    devices: int = 1
+    devices: int = setting(1, resumable=True)
     """Devices on each node, one process each, or processes with `--train.accelerator cpu`; the batch is shared out."""
-    nodes: int = 1
+    nodes: int = setting(1, resumable=True)
     """Number of machines, each with `devices` devices; more than one is started by torchrun."""
-    strategy: Literal["ddp", "fsdp"] = "ddp"
+    strategy: Literal["ddp", "fsdp"] = setting("ddp", resumable=True)
     """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
     precision: str = "auto"
     """auto, 32-true or bf16-mixed, as Lightning Fabric names them; auto is bf16-mixed on CUDA and on CPUs that multiply
@@ -82,32 +83,32 @@ class TrainConfig:
     micro_batch: int | None = None
     """Views that go through a device's backbone at a time; null takes all at once. Losses still see the whole batch, so
     that it may be larger than the memory allows; costs one more forward pass."""
-    checkpoint_activations: bool = False
+    activation_checkpointing: bool = setting(False, resumable=True, formerly="train.checkpoint_activations")
     """Compute each block again in the backward pass instead of keeping what is inside it: less memory, more time."""
-    compile: bool = False
+    compile: bool = setting(False, resumable=True)
     """Compile the networks' blocks with torch.compile when they are first used, which takes 10 s to a minute. On a CPU
     it gained 1 to 4 % (docs/results/performance.md)."""
-    log_steps: int = 10
+    log_steps: int = setting(10, resumable=True)
     """Metrics are written every so many steps."""
-    logger: Literal["none", "wandb", "mlflow"] = "none"
+    logger: Literal["none", "wandb", "mlflow"] = setting("none", resumable=True)
     """Where metrics go as well, besides `metrics.jsonl` and TensorBoard files; each needs its extra, `mrkd[wandb]`."""
-    monitor_times: int = 8
+    monitor_times: int = setting(8, resumable=True)
     """How often, evenly over the run, features are measured on the training images (k-NN, RankMe)."""
-    monitor_images: int = 4000
+    monitor_images: int = setting(4000, resumable=True)
     """At most this many training images are used for that."""
-    relation_images: int = 64
+    relation_images: int = setting(64, resumable=True)
     """The relations of this many training images are kept at every monitoring, for the report; 0 keeps none."""
-    on_collapse: Literal["warn", "stop"] = "warn"
+    on_collapse: Literal["warn", "stop"] = setting("warn", resumable=True)
     """What to do when the health check names a collapse in the last half of the run; a warning comes at once."""
-    on_nonfinite: Literal["stop", "skip"] = "stop"
+    on_nonfinite: Literal["stop", "skip"] = setting("stop", resumable=True)
     """What to do when a loss term or the gradient's norm is NaN or infinite; `skip` leaves the weights as they were."""
-    max_skipped_steps: int = 10
+    max_skipped_steps: int = setting(10, resumable=True)
     """With `skip`, more skipped steps than this stop the run all the same."""
-    checkpoint_steps: int = 500
+    checkpoint_steps: int = setting(500, resumable=True)
     """A checkpoint is written every so many steps: at most this many steps are lost to a crash."""
-    checkpoint_seconds: float = 300.0
+    checkpoint_seconds: float = setting(300.0, resumable=True)
     """And when so many seconds have passed since the last one, for slow steps."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = setting(2, resumable=True)
     """Number of checkpoints kept, besides the one with the best k-NN; the second serves when the first is damaged."""
 
     def __post_init__(self) -> None:

@@ -55,7 +55,7 @@ def finetune(
         rates: candidate learning rates; for each backbone and seed, one is chosen on training images held out.
         scratch: also fine-tune the same network from random weights.
         checkpoint: `backbone`, the result of the training; `best`, `last` or a step for one of its checkpoints.
-        config: the run's own when None; given, its `data`, `views` and `evaluation` sections are used.
+        config: the run's own when None; given, its `data` and `evaluation` sections are used.
     Returns:
         `pretrained` and, unless left out, `scratch`: per figure mean, std over seeds, and values, in percent; with the
         protocol.
@@ -148,8 +148,8 @@ class _Task:
     def score(self, vit: ViT, seed: int) -> tuple[_Score, nn.Sequential]:
         """Fine-tune one backbone and measure it on the test split."""
         images = self.labelled(seed)
-        settings, views = self.config.evaluation, self.config.views
-        fitted = fit(vit, images, settings, views, epochs=self.epochs(len(images)), seed=seed)
+        settings = self.config.evaluation
+        fitted = fit(vit, images, settings, settings.augmentation, epochs=self.epochs(len(images)), seed=seed)
         votes, truth = predict(fitted.model, self.test)
         score = _Score(
             learning_rate=fitted.learning_rate,

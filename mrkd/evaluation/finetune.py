@@ -32,7 +32,7 @@ def finetune(
     views: ViewsConfig,
     seed: int,
 ) -> nn.Sequential:
-    """A copy of the backbone with a linear classifier, trained on labels with the run's own random crops.
+    """A copy of the backbone with a linear classifier, trained on labels with random views.
 
     AdamW, weight decay 0.05, 10 % warm-up, cosine to zero; `learning_rate` is used as it is, not scaled.
     """

@@ -167,7 +167,7 @@ def _kmeans(train: FeatureSet, test: FeatureSet, settings: EvaluationConfig) -> 
 def _cluster_head(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     torch.manual_seed(settings.seed)
-    maker = ViewMaker(config.views, config.data.size)
+    maker = ViewMaker(config.evaluation.augmentation, config.data.size)
     copies = train.features.repeat(4, 1, 1)
     for copy in copies:
         for rows, pixels in train.images.batches(in_order(train.images)):
@@ -193,7 +193,7 @@ def _cluster_head(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config)
 def _finetune(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     settings = config.evaluation
     epochs = settings.finetune_epochs
-    fitted = finetune.fit(vit, train.images, settings, config.views, epochs=epochs, seed=settings.seed)
+    fitted = finetune.fit(vit, train.images, settings, settings.augmentation, epochs=epochs, seed=settings.seed)
     scores, truth = finetune.predict(fitted.model, test.images)
     return {
         "acc1": accuracy(scores, truth),

@@ -45,7 +45,11 @@ class Network(nn.Module):
                 raise UserError(f"a term asks for block {number}; the network has blocks 0 to {len(vit.blocks) - 1}")
         # A share of a block is whole only inside the block's own forward pass.
         self.backbone = MaskedBackbone(
-            vit, needs.blocks, needs.attention, config.train.checkpoint_activations, whole_blocks=config.train.sharded
+            vit,
+            needs.blocks,
+            needs.attention,
+            config.train.activation_checkpointing,
+            whole_blocks=config.train.sharded,
         )
         self.micro_batch = config.train.micro_batch
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None

@@ -58,9 +58,9 @@ class Objective(nn.Module):
         return {"grad_norm_factors": self.grad_norm_factors.tolist(), "measured_steps": self.measured_steps}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take it back."""
-        factors = torch.tensor(state["grad_norm_factors"], dtype=self.grad_norm_factors.dtype)
-        self.grad_norm_factors.copy_(factors)
+        """Take it back; `share_factors` is what older checkpoints call the factors."""
+        factors = state["share_factors"] if "share_factors" in state else state["grad_norm_factors"]
+        self.grad_norm_factors.copy_(torch.tensor(factors, dtype=self.grad_norm_factors.dtype))
         self.measured_steps = state["measured_steps"]
 
     def forward(

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mrkd.config.overrides import read_yaml
+from mrkd.config.keys import may_change
 from mrkd.errors import UserError
 from mrkd.runs.npz import read_npz
-from mrkd.runs.run import CONFIG, EVALUATION, MAY_CHANGE, SEGMENTATION, SUMMARY, Run
+from mrkd.runs.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
 FIGURES = {
@@ -145,7 +145,7 @@ _SHOWN = 3
 def _kind(run: RunRecord) -> dict[str, Any]:
     """Everything but the seed that figures depend on, by dotted name."""
     flat = {f"{section}.{key}": value for section, own in run.config.items() for key, value in _items(own)}
-    kind = {key: value for key, value in flat.items() if key != "train.seed" and not key.startswith(MAY_CHANGE)}
+    kind = {key: value for key, value in flat.items() if key != "train.seed" and not may_change(key)}
     measured = {} if run.evaluation is None else run.evaluation["data"]
     return kind | {f"measured.{key}": measured[key] for key in ("name", "test_images", "scored_on") if key in measured}
 
@@ -163,7 +163,7 @@ def read_run(path: Path) -> RunRecord:
     run = Run(path)
     if not run.started:
         raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
-    config = read_yaml(path / CONFIG)
+    config = run.settings()
     try:
         method, seed = str(config["objective"]["method"]), int(config["train"]["seed"])
     except (KeyError, TypeError, ValueError):

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import yaml
 
 from mrkd.config import Config
+from mrkd.config.keys import may_change, with_present_names
 from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dict
 from mrkd.errors import UserError
 from mrkd.system.files import TEMPORARY, write_json, write_text
@@ -43,29 +44,6 @@ RELATIONS = "relations.npz"
 BROKEN = "broken.json"
 CHECKPOINTS = "checkpoints"
 LOCK = "run.lock"
-
-MAY_CHANGE = (
-    "train.compile",
-    "train.log_steps",
-    "train.logger",
-    "train.monitor_times",
-    "train.monitor_images",
-    "train.relation_images",
-    "train.on_collapse",
-    "train.on_nonfinite",
-    "train.max_skipped_steps",
-    "train.checkpoint_steps",
-    "train.checkpoint_seconds",
-    "train.keep_checkpoints",
-    "train.devices",
-    "train.nodes",
-    "train.strategy",
-    "data.cache",  # and data.cache_gib
-    "data.workers",
-    "evaluation.",
-    "attention.",
-)
-"""Settings (or the starts of their names) that do not change what is trained; `train.epochs` may only grow."""
 
 
 class MetricsObserver(Protocol):
@@ -124,7 +102,8 @@ class Run:
                 raise UserError(f"{self.path} is not empty: choose another --out, or remove it")
             return
         changed = differences(self.config(), config)
-        refused = {key: values for key, values in changed.items() if not key.startswith(MAY_CHANGE)}
+        refused = {key: values for key, values in changed.items() if not may_change(key)}
+        # Nothing else may change but the length, which may grow.
         if not self.finished and "train.epochs" in refused and config.train.epochs > refused["train.epochs"][0]:
             del refused["train.epochs"]
         if refused:
@@ -209,9 +188,13 @@ class Run:
                 self._lock.close()
                 self._lock = None
 
+    def settings(self) -> dict[str, Any]:
+        """The stored settings, nested and unchecked; those of an older version under the names they have now."""
+        return with_present_names(read_yaml(self.path / CONFIG))
+
     def config(self) -> Config:
         """The resolved config of the run."""
-        return build(flatten(read_yaml(self.path / CONFIG), str(self.path / CONFIG)))
+        return build(flatten(self.settings(), str(self.path / CONFIG)))
 
     def report_to(self, observer: MetricsObserver) -> None:
         """Have `observer` told every row from now on."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import Config, DataConfig
-from mrkd.config.overrides import differences, laid_over
+from mrkd.config.keys import equal_among_compared, part_of_measurement
+from mrkd.config.overrides import differences, flatten, laid_over
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
@@ -16,7 +17,7 @@ from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.runs.comparability import EQUAL_FOR_ALL, has_comparable_evaluation
+from mrkd.runs.comparability import has_comparable_evaluation
 from mrkd.runs.run import Run
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json, write_text
@@ -159,7 +160,7 @@ def run_name(config: Config) -> str:
 
 def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> Config:
     for key in own:
-        if key.startswith(EQUAL_FOR_ALL):
+        if equal_among_compared(key):
             raise UserError(f"methods are compared on the same images, batch and length: leave {key} to all of them")
     config = laid_over(config, own)
     return dataclasses.replace(
@@ -174,8 +175,11 @@ def _finished(path: Path, config: Config) -> bool:
     run.check(config)
     if not run.started:
         return False
-    # Stricter than resuming: the rows of one table must be measured alike, too.
-    if changed := differences(run.config(), config):
+    # Stricter than resuming: the rows of one table must be measured alike, too. What an older version did not know of
+    # its evaluation is no difference: such a run is measured again.
+    known = flatten(run.settings(), str(path))
+    differing = differences(run.config(), config)
+    if changed := {key: both for key, both in differing.items() if key in known or not part_of_measurement(key)}:
         shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in changed.items())
         raise UserError(f"{path} holds a run with other settings ({shown}): choose another --out, or remove it")
     return run.finished and has_comparable_evaluation(run, config) and (path / "attention.png").is_file()

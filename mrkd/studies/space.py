@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from mrkd.config import Config
+from mrkd.config.keys import equal_among_compared
 from mrkd.config.overrides import check_key, flatten, laid_over, read_yaml, to_dict
 from mrkd.errors import UserError
-from mrkd.runs.comparability import EQUAL_FOR_ALL
 
 _FORMS = "KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=VALUE,VALUE,..."
 
@@ -141,7 +141,7 @@ def check_space(space: Space, config: Config) -> dict[str, Range | Choice]:
     for key, varied in space.items():
         if key in ("objective.method", "train.seed"):
             raise UserError(f"{key} is not for tuning: give --methods and --seed")
-        if key.startswith(EQUAL_FOR_ALL):
+        if equal_among_compared(key):
             raise UserError(f"{key} is not for tuning: methods are compared on the same images, batch and length")
         ends = varied.values if isinstance(varied, Choice) else (varied.low, varied.high)
         values = tuple(_as_set(config, key, end) for end in ends)

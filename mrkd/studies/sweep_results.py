@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import Config
+from mrkd.config.keys import present_names
 from mrkd.config.overrides import to_dict
 from mrkd.errors import UserError
 from mrkd.studies.space import Choice, Space
@@ -77,7 +78,12 @@ def tuned_settings(sweep: str | Path, methods: Sequence[str]) -> dict[str, dict[
     missing = [method for method in methods if method not in found and method != "random"]
     if missing:
         raise UserError(f"the sweep at {sweep} has no best settings of {', '.join(missing)}; it has {', '.join(found)}")
-    return {method: values for method, values in found.items() if method in methods}
+    names = present_names()  # an older version may have written it
+    return {
+        method: {names.get(key, key): value for key, value in values.items()}
+        for method, values in found.items()
+        if method in methods
+    }
 
 
 def sweep_markdown(record: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from mrkd.cli import main
 from mrkd.cli.options import parse_overrides
 from mrkd.cli.verbs import VERBS
-from mrkd.config.overrides import known_keys
+from mrkd.config.keys import known_keys
 from mrkd.errors import UserError
 from tests.helpers.fast_settings import FAST
 

@@ -7,11 +7,11 @@ import yaml
 
 from mrkd.cli import load_config
 from mrkd.config import Config
+from mrkd.config.keys import known_keys
 from mrkd.config.overrides import (
     RECIPES,
     build,
     flatten,
-    known_keys,
     load_recipe,
     nearest_setting,
     read_yaml,
@@ -47,6 +47,11 @@ def test_terms_of_ones_own_are_read():
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_every_recipe_builds(recipe):
     assert isinstance(build(load_recipe(recipe)), Config)
+
+
+def test_the_quick_recipe_evaluates_with_the_views_of_its_training():
+    config = build(load_recipe("quick"))
+    assert config.evaluation.augmentation == config.views
 
 
 @pytest.mark.parametrize(
@@ -124,6 +129,13 @@ def test_numbers_that_are_not_finite_are_found_at_any_depth(key, value):
         ("evaluation.finetune_epochs", [0], [-1]),
         ("evaluation.finetune_batch", [1], [0]),
         ("evaluation.finetune_learning_rates", [[0.1]], [[], [0.0]]),
+        ("evaluation.augmentation_crop_scale", [[0.1, 1]], [[0, 1], [0.9, 0.1], [0.5, 1.1]]),
+        ("evaluation.augmentation_crop_ratio", [[1, 1]], [[0, 1], [2, 1]]),
+        ("evaluation.augmentation_flip", [0, 1], [-0.1, 1.1]),
+        ("evaluation.augmentation_rotate_degrees", [0], [-1]),
+        ("evaluation.augmentation_jitter", [0, 1], [-0.1, 1.1]),
+        ("evaluation.augmentation_brightness", [0], [-0.1]),
+        ("evaluation.augmentation_contrast", [0], [-0.1]),
         ("evaluation.cluster_restarts", [1], [0]),
         ("evaluation.cluster_head_epochs", [0], [-1]),
         ("evaluation.heldout_fraction", [0.01, 0.5], [0, 0.005, 0.51, 1]),
@@ -199,7 +211,7 @@ def test_two_lengths_that_were_typed_are_refused():
         ("optim.lr", "did you mean 'optim.learning_rate'?"),
         ("learning-rate", "did you mean 'optim.learning_rate'?"),
         ("train.size", "did you mean 'data.size'?"),
-        ("rate", "did you mean 'optim.learning_rate' or 'optim.final_learning_rate'?"),
+        ("rate", "did you mean 'optim.learning_rate', 'optim.final_learning_rate' or 'optim.muon_rate_factor'?"),
         ("epoch", "did you mean 'train.epochs'?"),
         ("workerz", "did you mean 'data.workers'?"),
         ("zzzz", "'mrkd settings' prints all there are"),
@@ -230,12 +242,9 @@ def test_every_setting_has_a_docstring_below_it():
     import mrkd.config
 
     files = Path(mrkd.config.__file__).parent.glob("*.py")
-    classes = [
-        node
-        for path in files
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef) and node.name != "Config"
-    ]
+    named = [node for path in files for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    named = [node for node in named if isinstance(node, ast.ClassDef) and node.name != "Config"]
+    classes = [node for node in named if node.name == "Term" or node.name.endswith("Config")]
     assert len(classes) == 12
     for node in classes:
         for field, following in zip(node.body, node.body[1:], strict=False):

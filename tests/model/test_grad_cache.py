@@ -57,11 +57,11 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_batch_in_one_piec
 
 
 def test_parts_whose_blocks_are_computed_again_too_change_nothing():
-    same(config_of("ibot+rkd-d"), config_of("ibot+rkd-d", micro_batch=3, checkpoint_activations=True))
+    same(config_of("ibot+rkd-d"), config_of("ibot+rkd-d", micro_batch=3, activation_checkpointing=True))
 
 
 def test_forgetting_activations_changes_nothing_even_with_stochastic_depth():
-    same(config_of("ibot", drop_path=0.5), config_of("ibot", drop_path=0.5, checkpoint_activations=True))
+    same(config_of("ibot", drop_path=0.5), config_of("ibot", drop_path=0.5, activation_checkpointing=True))
 
 
 def test_a_part_drops_the_same_paths_when_it_is_computed_again(monkeypatch):
@@ -95,7 +95,7 @@ def test_parts_and_forgotten_activations_keep_little_in_memory():
     whole = saved_bytes(config_of("rkd-d"))
     views = 2 * 32 * 3 * 32 * 32 * 4  # the parts' inputs, which are there anyway
     assert saved_bytes(config_of("rkd-d", micro_batch=8)) < 0.1 * whole + views
-    assert saved_bytes(config_of("rkd-d", checkpoint_activations=True)) < 0.3 * whole + views
+    assert saved_bytes(config_of("rkd-d", activation_checkpointing=True)) < 0.3 * whole + views
 
 
 def test_training_in_parts_takes_the_steps_of_training_in_one_piece(tiny_config, tmp_path):

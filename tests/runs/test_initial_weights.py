@@ -37,7 +37,7 @@ def test_a_plain_timm_file_gives_the_same_features(plain, vit, tmp_path, kind):
     load_weights(vit, str(path.parent if kind.startswith("folder") else path))
     images = torch.randn(2, 3, 160, 160)
     with torch.no_grad():
-        assert torch.equal(plain.forward_features(images), MaskedBackbone(vit)(images).root)
+        assert torch.equal(plain.forward_features(images), MaskedBackbone(vit)(images).features)
 
 
 def test_position_embeddings_are_resampled_to_another_grid(plain, tmp_path):
@@ -119,5 +119,5 @@ def test_common_timm_vits_take_masks_at_their_resolution(name):
         backbone = MaskedBackbone(create_vit(ModelConfig(name=name), 224), keep_attention=True)
         patches = (224 // backbone.vit.patch_embed.patch_size[0]) ** 2
         output = backbone(torch.zeros(2, 3, 224, 224), torch.zeros(2, patches, dtype=torch.bool))
-    assert output.root.shape[:2] == (2, 1 + patches)
+    assert output.features.shape[:2] == (2, 1 + patches)
     assert output.attention.shape[-1] == patches

@@ -195,6 +195,22 @@ def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
         compare(labelled, ["rkd-d"], [0], tmp_path / "d", tuned={"rkd-d": {"train.epochs": 3}})
 
 
+def test_settings_that_an_older_version_found_have_the_names_of_today(labelled, tmp_path):
+    found = {"number": 0, "settings": {"objective.relation_share": 0.3, "optim.ema": 0.9}}
+    (tmp_path / "sweep.json").write_text(json.dumps({"methods": {"ibot+rkd-d": {"best": 0, "trials": [found]}}}))
+    today = {"objective.relation_grad_norm_ratio": 0.3, "optim.ema": 0.9}
+    assert tuned_settings(tmp_path, ["ibot+rkd-d"]) == {"ibot+rkd-d": today}
+
+    def studies() -> Studies:
+        return Studies(labelled, ["rkd-d"], check_space(SPACE, labelled), tmp_path / "s", 1, prune=False)
+
+    study = studies().by_method["rkd-d"]
+    config = study.user_attrs["config"]
+    config["train"]["checkpoint_activations"] = config["train"].pop("activation_checkpointing")
+    study.set_user_attr("config", config)
+    assert list(studies().by_method) == ["rkd-d"]
+
+
 def test_settings_of_no_sweep_or_of_another_method_are_refused(tmp_path):
     with pytest.raises(UserError, match="no finished sweep"):
         tuned_settings(tmp_path, ["rkd-d"])
