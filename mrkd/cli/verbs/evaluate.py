@@ -9,7 +9,7 @@ from mrkd.config import Config
 
 def show_evaluation(path: str, config: Config) -> None:
     """Measure a run and print its figures in one line."""
-    from mrkd.evaluation import evaluate
+    from mrkd.evaluation.evaluate_run import evaluate
 
     results = evaluate(path, config)
     linear = ", ".join(f"{name.replace('_', ' ')} {value['acc1']:.1f}" for name, value in results["linear"].items())
