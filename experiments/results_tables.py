@@ -18,7 +18,7 @@ from typing import Any
 
 from scipy import stats
 
-from mrkd.reporting.read import FIGURES
+from mrkd.reporting.columns import COLUMNS as TABLE_COLUMNS
 from mrkd.reporting.table import format_cell
 from mrkd.studies.sweep_results import short
 
@@ -338,7 +338,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "added": added,
     "even-rows": even_rows,
     "last-block": last_block,
-    "quick": partial(quick, FIGURES),
+    "quick": partial(quick, {key: column.heading for key, column in TABLE_COLUMNS.items()}),
     "readme": partial(quick, README_COLUMNS),
     "cifar10": cifar10,
     "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
