@@ -99,9 +99,13 @@ def _figures(subject: Subject) -> str:
     lines += [
         f"| {score.title} | {score.column.text(score.number)} | {_protocol(score.protocol)} |" for score in scores
     ]
-    others = "".join(f" {result.title}: {result.figure}." for result in results if result not in scores)
+    others = [
+        f" {result.title}: {result.figure}" + (f" ({_protocol(result.protocol)})." if result.protocol else ".")
+        for result in results
+        if result not in scores
+    ]
     scored = evaluation["data"]
-    return "\n".join(lines) + f"\n\nOn the {scored['scored_on']} split of {scored['name']}.{others}"
+    return "\n".join(lines) + f"\n\nOn the {scored['scored_on']} split of {scored['name']}.{''.join(others)}"
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
