@@ -11,14 +11,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from mrkd.reporting.columns import COSTS
 from mrkd.reporting.read import read_runs
 from mrkd.reporting.table import make_table, mean_std
 from mrkd.system.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-COSTS = ("seconds", "peak_memory_mib")
-"""Figures of the program as much as of the method."""
+COST_KEYS = [column.key for column in COSTS]
 NOT_OF_THE_DATA = ("device", "versions")
 
 
@@ -66,7 +66,7 @@ def _with_seeds_of(row: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     for key, value in row.items():
         if key in ("seeds", "commits"):
             result[key] = [(value + more[key])[place] for place in order]
-        elif key in COSTS:
+        elif key in COST_KEYS:
             result[key] = more[key]
         elif key != "method":
             result[key] = mean_std([(value["values"] + more[key]["values"])[place] for place in order])

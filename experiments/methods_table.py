@@ -9,17 +9,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.objective.methods import METHODS
+from mrkd.reporting.columns import COLUMNS
+from mrkd.reporting.table import format_cell
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
 
 
-def cell(row: dict[str, Any] | None, key: str) -> str:
-    if row is None or key not in row:
-        return "–"
-    value = row[key]
-    return f"{value['mean']:.1f}" + ("" if value["std"] is None else f" ± {value['std']:.1f}")
+FIGURES = ("knn", "linear_100_acc1", "rankme")
+TITLES = {column.key: evaluator.title for evaluator in EVALUATORS for column in evaluator.columns}
+
+
+def figures(row: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{TITLES[key]} {format_cell(row.get(key))}{' %' if COLUMNS[key].unit == '%' else ''}" for key in FIGURES
+    )
 
 
 def _sentence(summary: str) -> str:
@@ -39,14 +45,13 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
                 f"Source: {method.source}.",
                 "",
             ]
-        figures = [
-            f"{label} {cell(rows[measured], 'knn')} %, linear {cell(rows[measured], 'linear_100_acc1')} %, "
-            f"RankMe {cell(rows[measured], 'rankme')}"
-            for label, measured in (("alone: k-NN", name), ("with `ibot`: k-NN", f"ibot+{name}"))
-            if measured in rows
+        measured = [
+            f"{label}: {figures(rows[table_name])}"
+            for label, table_name in (("alone", name), ("with `ibot`", f"ibot+{name}"))
+            if table_name in rows
         ]
-        if figures:
-            lines += [f"Digits, {'; '.join(figures)}.", ""]
+        if measured:
+            lines += [f"Digits, {'; '.join(measured)}.", ""]
     return "\n".join(lines)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.data.load import load
+from mrkd.evaluation.evaluate_run import measure
 from mrkd.evaluation.features import extract_features
-from mrkd.evaluation.protocols import measure
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import write_json

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "pretrain": "mrkd.train.loop",
-    "evaluate": "mrkd.evaluation",
+    "evaluate": "mrkd.evaluation.evaluate_run",
     "attend": "mrkd.attention",
     "report": "mrkd.reporting",
     "watch": "mrkd.reporting",

@@ -147,7 +147,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert "rkd_angle" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
 
 
-def test_the_tables_of_the_result_pages_are_those_of_the_json_beside_them():
+def test_the_tables_of_the_result_pages_are_those_of_the_json_beside_them(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
     loader = SourceFileLoader("results_tables", str(ROOT / "experiments" / "results_tables.py"))
     tables: Any = ModuleType("results_tables")
     tables.__file__ = loader.path

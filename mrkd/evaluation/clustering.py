@@ -39,6 +39,11 @@ def score_clusters(clusters: np.ndarray, labels: np.ndarray) -> ClusterScores:
     )
 
 
+def cluster_count(labels: Tensor) -> int:
+    """As many as there are classes with images: names may be more, as with whole numbers for labels."""
+    return len(labels.unique())
+
+
 def kmeans_clusters(train: Tensor, test: Tensor, *, clusters: int, restarts: int, seed: int) -> np.ndarray:
     """Fit k-means on L2-normalised training features (n, D); assign the test features."""
     model = KMeans(clusters, n_init=restarts, random_state=seed).fit(F.normalize(train, dim=1).cpu().numpy())

@@ -34,6 +34,11 @@ class FeatureSet:
     features: Tensor
     """(n, D) float32, on the images' device."""
 
+    @property
+    def classes(self) -> int:
+        """Outputs of a classifier: one for every name."""
+        return len(self.images.class_names)
+
     def labels(self, what_for: str) -> Tensor:
         """(n,) int64 class indices, or a UserError that says what needed them."""
         return self.images.require_labels(what_for)

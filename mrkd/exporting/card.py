@@ -1,10 +1,13 @@
 """The model card: what was trained on what, how, how well it does, and what nobody knows about it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from mrkd.config.overrides import to_dict
+from mrkd.evaluation.evaluator import main_results
+from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.exporting.subject import Subject
 from mrkd.objective.methods import all_methods, resolve_terms
 
@@ -90,28 +93,22 @@ def _figures(subject: Subject) -> str:
     evaluation = subject.evaluation()
     if evaluation is None:
         return "Not evaluated: `mrkd evaluate` before exporting puts its figures here."
-    rows = [("k-NN", evaluation["knn"], "acc1")]
-    rows += [(f"linear, {name.replace('_', ' ')}", value, "acc1") for name, value in evaluation["linear"].items()]
-    rows += [
-        (title, evaluation[key], figure)
-        for title, key, figure in (
-            ("fine-tuned", "finetune", "acc1"),
-            ("k-means clusters", "kmeans", "acc"),
-            ("cluster head", "cluster_head", "acc"),
-        )
-        if key in evaluation
-    ]
+    results = main_results(EVALUATORS, evaluation)
+    scores = [result for result in results if result.column.unit == "%"]
     lines = ["| measured | percent | protocol |", "|---|---|---|"]
-    lines += [f"| {title} | {value[figure]:.1f} | {_protocol(value['protocol'])} |" for title, value, figure in rows]
-    health = evaluation["health"]
+    lines += [
+        f"| {score.title} | {score.column.text(score.number)} | {_protocol(score.protocol)} |" for score in scores
+    ]
+    others = [
+        f" {result.title}: {result.figure}" + (f" ({_protocol(result.protocol)})." if result.protocol else ".")
+        for result in results
+        if result not in scores
+    ]
     scored = evaluation["data"]
-    return "\n".join(lines) + (
-        f"\n\nOn the {scored['scored_on']} split of {scored['name']}. RankMe: features use about "
-        f"{health['rankme']:.0f} of {health['width']} directions."
-    )
+    return "\n".join(lines) + f"\n\nOn the {scored['scored_on']} split of {scored['name']}.{''.join(others)}"
 
 
-def _protocol(protocol: dict[str, Any]) -> str:
+def _protocol(protocol: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in protocol.items())
 
 

@@ -5,10 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrkd.evaluation.evaluator import main_results
+from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.reporting.palette import CLASSES, method_styles
 from mrkd.reporting.pictures import attention_views, image_maps, relation_views
-from mrkd.reporting.read import FIGURES, LOWER_IS_BETTER, RunRecord
-from mrkd.reporting.table import make_table
+from mrkd.reporting.read import RunRecord
+from mrkd.reporting.table import columns_of, make_table
 
 CURVES = {
     "loss": "loss",
@@ -119,35 +121,35 @@ def _number(value: Any) -> float | None:
 
 def _table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     table = make_table(runs)
-    present = [key for key in FIGURES if any(key in row for row in table["rows"])]
+    present = columns_of(table["rows"])
     columns = [
-        {"key": key, "heading": FIGURES[key], "better": "lower" if key in LOWER_IS_BETTER else "higher"}
-        for key in present
+        {
+            "key": column.key,
+            "heading": column.heading,
+            "title": column.title,
+            "unit": column.unit,
+            "decimals": column.decimals,
+            "better": "higher" if column.higher_is_better else "lower",
+        }
+        for column in present
     ]
+    keys = [column.key for column in present]
     rows = [
-        {"method": row["method"], "seeds": row["seeds"], "cells": {key: row[key] for key in present if key in row}}
+        {"method": row["method"], "seeds": row["seeds"], "cells": {key: row[key] for key in keys if key in row}}
         for row in table["rows"]
     ]
     return {"columns": columns, "rows": rows, "data": table["data"]}
 
 
 def _protocols(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
-    evaluated = [run.evaluation for run in runs if run.evaluation is not None]
-    if not evaluated:
-        return []
+    """How the first evaluated run was measured, in words."""
 
     def describe(protocol: Mapping[str, Any]) -> str:
         return ", ".join(f"{key.replace('_', ' ')}: {json.dumps(value)}" for key, value in protocol.items())
 
-    first = evaluated[0]
-    found = [("k-NN", first["knn"]["protocol"])]
-    found += [(f"linear, {name.replace('_', ' ')}", value["protocol"]) for name, value in first["linear"].items()]
-    found += [
-        (name.replace("_", " "), first[name]["protocol"])
-        for name in ("finetune", "kmeans", "cluster_head")
-        if name in first
-    ]
-    return [{"name": name, "text": describe(protocol)} for name, protocol in found]
+    evaluated = [run.evaluation for run in runs if run.evaluation is not None]
+    results = main_results(EVALUATORS, evaluated[0]) if evaluated else []
+    return [{"name": result.title, "text": describe(result.protocol)} for result in results if result.protocol]
 
 
 def _finite(value: Any) -> Any:

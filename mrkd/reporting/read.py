@@ -15,26 +15,6 @@ from mrkd.runs.npz import read_npz
 from mrkd.runs.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
-FIGURES = {
-    "knn": "k-NN @1",
-    "linear_10_acc1": "linear @1 (10 ep)",
-    "linear_10_acc5": "@5",
-    "linear_100_acc1": "linear @1 (100 ep)",
-    "finetune_acc1": "fine-tune @1",
-    "finetune_acc5": "@5 (fine-tune)",
-    "kmeans_acc": "k-means ACC",
-    "kmeans_nmi": "NMI",
-    "kmeans_ari": "ARI",
-    "cluster_head_acc": "head ACC",
-    "jaccard": "attention Jaccard",
-    "rankme": "RankMe",
-    "seconds": "train s",
-    "peak_memory_mib": "peak MiB",
-}
-"""Columns of the comparison: key in table.json, heading."""
-
-LOWER_IS_BETTER = ("seconds", "peak_memory_mib")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -56,37 +36,6 @@ class RunRecord:
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays in one of the run's files, or None when no verb has written it yet."""
         return read_npz(self.path / name) if (self.path / name).is_file() else None
-
-
-def flat_figures(run: RunRecord) -> dict[str, float]:
-    """The table's figures of one evaluated run; what was not measured is absent."""
-    evaluation, summary = run.evaluation, run.summary
-    assert evaluation is not None
-    assert summary is not None
-    flat = {
-        "knn": evaluation["knn"]["acc1"],
-        "rankme": evaluation["health"]["rankme"],
-        "seconds": summary["seconds"],
-        "peak_memory_mib": summary["peak_memory_mib"],
-    }
-    for length, scores in evaluation["linear"].items():
-        epochs = length.removesuffix("_epochs")
-        flat[f"linear_{epochs}_acc1"], flat[f"linear_{epochs}_acc5"] = scores["acc1"], scores["acc5"]
-    for kind in ("kmeans", "cluster_head"):
-        for figure in ("acc", "nmi", "ari"):
-            if kind in evaluation:
-                flat[f"{kind}_{figure}"] = evaluation[kind][figure]
-    if "finetune" in evaluation:
-        flat["finetune_acc1"], flat["finetune_acc5"] = evaluation["finetune"]["acc1"], evaluation["finetune"]["acc5"]
-    if run.segmentation is not None:
-        flat["jaccard"] = jaccard_at_chosen_mass(run.segmentation["jaccard"]["combined"], run.segmentation)
-    return flat
-
-
-def jaccard_at_chosen_mass(scores: Sequence[float], segmentation: dict[str, Any]) -> float:
-    """The score at the mass that is nearest to the configured one."""
-    masses = segmentation["mass"]
-    return scores[min(range(len(masses)), key=lambda place: abs(masses[place] - segmentation["chosen_mass"]))]
 
 
 def find_runs(paths: Sequence[str | Path]) -> list[Path]:

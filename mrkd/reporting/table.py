@@ -1,10 +1,13 @@
 """The comparison table: figures of many runs as one row per method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from mrkd.reporting.read import FIGURES, RunRecord, flat_figures
+from mrkd.evaluation.evaluator import Column
+from mrkd.evaluation.evaluators import EVALUATORS
+from mrkd.reporting.columns import COLUMNS, COSTS, JACCARD
+from mrkd.reporting.read import RunRecord
 
 
 def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
@@ -21,12 +24,37 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     rows = []
     for method, figures in by_method.items():
         row: dict[str, Any] = {"method": method, "seeds": seeds[method]}
-        for key in FIGURES:
+        for key in COLUMNS:
             values = [figure[key] for figure in figures if key in figure]
             if values:
                 row[key] = mean_std(values)
         rows.append(row)
     return {"rows": rows, "data": data}
+
+
+def flat_figures(run: RunRecord) -> dict[str, float]:
+    """The table's figures of one evaluated run, by column; what was not measured is absent."""
+    assert run.evaluation is not None
+    found = {
+        column.key: column.number(run.evaluation.get(evaluator.name))
+        for evaluator in EVALUATORS
+        for column in evaluator.columns
+    }
+    found |= {column.key: column.number(run.summary) for column in COSTS}
+    if run.segmentation is not None:
+        found[JACCARD.key] = _jaccard_at_chosen_mass(run.segmentation)
+    return {key: number for key, number in found.items() if number is not None}
+
+
+def _jaccard_at_chosen_mass(segmentation: Mapping[str, Any]) -> float:
+    """The score at the mass that is nearest to the configured one."""
+    scores, masses = segmentation["jaccard"]["combined"], segmentation["mass"]
+    return scores[min(range(len(masses)), key=lambda place: abs(masses[place] - segmentation["chosen_mass"]))]
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """The columns that at least one row has a figure for."""
+    return [column for key, column in COLUMNS.items() if any(key in row for row in rows)]
 
 
 def mean_std(values: list[float]) -> dict[str, Any]:
@@ -36,10 +64,11 @@ def mean_std(values: list[float]) -> dict[str, Any]:
 
 def table_markdown(table: dict[str, Any]) -> str:
     """The table for a README: one row per method, mean ± std where there are several seeds."""
-    keys = [key for key in FIGURES if any(key in row for row in table["rows"])]
-    lines = ["| method | " + " | ".join(FIGURES[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    columns = columns_of(table["rows"])
+    lines = ["| method | " + " | ".join(column.heading for column in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
     for row in table["rows"]:
-        cells = [format_cell(row.get(key)) for key in keys]
+        cells = [format_cell(row.get(column.key), column.decimals) for column in columns]
         lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
     data = table["data"]
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
@@ -53,8 +82,9 @@ def table_markdown(table: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def format_cell(value: dict[str, Any] | None) -> str:
+def format_cell(value: Mapping[str, Any] | None, decimals: int = 1) -> str:
     """`93.2 ± 0.4`, `93.2` for one seed, or a dash."""
     if value is None or value["mean"] is None:
         return "–"
-    return f"{value['mean']:.1f}" + ("" if value["std"] is None else f" ± {value['std']:.1f}")
+    mean, std = value["mean"], value["std"]
+    return f"{mean:.{decimals}f}" + ("" if std is None else f" ± {std:.{decimals}f}")

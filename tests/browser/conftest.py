@@ -52,7 +52,7 @@ def trained(tmp_path_factory) -> list[Path]:
     """Two methods, one of them with two seeds, trained for seconds on shapes, with everything that is shown."""
     from mrkd.attention import attend
     from mrkd.config.overrides import build, load_recipe
-    from mrkd.evaluation import evaluate
+    from mrkd.evaluation.evaluate_run import evaluate
     from mrkd.train.loop import pretrain
 
     config = build(

@@ -9,16 +9,14 @@ from mrkd.config import Config
 
 def show_evaluation(path: str, config: Config) -> None:
     """Measure a run and print its figures in one line."""
-    from mrkd.evaluation import evaluate
+    from mrkd.evaluation.evaluate_run import evaluate
+    from mrkd.evaluation.evaluator import main_results
+    from mrkd.evaluation.evaluators import EVALUATORS
 
     results = evaluate(path, config)
-    linear = ", ".join(f"{name.replace('_', ' ')} {value['acc1']:.1f}" for name, value in results["linear"].items())
-    fine = f" · fine-tune {results['finetune']['acc1']:.1f}" if "finetune" in results else ""
-    print(
-        f"k-NN {results['knn']['acc1']:.1f} % · linear {linear}{fine} · k-means {results['kmeans']['acc']:.1f} "
-        f"· RankMe {results['health']['rankme']:.1f} · {results['data']['test_images']} images of the "
-        f"{results['data']['scored_on']} split, {results['seconds']:.0f} s"
-    )
+    figures = " · ".join(f"{result.title} {result.figure}" for result in main_results(EVALUATORS, results))
+    scored = results["data"]
+    print(f"{figures} · {scored['test_images']} images of the {scored['scored_on']} split, {results['seconds']:.0f} s")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

@@ -23,18 +23,18 @@ export const overview = {
 
 /** What the first column says, and how sure it is. */
 function headline({ table }) {
-  const { key } = table.columns[0];
+  const { key, title, unit, decimals } = table.columns[0];
   const measured = table.rows.filter((row) => row.cells[key]).sort((a, b) => b.cells[key].mean - a.cells[key].mean);
   const [best, second] = measured.filter((row) => row.method !== "random");
   const random = measured.find((row) => row.method === "random");
   if (!best) return [];
-  const text = (row) => `${row.cells[key].mean.toFixed(1)}${row.cells[key].std === null ? "" : ` ± ${row.cells[key].std.toFixed(1)}`} %`;
+  const text = (row) => `${row.cells[key].mean.toFixed(decimals)}${row.cells[key].std === null ? "" : ` ± ${row.cells[key].std.toFixed(decimals)}`} ${unit}`;
   if (random && random.cells[key].mean >= best.cells[key].mean) {
-    return [h("p", {}, h("b", {}, "No method beats random weights"), ` of the same network in k-NN accuracy: they have ${text(random)}; the best method, ${best.method}, ${text(best)}.`)];
+    return [h("p", {}, h("b", {}, "No method beats random weights"), ` of the same network in ${title}: they have ${text(random)}; the best method, ${best.method}, ${text(best)}.`)];
   }
   const low = best.cells[key].mean - best.cells[key].std, high = second && second.cells[key].mean + second.cells[key].std;
   const sure = !second || best.cells[key].std === null || second.cells[key].std === null ? "" : low > high ? "; the intervals do not overlap" : "; the intervals overlap";
-  return [h("p", {}, h("b", {}, best.method), ` has the highest k-NN accuracy, ${text(best)}`,
+  return [h("p", {}, h("b", {}, best.method), ` is best in ${title}: ${text(best)}`,
     random ? `; random weights of the same network have ${text(random)}.` : ".", second ? ` The next, ${second.method}, has ${text(second)}${sure}.` : "")];
 }
 
@@ -68,9 +68,15 @@ function comparison({ table }, state, again) {
         h("th", { scope: "row" }, swatch(methodStyle(row.method)), " ", row.method, h("span", { class: "seeds" }, `${row.seeds.length === 1 ? "seed" : "seeds"} ${row.seeds.join(", ")}`)),
         columns.map((column) => cell(row, column))))))),
     h("p", { class: "caption" },
-      `Accuracies, cluster scores and Jaccard in percent, on ${table.data.test_images} images of the ${table.data.scored_on} split of ${table.data.name}, after ${table.data.train_images} training images. `,
+      `${units(table.columns)}, on ${table.data.test_images} images of the ${table.data.scored_on} split of ${table.data.name}, after ${table.data.train_images} training images. `,
       several ? "Mean ± sample std over seeds; below each figure a dot per seed and a bar from mean − std to mean + std, on the column's own axis. " : "Below each figure its place on the column's own axis. ",
       "The best of each column is shaded, random weights aside. Peak memory is that of the training process."));
+}
+
+/** What the numbers are in. */
+function units(columns) {
+  const others = columns.filter(({ unit }) => unit !== "%").map(({ title }) => title);
+  return others.length ? `Percent, but for ${others.join(", ")}` : "Percent";
 }
 
 function columnScale(rows, { key, better }) {
@@ -95,9 +101,9 @@ function cell(row, column) {
   const best = column.best !== null && row.method !== "random" && found.mean === column.best;
   return h("td", {
     class: best ? "best" : null, "data-value": found.mean,
-    onpointermove: (event) => showTip(event.clientX, event.clientY, h("div", { class: "head" }, `${row.method} · ${column.heading}`), found.values.map((value, place) => h("div", {}, `seed ${row.seeds[place]}: ${value.toFixed(2)}`))),
+    onpointermove: (event) => showTip(event.clientX, event.clientY, h("div", { class: "head" }, `${row.method} · ${column.heading}`), found.values.map((value, place) => h("div", {}, `seed ${row.seeds[place]}: ${value.toFixed(column.decimals + 1)}`))),
     onpointerleave: hideTip,
-  }, found.mean.toFixed(1), found.std === null ? null : h("span", { class: "spread" }, ` ± ${found.std.toFixed(1)}`), best ? h("span", { class: "hidden" }, " (best)") : null, plot);
+  }, found.mean.toFixed(column.decimals), found.std === null ? null : h("span", { class: "spread" }, ` ± ${found.std.toFixed(column.decimals)}`), best ? h("span", { class: "hidden" }, " (best)") : null, plot);
 }
 
 function verdicts(runs) {

@@ -1,0 +1,49 @@
+"""Fine-tuning: every weight learns from the labels, in a copy of the backbone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mrkd.evaluation.evaluator import Column, Evaluator
+
+if TYPE_CHECKING:
+    from mrkd.config import Config
+    from mrkd.evaluation.features import FeatureSet
+    from mrkd.model.backbone import ViT
+
+
+def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any] | None:
+    """`acc1` and `acc5` with the learning rate that did best on held-out images."""
+    from mrkd.evaluation import finetune
+    from mrkd.evaluation.knn import accuracy
+
+    settings = config.evaluation
+    epochs = settings.finetune_epochs
+    if epochs == 0:
+        return None
+    fitted = finetune.fit(vit, train.images, settings, settings.augmentation, epochs=epochs, seed=settings.seed)
+    scores, truth = finetune.predict(fitted.model, test.images)
+    return {
+        "acc1": accuracy(scores, truth),
+        "acc5": accuracy(scores, truth, 5),
+        "protocol": {
+            "epochs": settings.finetune_epochs,
+            "learning_rate": fitted.learning_rate,
+            "chosen_on": fitted.chosen_on,
+            "candidates": list(settings.finetune_learning_rates),
+            "batch": settings.finetune_batch,
+            "optimizer": "AdamW",
+            "seed": settings.seed,
+        },
+    }
+
+
+EVALUATOR = Evaluator(
+    name="finetune",
+    title="fine-tune",
+    columns=(
+        Column(key="finetune_acc1", path=("acc1",), heading="fine-tune @1", title="fine-tune"),
+        Column(key="finetune_acc5", path=("acc5",), heading="@5 (fine-tune)", title="fine-tune @5"),
+    ),
+    measure=_measure,
+)

@@ -1,0 +1,32 @@
+"""How many directions the test features use, and how far they spread: no labels, nothing to choose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mrkd.evaluation.evaluator import Column, Evaluator
+
+if TYPE_CHECKING:
+    from mrkd.config import Config
+    from mrkd.evaluation.features import FeatureSet
+    from mrkd.model.backbone import ViT
+
+
+def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
+    """`rankme`, an effective number of directions, and `feature_std`; `width` is the number there could be."""
+    from mrkd.evaluation.collapse import feature_std, rankme
+
+    return {
+        "rankme": rankme(test.features),
+        "feature_std": feature_std(test.features),
+        "width": test.features.shape[1],
+    }
+
+
+EVALUATOR = Evaluator(
+    name="health",
+    title="RankMe",
+    columns=(Column(key="rankme", path=("rankme",), heading="RankMe", unit="directions"),),
+    measure=_measure,
+    needs_labels=False,
+)

@@ -1,0 +1,64 @@
+"""The contract of evaluators, and the registry."""
+
+import pytest
+import torch
+
+from mrkd.data.resident import ImageSet
+from mrkd.errors import UserError
+from mrkd.evaluation.evaluator import Column, Evaluator, main_results
+from mrkd.evaluation.evaluators import EVALUATORS
+from mrkd.evaluation.features import FeatureSet
+from mrkd.model.backbone import create_vit
+
+ALSO_IN_THE_FILE = {"data", "seconds", "measured_with"}
+
+
+def test_names_and_keys_are_those_of_one_evaluator():
+    names = [evaluator.name for evaluator in EVALUATORS]
+    keys = [column.key for evaluator in EVALUATORS for column in evaluator.columns]
+    assert len(set(names)) == len(names)
+    assert len(set(keys)) == len(keys)
+    assert not set(names) & ALSO_IN_THE_FILE
+
+
+def test_an_evaluator_is_defined_in_the_module_of_its_name():
+    for evaluator in EVALUATORS:
+        assert evaluator.measure.__module__ == f"mrkd.evaluation.evaluators.{evaluator.name}"
+
+
+def test_what_was_not_measured_is_no_number():
+    column = Column(key="x", path=("10_epochs", "acc1"), heading="x")
+    assert column.number({"10_epochs": {"acc1": 50.0}}) == 50.0
+    for value in (None, {}, {"10_epochs": {}}, {"10_epochs": 3}):
+        assert column.number(value) is None
+
+
+@pytest.fixture
+def probe() -> Evaluator:
+    columns = (Column(key="probe_2", path=("2_epochs", "acc1"), heading="probe", decimals=2),)
+    return Evaluator(name="probe", title="probe", columns=columns, measure=lambda *_: None)
+
+
+def test_a_value_of_several_parts_has_a_main_result_for_each(probe):
+    value = {"2_epochs": {"acc1": 50.0, "protocol": {"rate": 1}}, "7_epochs": {"acc1": 60.0, "protocol": {}}}
+    found = [(result.title, result.figure, result.protocol) for result in main_results([probe], {"probe": value})]
+    assert found == [("probe, 2 epochs", "50.00 %", {"rate": 1}), ("probe, 7 epochs", "60.00 %", {})]
+
+
+def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none(probe):
+    [result] = main_results([probe], {"probe": {"acc1": 50.0, "acc5": 70.0}})
+    assert (result.title, result.number, result.protocol) == ("probe", 50.0, {})
+    assert main_results([probe], {"data": {}}) == []
+    assert main_results([probe], {"probe": {"acc": 1.0}}) == []
+
+
+@pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda evaluator: evaluator.name)
+def test_an_evaluator_says_whether_it_needs_labels(evaluator, tiny_config):
+    images = ImageSet(images=torch.zeros(20, 3, 32, 32, dtype=torch.uint8), labels=None, class_names=())
+    features = FeatureSet(images=images, features=torch.randn(20, 16))
+    vit = create_vit(tiny_config.model, 32)
+    if evaluator.needs_labels:
+        with pytest.raises(UserError, match="needs labels"):
+            evaluator.measure(vit, features, features, tiny_config)
+    else:
+        assert evaluator.measure(vit, features, features, tiny_config)
