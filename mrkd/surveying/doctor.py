@@ -21,7 +21,7 @@ EXTRAS = {
     "hub": ("datasets",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "sweep": ("optuna",),
-    "tensorboard": ("tensorboard",),
+    "tensorboard": ("tensorboardX", "tensorboard"),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
 }

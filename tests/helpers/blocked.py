@@ -2,12 +2,15 @@
 
 
 def without(*packages: str) -> str:
-    """Lines of Python after which none of these packages can be imported, nor its absence be overlooked."""
+    """Lines of Python after which no finder finds these packages, as if they were not installed."""
     return f"""
 import sys
-class _Missing:
+class _Without:
+    def __init__(self, finder):
+        self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {packages!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, _Missing())
+        return None if name.partition(".")[0] in {packages!r} else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path[:] = map(_Without, sys.meta_path)
 """
