@@ -1,12 +1,27 @@
 """What the shell's Tab key gets to see."""
 
 import argparse
-
-import argcomplete
+from types import ModuleType
 
 from mrkd.cli.verbs import VERBS
 from mrkd.config.keys import known_keys
 from mrkd.config.overrides import recipe_names
+from mrkd.errors import UserError
+
+
+def argcomplete_module() -> ModuleType:
+    """The package that talks with the shells; everything else works without it.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import argcomplete
+    except ImportError:
+        raise UserError(
+            "the shell's completion needs a package that is not installed: pip install argcomplete"
+        ) from None
+    return argcomplete
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +33,7 @@ def answer(parser: argparse.ArgumentParser) -> None:
         for action in sub._actions:
             if action.dest == "recipe":
                 action.choices = recipe_names()
-    argcomplete.autocomplete(parser, print_suppressed=True)
+    argcomplete_module().autocomplete(parser, print_suppressed=True)
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -1,7 +1,10 @@
 """From the table of verbs to argparse, and the texts of help: short by default, complete with `--help all`."""
 
 import argparse
+import ast
 import dataclasses
+import inspect
+import itertools
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,9 +135,13 @@ def _sections() -> Iterator[tuple[str, Any]]:
 
 
 def _documented_fields(kind: Any) -> Iterator[tuple[dataclasses.Field[Any], str]]:
-    from docstring_parser import parse_from_object
-
-    texts = {parameter.arg_name: parameter.description or "" for parameter in parse_from_object(kind).params}
+    [definition] = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    texts = {
+        ast.unparse(item.target): ast.literal_eval(following.value)
+        for item, following in itertools.pairwise(definition.body)
+        if isinstance(item, ast.AnnAssign) and isinstance(following, ast.Expr)
+    }
     for field in dataclasses.fields(kind):
         yield field, " ".join(texts[field.name].split())
 

@@ -2,16 +2,15 @@
 
 import dataclasses
 import difflib
-import inspect
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import yaml
 
-from mrkd.config import Config, Term
-from mrkd.config.keys import known_keys, present_names, present_names_in_terms
+from mrkd.config import Config
+from mrkd.config.keys import known_keys, present_names
+from mrkd.config.typed import construct
 from mrkd.errors import UserError, did_you_mean, nearest
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -116,22 +115,8 @@ def build(flat: Mapping[str, Any]) -> Config:
     """
     for key in flat:
         check_key(key)
-    # jsonargparse is only needed to check types, so training from Python with a ready Config does without it.
-    from jsonargparse import ArgumentParser
-
-    given, sections = _by_section(_spelled_out(flat)), {}
-    for name, (kind, values) in given.items():
-        _check_values(name, values, kind)
-    for name, (kind, values) in given.items():
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("section", type=kind)
-        try:
-            parsed = parser.instantiate(parser.parse_object({"section": values}))
-        except Exception as error:
-            refusal = _own_refusal(error)
-            raise UserError(refusal or _wrong_type(parser, name, kind, values, error)) from None
-        sections[name] = parsed["section"]
-    return Config(**sections)
+    given = _by_section(_spelled_out(flat))
+    return Config(**{name: construct(kind, values, name) for name, (kind, values) in given.items()})
 
 
 def laid_over(config: Config, settings: Mapping[str, Any]) -> Config:
@@ -171,55 +156,6 @@ def _typed(key: str, value: str) -> Any:
         return yaml.load(value, Loader=_PlainLoader)
     except _YAML_ERRORS:
         return value  # such as a path with a colon; the type check decides
-
-
-def _check_values(key: str, value: Any, kind: Any) -> None:
-    """Refuse null where the type has no None, which jsonargparse lets pass, and numbers that are not finite."""
-    if value is None and kind is not Any and type(None) not in get_args(kind):
-        raise UserError(f"{key} must be {inspect.formatannotation(kind)}, got null; leave it out for its default")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{key} must be a finite number, got {value}")
-    if isinstance(value, Mapping):
-        kinds = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
-        for name, item in value.items():
-            _check_values(f"{key}.{name}", item, kinds.get(name, Any))
-    elif isinstance(value, list | tuple):
-        terms = list[Term] in get_args(kind)
-        for item in value:
-            of_term = terms and isinstance(item, Mapping)
-            if of_term:
-                _check_names_in_term(key, item)
-            _check_values(key, item, Term if of_term else Any)
-
-
-def _check_names_in_term(key: str, term: Mapping[str, Any]) -> None:
-    names = [item.name for item in dataclasses.fields(Term)]
-    for name in term:
-        if name in names:
-            continue
-        present = present_names_in_terms().get(name)
-        hint = nearest(str(name), names) if present is None else f"it is called {present} now"
-        raise UserError(f"unknown setting '{key}.{name}': {hint}")
-
-
-def _own_refusal(error: BaseException | None) -> str | None:
-    # A section's own refusal arrives wrapped by the parser; its text is the better message.
-    while error is not None:
-        if isinstance(error, UserError):
-            return str(error)
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _wrong_type(parser: Any, section: str, kind: Any, values: Mapping[str, Any], error: Exception) -> str:
-    for item in dataclasses.fields(kind):
-        if item.name in values:
-            try:
-                parser.parse_object({"section": {item.name: values[item.name]}})
-            except Exception as cause:
-                if _own_refusal(cause) is None:
-                    return f"{section}.{item.name} must be {item.type}, got {values[item.name]!r}"
-    return f"{section}: {' '.join(str(error).split())}"
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:

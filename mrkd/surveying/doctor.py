@@ -16,11 +16,12 @@ from mrkd import __version__
 from mrkd.losses.angle import available_backends, rkd_angle
 from mrkd.system.cpu import usable_cores
 
-PACKAGES = ("torch", "torchvision", "timm", "lightning", "datasets", "numpy", "numba", "triton")
+PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "numba", "triton", "pyarrow")
 EXTRAS = {
+    "hub": ("datasets",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "sweep": ("optuna",),
-    "tensorboard": ("tensorboard",),
+    "tensorboard": ("tensorboardX", "tensorboard"),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
 }

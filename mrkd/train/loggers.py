@@ -1,4 +1,5 @@
-"""Where else the numbers of a run go, besides `metrics.jsonl`: TensorBoard files always, wandb or MLflow when asked.
+"""Where else the numbers of a run go, besides `metrics.jsonl`: TensorBoard files where tensorboardX is installed, wandb
+or MLflow when asked.
 
 Everything here happens at log steps only. Nothing leaves the machine unless its user has said so to wandb or MLflow
 themselves, by WANDB_MODE or MLFLOW_TRACKING_URI.
@@ -32,9 +33,13 @@ def check_logger(name: str) -> None:
     """
     if name == "none":
         return
-    found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:  # a folder of that name, such as wandb leaves behind, is no package
+    if not _installed(name):
         raise UserError(f'--logger {name} needs a package that is not installed: pip install "mrkd[{name}]"')
+
+
+def _installed(name: str) -> bool:
+    found = importlib.util.find_spec(name)
+    return found is not None and found.origin is not None  # a folder, such as wandb leaves behind, is no package
 
 
 class MetricsLoggers:
@@ -45,11 +50,15 @@ class MetricsLoggers:
         self.config, self.path = config, path
         self._loggers: list[Any] | None = None
         self._asked = _asked_for(config, path)
+        self._event_files = _installed("tensorboardX")
+        if not self._event_files:
+            print('no TensorBoard files without tensorboardX: pip install "mrkd[tensorboard]"', flush=True)
 
     def log(self, row: dict[str, Any]) -> None:
         """One row of `metrics.jsonl`: the numbers of its terms get names such as `terms/koleo`; words stay out."""
         if self._loggers is None:
-            self._loggers = [_EventFile(self.path / TENSORBOARD, row["step"]), *self._asked]
+            events = [_EventFile(self.path / TENSORBOARD, row["step"])] if self._event_files else []
+            self._loggers = [*events, *self._asked]
             for logger in self._asked:
                 if not isinstance(logger, _GoesOn):
                     logger.log_hyperparams(flatten(to_dict(self.config), "config"))

@@ -80,6 +80,44 @@ def test_null_is_refused_where_the_type_has_no_none(value):
     assert build({"train.steps": value, "data.cache": value}).data.cache is None
 
 
+def test_a_wrong_part_of_a_term_is_named_with_what_was_expected():
+    for term, message in [
+        ({"loss": "koleo", "tokens": "words"}, r"objective.terms.tokens must be Literal\['cls', .*\], got 'words'"),
+        ({"loss": "koleo", "block": 2.0}, "objective.terms.block must be int | None, got 2.0"),
+        ({"loss": "koleo", "wieght": 2}, "unknown setting 'objective.terms.wieght': did you mean 'weight'?"),
+        ({"weight": 2}, "objective.terms.loss must be given, got weight"),
+        ({"loss": "koleo", "options": {1: 2}}, r"objective.terms.options must be dict\[str, Any\], got {1: 2}"),
+        ("koleo", r"objective.terms must be list\[Term\] | None, got \['koleo'\]"),
+    ]:
+        with pytest.raises(UserError, match=message.replace("|", r"\|").replace("?", r"\?")):
+            build({"objective.terms": [term]})
+
+
+def test_unknown_settings_are_refused_whoever_names_them():
+    for key in ("train.epoch", "trian.epochs"):
+        with pytest.raises(UserError, match=r"unknown setting .* did you mean 'train.epochs'"):
+            build({key: 3})
+
+
+def test_what_was_given_is_left_as_it_was():
+    terms = [{"loss": "rkd-angle", "weight": "2", "options": {"delta": 1.0}}]
+    assert build({"objective.terms": terms}).objective.terms[0].weight == 2.0
+    assert terms == [{"loss": "rkd-angle", "weight": "2", "options": {"delta": 1.0}}]
+
+
+@pytest.mark.parametrize("value", ["1e400", ["1e400", "0.1"], 10**400])
+def test_numbers_too_large_for_a_float_are_refused(value):
+    key = "evaluation.linear_learning_rates" if isinstance(value, list) else "optim.learning_rate"
+    with pytest.raises(UserError, match=rf"^{key} must be .*float.*, got"):
+        build({key: value})
+    assert build({"evaluation.linear_learning_rates": ["1e-3"]}).evaluation.linear_learning_rates == (0.001,)
+
+
+def test_numbers_in_free_options_are_numbers_however_they_are_written():
+    config = build({"objective.relation_options": "{delta: 1e-3, scale: '2', name: huber, flags: [1, true]}"})
+    assert config.objective.relation_options == {"delta": 0.001, "scale": 2, "name": "huber", "flags": [1, True]}
+
+
 def test_null_in_a_term_is_refused_and_free_options_may_hold_it():
     with pytest.raises(UserError, match=r"^objective.terms.weight must be float, got null"):
         build({"objective.terms": [{"loss": "rkd-angle", "weight": None}]})

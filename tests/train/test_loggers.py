@@ -15,6 +15,7 @@ def logged(config, name):
 
 def test_tensorboard_files_hold_the_numbers_of_metrics_jsonl(trained_run):
     pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboardX")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(trained_run / "tensorboard"))
@@ -26,8 +27,18 @@ def test_tensorboard_files_hold_the_numbers_of_metrics_jsonl(trained_run):
     assert {"knn", "rankme", "learning_rate", *(f"terms/{name}" for name in rows[-1]["terms"])} <= names
 
 
+def test_without_tensorboardx_training_goes_on_and_one_line_says_so(tiny_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    run = mrkd.pretrain(tiny_config, tmp_path / "run")
+    told = [line for line in capsys.readouterr().out.splitlines() if "TensorBoard" in line]
+    assert told == ['no TensorBoard files without tensorboardX: pip install "mrkd[tensorboard]"']
+    assert not (run / "tensorboard").exists()
+    assert Run(run).metrics()[-1]["step"] == 4
+
+
 def test_after_a_resume_event_files_go_on_without_the_steps_that_were_lost(tmp_path):
     pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboardX")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from mrkd.config import Config

@@ -10,9 +10,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from argcomplete.shell_integration import shellcode
+    from mrkd.cli.complete import argcomplete_module
 
-    print(shellcode(["mrkd"], shell=options.shell), end="")
+    print(argcomplete_module().shellcode(["mrkd"], shell=options.shell), end="")
 
 
 VERB = Verb(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mrkd.config import DataConfig
 from mrkd.data.listing import KeptCells
-from mrkd.data.sources.columns import find_column, no_column
-from mrkd.data.sources.labels import USUAL_LABELS, Found, integers
+from mrkd.data.sources.columns import image_and_label_columns
+from mrkd.data.sources.labels import Found, integers
 from mrkd.data.sources.splits import split_of
 from mrkd.errors import UserError
 
@@ -22,12 +22,7 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
         UserError: it cannot be read, lacks a column, or a path leads out of its folder without `data.outside_paths`.
     """
     columns, rows = _read(path)
-    image = find_column(columns, config.image_column, USUAL_PATHS)
-    if image is None:
-        raise no_column(path.name, columns, "image", config.image_column or USUAL_PATHS[0])
-    label = find_column(columns, config.label_column, USUAL_LABELS)
-    if label is None and config.label_column is not None:
-        raise no_column(path.name, columns, "label", config.label_column)
+    image, label = image_and_label_columns(path.name, columns, config, USUAL_PATHS)
     values = None if label is None else integers([row[label] for row in rows])
     by_split: dict[str, list[int]] = {}
     for number, row in enumerate(rows):

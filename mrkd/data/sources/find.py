@@ -10,8 +10,9 @@ from mrkd.data.listing import Listing, Listings
 from mrkd.data.sources.csv import find_in_csv
 from mrkd.data.sources.digits import find_digits
 from mrkd.data.sources.folder import IMAGE_SUFFIXES, find_in_folder, walk
+from mrkd.data.sources.hub import find_on_hub
 from mrkd.data.sources.labels import Found, classify
-from mrkd.data.sources.parquet import find_in_parquet, find_on_hub
+from mrkd.data.sources.parquet import find_in_parquet
 from mrkd.data.sources.shapes import find_shapes
 from mrkd.data.sources.splits import stratified, subset
 from mrkd.data.sources.webdataset import find_in_shards

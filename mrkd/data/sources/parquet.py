@@ -1,135 +1,115 @@
-"""Images in tables: parquet files and data sets of the Hugging Face hub, read row by row as they are asked for."""
+"""Images in parquet files on the disk, read in place with pyarrow."""
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mrkd.config import DataConfig
-from mrkd.data.listing import Cell, stamp_of
-from mrkd.data.sources.columns import find_column, no_column
-from mrkd.data.sources.labels import USUAL_LABELS, Found
+from mrkd.data.sources.columns import image_and_label_columns
+from mrkd.data.sources.labels import Found
+from mrkd.data.sources.row_groups import ParquetCells, RowGroup
 from mrkd.data.sources.splits import split_of
 from mrkd.errors import UserError
 
-USUAL_IMAGES = ("img", "image")
-
-
-class TableCells:
-    """The image column of a `datasets.Dataset`; the rows stay on the disk until they are asked for."""
-
-    def __init__(self, table: Any, column: str, inside: Path, rows: Sequence[int] | None = None) -> None:
-        self.table, self.column, self.inside = table, column, inside
-        self.rows = range(len(table)) if rows is None else rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: int) -> Cell:
-        return _cell(self.table[self.rows[row]][self.column], self.inside)
-
-    def many(self, rows: Sequence[int]) -> list[Cell]:
-        """The cells of several rows, in one read."""
-        found = self.table[[self.rows[row] for row in rows]][self.column]
-        return [_cell(cell, self.inside) for cell in found]
-
-    def take(self, rows: Sequence[int]) -> "TableCells":
-        """The same table with other rows."""
-        return TableCells(self.table, self.column, self.inside, [self.rows[row] for row in rows])
-
-    def stamp(self) -> str | None:
-        """Of the Arrow files that `datasets` made of the source (anew when that changes), and the rows."""
-        files = [Path(file["filename"]) for file in self.table.cache_files]
-        rows = np.asarray(self.rows, dtype=np.int64).tobytes()
-        return stamp_of(files, self.column.encode() + rows) if files else None
-
 
 def find_in_parquet(files: list[Path], root: Path, config: DataConfig) -> dict[str, Found]:
-    """The images of parquet files, by the split that their names below `root` say.
+    """The images of parquet files, by the split that their names below `root` say; files without rows are left out.
 
     Raises:
-        UserError: a file is no parquet, or lacks a column.
+        UserError: a file is no parquet, lacks a column, or has no images in it.
     """
-    from datasets import load_dataset
-    from datasets.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(split_of(*file.relative_to(root).with_suffix("").parts), []).append(file)
-    found = {}
-    for split, paths in by_split.items():
-        texts = [str(path) for path in paths]
-        try:
-            table = load_dataset("parquet", data_files=texts, split="train")
-            names = _row_names(paths)
-        except Exception as error:  # pyarrow's own kinds, and whatever else a damaged file makes it raise
-            reason = " ".join(str(error.__cause__ or error).split())
-            raise UserError(f"cannot read {', '.join(texts)} as parquet: {reason[:300]}") from None
-        found[split] = _found(table, texts[0], names, paths[0].resolve().parent, config)
-    return found
+    return {split: found for split, paths in by_split.items() if (found := _found(paths, config)) is not None}
 
 
-def _row_names(paths: list[Path]) -> list[str]:
-    from pyarrow.parquet import read_metadata
-
-    return [f"{path.name} row {row}" for path in paths for row in range(read_metadata(path).num_rows)]
-
-
-def find_on_hub(name: str, config: DataConfig) -> dict[str, Found]:
-    """The images of a data set on the Hugging Face hub, downloaded at its first use.
-
-    Args:
-        name: `owner/name`, or `owner/name:configuration`.
-        config: the names of the columns.
-    Raises:
-        UserError: the hub cannot be reached, has no such data set, or that one has no such columns.
-    """
-    import datasets
-
-    repository, _, configuration = name.partition(":")
-    try:
-        tables = datasets.load_dataset(repository, configuration or None)
-    except Exception as error:  # requests', the hub's and the builders' own kinds
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot get {name!r} from the Hugging Face hub: {type(error).__name__}: {reason}") from None
-    # Cells that are paths lie in the cache of what was downloaded, and nowhere else.
-    inside = Path(datasets.config.HF_CACHE_HOME).resolve()
-    found: dict[str, Found] = {}
-    for split, table in tables.items():
-        names = [f"{split} row {row}" for row in range(len(table))]
-        found.setdefault(split_of(split), _found(table, f"{name}, {split}", names, inside, config))
-    return found
-
-
-def _found(table: Any, source: str, names: list[str], inside: Path, config: DataConfig) -> Found:
-    from datasets import ClassLabel, Image
-
-    columns: list[str] = table.column_names
-    image = find_column(columns, config.image_column, USUAL_IMAGES)
-    if image is None:
-        raise no_column(source, columns, "image", config.image_column or USUAL_IMAGES[0])
-    label = find_column(columns, config.label_column, USUAL_LABELS)
-    if label is None and config.label_column is not None:
-        raise no_column(source, columns, "label", config.label_column)
-    try:
-        images = table.select_columns([image]).cast_column(image, Image(decode=False))
-    except Exception as error:  # as above
-        raise UserError(f"{source}: column {image!r} must hold images, got {type(error).__name__}") from None
-    feature = None if label is None else table.features[label]
+def _found(paths: list[Path], config: DataConfig) -> Found | None:
+    tables = [table for path in paths if (table := _Table(path, config)).rows]
+    if not tables:
+        return None
+    first = tables[0]
+    for table in tables:
+        if (table.image, table.label) != (first.image, first.label):
+            raise UserError(
+                f"{table.path} must have the columns {first.image!r} and {first.label!r} of {first.path.name}, "
+                f"got {table.image!r} and {table.label!r}: set data.image_column and data.label_column"
+            )
+    with_labels = config.use_labels and first.label is not None
     return Found(
-        names=names,
-        cells=TableCells(images, image, inside),
-        values=None if label is None else table[label],
-        class_names=feature.names if isinstance(feature, ClassLabel) else None,
-        column=f"{source}: column {label!r}",
+        names=[f"{table.path.name} row {row}" for table in tables for row in range(table.rows)],
+        cells=ParquetCells([group for table in tables for group in table.groups()], first.image),
+        values=[value for table in tables for value in table.labels()] if with_labels else None,
+        class_names=next((names for table in tables if (names := table.class_names()) is not None), None),
+        column=f"{first.path}: column {first.label!r}",
     )
 
 
-def _cell(cell: Any, inside: Path) -> bytes | Path | None:
-    """The embedded image; or a path, which must not lead out of the table's own folder."""
-    if not isinstance(cell, dict) or cell.get("bytes"):
-        return cell["bytes"] if isinstance(cell, dict) else None
-    path = (inside / str(cell.get("path") or "")).resolve()
-    return path if path.is_relative_to(inside) else None
+class _Table:
+    """What the footer of one file says."""
+
+    def __init__(self, path: Path, config: DataConfig) -> None:
+        from pyarrow.parquet import ParquetFile
+
+        self.path = path
+        try:
+            with ParquetFile(path) as file:
+                self.metadata, self.schema = file.metadata, file.schema_arrow
+        except Exception as error:  # pyarrow's own kinds, and whatever else a damaged file makes it raise
+            raise _unreadable(path, error) from None
+        self.rows = sum(self.metadata.row_group(number).num_rows for number in range(self.metadata.num_row_groups))
+        if self.rows:
+            self.image, self.label = image_and_label_columns(str(path), self.schema.names, config)
+            self._check_image_column()
+
+    def _check_image_column(self) -> None:
+        from pyarrow import types
+
+        kind = self.schema.field(self.image).type
+        names = {field.name for field in kind} if types.is_struct(kind) else set()
+        plain = types.is_binary(kind) or types.is_large_binary(kind) or types.is_string(kind)
+        if not plain and not names & {"bytes", "path"}:
+            raise UserError(f"{self.path}: column {self.image!r} must hold images, got {kind}")
+
+    def groups(self) -> list[RowGroup]:
+        """The row groups, with the size of their images."""
+        return [self._group(number) for number in range(self.metadata.num_row_groups)]
+
+    def _group(self, number: int) -> RowGroup:
+        group = self.metadata.row_group(number)
+        chunks = [group.column(place) for place in range(group.num_columns)]
+        size = sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema == self.image or chunk.path_in_schema.startswith(f"{self.image}.")
+        )
+        return RowGroup(self.path, number, group.num_rows, size)
+
+    def labels(self) -> list[Any]:
+        """The values of the label column."""
+        from pyarrow.parquet import ParquetFile
+
+        try:
+            with ParquetFile(self.path) as file:
+                values: list[Any] = file.read(columns=[self.label], use_threads=False)[self.label].to_pylist()
+        except Exception as error:  # as above
+            raise _unreadable(self.path, error) from None
+        if len(values) != self.rows:
+            raise UserError(f"{self.path}: column {self.label!r} must have {self.rows} rows, got {len(values)}")
+        return values
+
+    def class_names(self) -> list[str] | None:
+        """What the label's numbers stand for, where the hub's libraries have written it into the footer."""
+        about: Any = (self.schema.metadata or {}).get(b"huggingface")
+        try:
+            about = None if about is None else json.loads(about)
+        except ValueError as error:
+            raise _unreadable(self.path, error) from None
+        for key in ("info", "features", self.label, "names"):
+            about = about.get(key) if isinstance(about, dict) else None
+        return about if isinstance(about, list) and all(isinstance(name, str) for name in about) else None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"cannot read {path} as parquet: {reason[:300]}")
