@@ -119,6 +119,20 @@ def even_rows() -> str:
     return f"{markdown(head, rows)}\n\n{machine(record)}"
 
 
+def optimizer() -> str:
+    record = read("performance.json")["optimizer"]
+    rows = [
+        [
+            row["network"],
+            f"`{row['optimizer']}`",
+            f"{row['optimizer_milliseconds']:,.1f}",
+            f"{100 * row['share_of_step']:.1f} %",
+        ]
+        for row in record["rows"]
+    ]
+    return f"{markdown(['network', 'optimizer', 'ms', 'of a training step'], rows)}\n\n{machine(record)}"
+
+
 def added() -> str:
     (row,) = read("performance.json")["relations_in_a_step"]["rows"]
     return (
@@ -135,5 +149,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost": cost,
     "added": added,
     "even-rows": even_rows,
+    "optimizer": optimizer,
     "last-block": last_block,
 }

@@ -181,6 +181,7 @@ def test_numbers_that_are_not_finite_are_found_at_any_depth(key, value):
         ("optim.weight_decay", [0], [-0.1]),
         ("optim.final_weight_decay", [0], [-0.1]),
         ("optim.final_learning_rate", [0], [-1e-6]),
+        ("optim.muon_rate_factor", [0.1], [0, -1]),
         ("optim.betas", [[0, 0]], [[1.0, 0.9], [0.9, -0.1]]),
         ("views.brightness", [0], [-0.1]),
         ("views.contrast", [0], [-0.1]),

@@ -80,13 +80,13 @@ def assert_close(out: Path, other: Path, slack: float = 1.0) -> None:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> Callable[[str], Path]:
-    """The run of a single process, by method."""
+def one(tmp_path_factory) -> Callable[..., Path]:
+    """The run of a single process, by method and what else is changed."""
 
     @functools.cache
-    def run_of(method: str) -> Path:
+    def run_of(method: str, **changes: object) -> Path:
         out = tmp_path_factory.mktemp("one") / "run"
-        finish(start(ONE, out, objective__method=method))
+        finish(start(ONE, out, objective__method=method, **changes))
         return out
 
     return run_of
@@ -109,6 +109,16 @@ def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(
     changes = {"train__strategy": strategy, "train__micro_batch": micro_batch, "objective__method": method}
     finish(start(LAUNCHERS[launcher], tmp_path / "run", train__devices=2, **changes))
     assert_close(tmp_path / "run", one(method))
+
+
+# A head without ReLU: where rounding turns a unit on or off, the gradient jumps by a thousandth.
+MUON = {"optim__name": "muon", "optim__muon_head": True, "head__norm": "none"}
+
+
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
+def test_with_muon_too_two_processes_train_to_the_weights_of_one(one, tmp_path, strategy):
+    finish(start(LAUNCHERS["own"], tmp_path / "run", train__devices=2, train__strategy=strategy, **MUON))
+    assert_close(tmp_path / "run", one(str(SETTINGS["objective.method"]), **MUON))
 
 
 @pytest.mark.slow

@@ -121,6 +121,18 @@ def test_a_training_step_waits_for_the_device_nowhere(tiny_config, monkeypatch, 
     assert waits.found == []
 
 
+def test_a_step_of_muon_waits_for_the_device_nowhere(tiny_config):
+    optim = dataclasses.replace(tiny_config.optim, name="muon", muon_head=True)
+    learner = a_learner(dataclasses.replace(tiny_config, optim=optim), "ibot")
+    images = torch.randint(0, 256, (tiny_config.train.batch, 3, 32, 32), dtype=torch.uint8)
+    learner.training_step(images, 0)
+    for parameter in learner.pair.network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    with Waits() as waits:
+        learner.optimizer.step(skip=torch.tensor(False))
+    assert waits.found == []
+
+
 def test_the_counter_sees_what_waits():
     values = torch.tensor([1.0, 0.0])
     with Waits() as waits:
