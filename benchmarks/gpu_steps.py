@@ -94,6 +94,7 @@ def step_config(source: str, method: str, batch: int, compiled: bool, dry_run: b
         "train.batch": batch,
         "train.compile": compiled,
         "objective.relation_grad_norm_ratio": 0.5,
+        "optim.name": "adamw",
     }
     return laid_over(mrkd.load_config("cifar10"), {**settings, **({**TINY, "train.batch": 32} if dry_run else {})})
 
