@@ -45,7 +45,7 @@ class Term:
     """One named loss of a method."""
 
     loss: str
-    """A name from the tables in `mrkd.objective.terms`."""
+    """A name from the table in `mrkd.objective.loss_table`."""
     tokens: TokenKind = "cls"
     """Class tokens across the batch, patches at one position across the batch, or patches within an image."""
     space: Space = "backbone"

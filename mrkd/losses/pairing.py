@@ -41,29 +41,32 @@ class Pairing:
         return pairs & ~torch.eye(pairs.shape[1], pairs.shape[2], dtype=torch.bool, device=pairs.device)
 
 
-def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_mask: Tensor | None) -> Pairing:
+def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_weights: Tensor | None) -> Pairing:
     """Check the inputs of a relation and bring them to one form.
 
     Args:
         student: (N, D) or (G, N, D).
         teacher: the same rows.
         anchors: (M, D) or (G, M, D), what both compare their rows with; None compares rows with each other.
-        row_mask: (N,) or (G, N) bool, True where a row counts; all of them when None.
+        row_weights: (N,) or (G, N) bool, True where a row counts; all of them when None. RKD's two losses take
+            numbers, too; the others say so when they get some.
     Raises:
         ValueError: wrong ranks, unequal rows, fewer than two rows, values that are not finite, anchors of another
-            width or number of groups, or a mask of another shape.
+            width or number of groups, or weights of another shape or type.
     """
     check_pair(student, teacher)
     grouped = student.ndim == 3
     student, teacher = (widened(t if grouped else t[None]) for t in (student, teacher.detach()))
     teacher = teacher.to(student.dtype)
     groups, count = student.shape[:2]
-    if row_mask is None:
+    if row_weights is None:
         rows = torch.ones(groups, count, dtype=torch.bool, device=student.device)
     else:
-        rows = (row_mask if grouped else row_mask[None]).bool()
+        if row_weights.dtype != torch.bool:
+            raise ValueError(f"row_weights must be bool for this relation, got {row_weights.dtype}")
+        rows = row_weights if grouped else row_weights[None]
         if rows.shape != (groups, count):
-            raise ValueError(f"row_mask must have shape (G, N) = {(groups, count)}, got {tuple(rows.shape)}")
+            raise ValueError(f"row_weights must have shape (G, N) = {(groups, count)}, got {tuple(rows.shape)}")
     if anchors is None:
         rows = rows & (rows.sum(dim=1, keepdim=True) >= 2)  # one row alone has no relation
         return Pairing(

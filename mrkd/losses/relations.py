@@ -2,7 +2,7 @@
 
 All take student (N, D) or (G, N, D), teacher with the same rows, and keyword-only:
 `anchors` (M, D) or (G, M, D), what both sides compare their rows with (each other when None);
-`row_mask` (N,) or (G, N) bool, True where a row counts;
+`row_weights` (N,) or (G, N) bool, True where a row counts;
 `center`, whether each side's mean embedding is subtracted first (False is the authors' form; a fresh ViT needs True).
 They return a scalar, the mean over the groups, and raise ValueError as `make_pairing` does.
 """
@@ -27,7 +27,7 @@ def relation(
     potential: str,
     divergence: str,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     center: bool = True,
     keep_self: bool | None = None,
     **settings: Any,
@@ -35,12 +35,12 @@ def relation(
     """Any potential with any divergence that makes sense of it.
 
     Args:
-        student: as in the module's description, like teacher, anchors, row_mask and center.
+        student: as in the module's description, like teacher, anchors, row_weights and center.
         teacher: the same rows; no gradient flows into them.
         potential: a name from `POTENTIALS`.
         divergence: a name from `DIVERGENCES`.
         anchors: what rows compare with.
-        row_mask: rows that count.
+        row_weights: rows that count.
         center: subtract the mean embedding first.
         keep_self: whether a row's relation to itself, or to its own anchor, counts; None for the authors' choice.
         settings: the divergence's own, such as `student_temperature`.
@@ -50,7 +50,7 @@ def relation(
         ValueError: an unknown name or setting, or a divergence that means nothing on this potential.
     """
     check_relation(potential, divergence, settings)
-    pairing = make_pairing(student, teacher, anchors, row_mask)
+    pairing = make_pairing(student, teacher, anchors, row_weights)
     if keep_self is None:
         keep_self = not pairing.own or divergence in WITH_DIAGONAL
     with torch.autocast(student.device.type, enabled=False):
@@ -87,7 +87,7 @@ def spkd(
     teacher: Tensor,
     *,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     center: bool = False,
 ) -> Tensor:
     """Similarity-preserving: mean of (G_s / |row| - G_t / |row|)^2 with G the matrix of dot products.
@@ -101,7 +101,7 @@ def spkd(
         potential="dot",
         divergence="row-normalized-squared",
         anchors=anchors,
-        row_mask=row_mask,
+        row_weights=row_weights,
         center=center,
     )
 
@@ -111,7 +111,7 @@ def pkt(
     teacher: Tensor,
     *,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     center: bool = False,
 ) -> Tensor:
     """Probabilistic knowledge transfer: KL between rows of (1 + cosine) / 2 over their sums, mean over entries.
@@ -126,7 +126,7 @@ def pkt(
         potential="cosine",
         divergence="probability-kl",
         anchors=anchors,
-        row_mask=row_mask,
+        row_weights=row_weights,
         center=center,
     )
 
@@ -136,7 +136,7 @@ def cckd(
     teacher: Tensor,
     *,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     center: bool = False,
 ) -> Tensor:
     """Correlation congruence: mean squared difference of RBF kernels exp(-0.4 |x - y|^2) of unit vectors.
@@ -146,7 +146,7 @@ def cckd(
         kernel itself, of which they take a Taylor series.
     """
     return relation(
-        student, teacher, potential="rbf", divergence="squared", anchors=anchors, row_mask=row_mask, center=center
+        student, teacher, potential="rbf", divergence="squared", anchors=anchors, row_weights=row_weights, center=center
     )
 
 
@@ -155,7 +155,7 @@ def relation_softmax(
     teacher: Tensor,
     *,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     center: bool = False,
     keep_self: bool | None = None,
     student_temperature: float = 0.1,
@@ -172,7 +172,7 @@ def relation_softmax(
         potential="cosine",
         divergence="cross-entropy",
         anchors=anchors,
-        row_mask=row_mask,
+        row_weights=row_weights,
         center=center,
         keep_self=keep_self,
         student_temperature=student_temperature,
@@ -185,7 +185,7 @@ def structural(
     teacher: Tensor,
     *,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     center: bool = True,
     keep_self: bool = True,
     student_temperature: float = 0.1,
@@ -206,7 +206,7 @@ def structural(
         potential="cosine",
         divergence="cross-entropy",
         anchors=anchors,
-        row_mask=row_mask,
+        row_weights=row_weights,
         center=center,
         keep_self=keep_self,
         student_temperature=student_temperature,
@@ -215,13 +215,15 @@ def structural(
     )
 
 
-def cka(student: Tensor, teacher: Tensor, *, anchors: Tensor | None = None, row_mask: Tensor | None = None) -> Tensor:
+def cka(
+    student: Tensor, teacher: Tensor, *, anchors: Tensor | None = None, row_weights: Tensor | None = None
+) -> Tensor:
     """1 - linear centred kernel alignment; centring is part of it. In [0, 1].
 
     Source:
         Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019 (arXiv:1905.00414), eq. 3.
     """
-    return relation(student, teacher, potential="dot", divergence="cka", anchors=anchors, row_mask=row_mask)
+    return relation(student, teacher, potential="dot", divergence="cka", anchors=anchors, row_weights=row_weights)
 
 
 def gram(
@@ -229,7 +231,7 @@ def gram(
     teacher: Tensor,
     *,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     center: bool = False,
     standardize: bool = False,
 ) -> Tensor:
@@ -244,7 +246,7 @@ def gram(
         potential="cosine",
         divergence="squared",
         anchors=anchors,
-        row_mask=row_mask,
+        row_weights=row_weights,
         center=center,
         standardize=standardize,
     )
@@ -255,7 +257,7 @@ def dark_rank(
     teacher: Tensor,
     *,
     anchors: Tensor | None = None,
-    row_mask: Tensor | None = None,
+    row_weights: Tensor | None = None,
     scale_by_mean: bool = False,
     length: int = 4,
     alpha: float = 3.0,
@@ -264,10 +266,10 @@ def dark_rank(
     """HardDarkRank: likelihood of the teacher's order of each row's nearest neighbours, by the student's distances.
 
     Args:
-        student: as in the module's description, like teacher, anchors and row_mask.
+        student: as in the module's description, like teacher, anchors and row_weights.
         teacher: the same rows.
         anchors: what rows compare with.
-        row_mask: rows that count.
+        row_weights: rows that count.
         scale_by_mean: divide distances by their mean, for embeddings that are not of unit length.
         length: number of neighbours in the order.
         alpha: a column at distance d scores -alpha d^beta.
@@ -275,7 +277,7 @@ def dark_rank(
     Source:
         Chen et al., DarkRank, AAAI 2018 (arXiv:1707.01220), eq. 5-7; `HardDarkRank` of Park et al.'s code.
     """
-    pairing = make_pairing(student, teacher, anchors, row_mask)
+    pairing = make_pairing(student, teacher, anchors, row_weights)
     with torch.autocast(student.device.type, enabled=False):
         potential = (
             POTENTIALS["euclidean"] if scale_by_mean else lambda rows, columns, _: euclidean_distance(rows, columns)

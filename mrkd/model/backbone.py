@@ -220,7 +220,7 @@ class MaskedBackbone(nn.Module):
         vit: the network.
         keep_blocks: numbers of the blocks whose outputs are kept.
         keep_attention: whether the class token's attention in the last block is kept.
-        forget: keep only the blocks' inputs for the backward pass, which then computes the rest again.
+        activation_checkpointing: keep only the blocks' inputs for the backward pass, and compute the rest again.
         whole_blocks: run the last block, too, for all tokens, whichever are asked for.
     """
 

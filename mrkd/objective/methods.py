@@ -7,7 +7,7 @@ from typing import Any
 
 from mrkd.config import ObjectiveConfig, Term
 from mrkd.errors import UserError, nearest
-from mrkd.objective.terms import RELATIONS, option_names
+from mrkd.objective.loss_table import LOSSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,13 +228,14 @@ METHODS: dict[str, Method] = {
 def all_methods() -> dict[str, Method]:
     """The table, and every relation that no method of the table uses, under its own name."""
     used = {term.loss for method in METHODS.values() for term in method.terms}
-    free = [name for name in RELATIONS if name not in used and name != "relation"]
+    # A loss whose options must be checked together needs some, so it is no method by itself.
+    free = [name for name, loss in LOSSES.items() if loss.relational and name not in used and not loss.check_options]
     return {**METHODS, **{name: _from_docstring(name) for name in free}}
 
 
 def _from_docstring(relation: str) -> Method:
     """A relation on class tokens and on patches; what its docstring leaves open stays open."""
-    summary, _, rest = inspect.cleandoc(RELATIONS[relation].__doc__ or relation).partition("\n")
+    summary, _, rest = inspect.cleandoc(LOSSES[relation].function.__doc__ or relation).partition("\n")
     source = " ".join(rest.partition("Source:")[2].split())
     return Method(
         terms=_both(relation),
@@ -248,8 +249,7 @@ def _from_docstring(relation: str) -> Method:
 
 
 def _is_added(term: Term) -> bool:
-    """Whether the term is scaled where it is added to another kind of loss."""
-    return term.loss in RELATIONS or term.loss in ("attention", "hint")
+    return LOSSES[term.loss].scaled_beside_others
 
 
 def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
@@ -276,8 +276,8 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     scaled = [_scale(term, objective, mixed) for term in terms]
     # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo only disturbs it:
     # ibot+rkd-d on the validation holdout of digits fell from 82.6 to 76.3 % k-NN (30 epochs, seed 0).
-    related = any(term.loss in RELATIONS for term in terms)
-    if objective.koleo > 0 and not related and any(term.loss == "ibot-cls" for term in terms):
+    related = any(LOSSES[term.loss].relational for term in terms)
+    if objective.koleo > 0 and not related and any(LOSSES[term.loss].joined_by_koleo for term in terms):
         scaled.append(Term(loss="koleo", weight=objective.koleo))
     return tuple(term for term in scaled if term.weight > 0)
 
@@ -289,13 +289,12 @@ def _scale(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
     # Added to another kind of loss, a relation ramps in over the first tenth; alone there is nothing to wait for.
     ramp = 0.1 if mixed else term.ramp
     grad_norm_ratio = None
-    if mixed and objective.relation_grad_norm_ratio is not None and term.loss != "attention":
+    if mixed and objective.relation_grad_norm_ratio is not None and LOSSES[term.loss].at_output:
         grad_norm_ratio = objective.relation_grad_norm_ratio * term.weight * factor
     weight = term.weight * factor * (objective.relation_weight if mixed and grad_norm_ratio is None else 1.0)
     changes: dict[str, Any] = {"weight": weight, "grad_norm_ratio": grad_norm_ratio or None, "ramp": ramp}
-    if term.loss in RELATIONS:
-        laid_over = {
-            name: value for name, value in objective.relation_options.items() if name in option_names(term.loss)
-        }
+    if LOSSES[term.loss].relational:
+        known = LOSSES[term.loss].options()
+        laid_over = {name: value for name, value in objective.relation_options.items() if name in known}
         changes |= {"space": objective.relation_space or term.space, "options": {**term.options, **laid_over}}
     return dataclasses.replace(term, **changes)

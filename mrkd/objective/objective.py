@@ -11,7 +11,9 @@ from mrkd.config import Config, Term
 from mrkd.errors import UserError
 from mrkd.losses.centering import MovingCenter
 from mrkd.losses.checks import without_value_checks
-from mrkd.objective.terms import Context, check_term, term_function
+from mrkd.objective.checks import check_term, label
+from mrkd.objective.loss_table import LOSSES
+from mrkd.objective.terms import Context
 from mrkd.objective.tokens import StepOutputs
 
 GRAD_NORM_STEPS = 10
@@ -87,7 +89,7 @@ class Objective(nn.Module):
         )
         # The caller watches the losses and the features: a check of values would wait for the device in every term.
         with torch.autocast(step.student.features.device.type, enabled=False), without_value_checks():
-            values = [term_function(term.loss)(context, step, term) for term in self.terms]
+            values = [LOSSES[term.loss].value(context, step, term) for term in self.terms]
             ramps = [min(progress / term.ramp, 1.0) if term.ramp > 0 else 1.0 for term in self.terms]
             plain = step.student.features.new_zeros((), dtype=torch.float32)
             for term, value, ramp in zip(self.terms, values, ramps, strict=True):
@@ -124,14 +126,3 @@ class Objective(nn.Module):
                     moved = torch.where(before > 0, momentum * before + (1.0 - momentum) * factor, factor)
                     self.grad_norm_factors[number] = moved
         self.measured_steps += 1
-
-
-def label(term: Term) -> str:
-    """`rkd-distance/cls`: the loss, its parts and its tokens, as metrics and reports name it."""
-    if term.loss in ("ibot-cls", "ibot-patch", "koleo", "variance", "attention", "simclr", "vicreg"):
-        return term.loss
-    name = term.loss
-    if name == "relation":
-        name = f"{term.options['potential']}-{term.options['divergence']}"
-    place = term.tokens if term.block is None else f"{term.tokens}/block{term.block}"
-    return f"{name}/{place}"

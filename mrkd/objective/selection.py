@@ -22,7 +22,7 @@ class RelationBatch:
     """(G, R, D), no gradient."""
     anchors: Tensor | None
     """(G, M, D), no gradient."""
-    row_mask: Tensor | None
+    row_weights: Tensor | None
     """(G, R) bool, True where a row counts."""
 
 
@@ -91,5 +91,5 @@ def relation_batch(step: StepOutputs, term: Term) -> RelationBatch:
         student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
         mask = None if mask is None else mask.flatten(0, 1)
     return RelationBatch(
-        student=student, teacher=teacher, anchors=teacher if term.anchors == "teacher" else None, row_mask=mask
+        student=student, teacher=teacher, anchors=teacher if term.anchors == "teacher" else None, row_weights=mask
     )

@@ -24,8 +24,8 @@ from mrkd.distributed.gather import (
 )
 from mrkd.errors import UserError
 from mrkd.model.teacher_student import TeacherStudent
+from mrkd.objective.checks import needs_of
 from mrkd.objective.objective import Losses, Objective
-from mrkd.objective.terms import needs_of
 from mrkd.objective.tokens import StepOutputs
 from mrkd.optim.optimizers import make_optimizer
 from mrkd.optim.schedules import cosine, linear_ramp, scaled_learning_rate, warmup_cosine

@@ -130,16 +130,16 @@ def test_gradients_pass_gradcheck_in_float64(loss, anchored):
     teacher, anchors = torch.randn(6, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
     mask = torch.tensor([True, True, False, True, True, True])
     assert torch.autograd.gradcheck(
-        lambda rows: loss(rows, teacher, anchors=anchors if anchored else None, row_mask=mask), (student,)
+        lambda rows: loss(rows, teacher, anchors=anchors if anchored else None, row_weights=mask), (student,)
     )
 
 
 @pytest.mark.parametrize("loss", NAMED)
-def test_a_row_mask_gives_the_loss_of_the_rows_it_keeps(loss):
+def test_a_mask_of_rows_gives_the_loss_of_the_rows_it_keeps(loss):
     student, teacher = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 4, dtype=torch.float64)
     kept = torch.tensor([0, 2, 3, 5, 6, 8])
     mask = torch.zeros(9, dtype=torch.bool).index_fill(0, kept, value=True)
-    masked = loss(student, teacher, row_mask=mask)
+    masked = loss(student, teacher, row_weights=mask)
     assert masked.item() == pytest.approx(loss(student[kept], teacher[kept]).item(), rel=1e-10)
 
 
@@ -150,7 +150,7 @@ def test_groups_give_the_mean_over_the_groups_that_have_two_rows(loss):
     mask[2] = False
     mask[2, 0] = True  # one row alone has no relation
     single = torch.stack([loss(s, t) for s, t in zip(student[:2], teacher[:2], strict=True)])
-    assert loss(student, teacher, row_mask=mask).item() == pytest.approx(single.mean().item(), rel=1e-10)
+    assert loss(student, teacher, row_weights=mask).item() == pytest.approx(single.mean().item(), rel=1e-10)
 
 
 @pytest.mark.parametrize("loss", NAMED)
@@ -202,7 +202,10 @@ def test_half_precision_is_widened_and_nothing_flows_into_the_teacher(loss):
         ({"teacher": torch.ones(4, 2)}, "as many groups and rows"),
         ({"teacher": torch.full((5, 2), torch.inf)}, "teacher must be finite"),
         ({"anchors": torch.ones(3, 7)}, r"anchors must have shape \(G, M, D\)"),
-        ({"row_mask": torch.ones(4, dtype=torch.bool)}, r"row_mask must have shape \(G, N\) = \(1, 5\), got \(1, 4\)"),
+        (
+            {"row_weights": torch.ones(4, dtype=torch.bool)},
+            r"row_weights must have shape \(G, N\) = \(1, 5\), got \(1, 4\)",
+        ),
     ],
 )
 def test_bad_input_is_refused_with_what_was_expected(loss, arguments, message):

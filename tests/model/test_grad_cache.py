@@ -7,9 +7,9 @@ import torch
 
 from mrkd.config import Config, HeadConfig, ModelConfig, ObjectiveConfig, TrainConfig, ViewsConfig
 from mrkd.model.teacher_student import TeacherStudent
+from mrkd.objective.checks import needs_of
 from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
-from mrkd.objective.terms import needs_of
 
 IMAGES = 7
 """No multiple of a part."""

@@ -8,8 +8,8 @@ from mrkd.config import Config, ModelConfig
 from mrkd.model.backbone import MaskedBackbone, create_vit
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.model.token_subset import supports_token_subset
+from mrkd.objective.checks import needs_of
 from mrkd.objective.methods import resolve_terms
-from mrkd.objective.terms import needs_of
 from mrkd.train.profiling import count_operations
 
 SMALL = ModelConfig(patch=8, width=16, depth=2, heads=2)
@@ -25,10 +25,10 @@ def drawn(images=5):
     return torch.randn(images, 3, 32, 32), mask, mask.flatten().nonzero().flatten()
 
 
-@pytest.mark.parametrize("forget", [False, True])
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
 @pytest.mark.parametrize("drop_path", [0.0, 0.5])
-def test_chosen_tokens_and_their_gradients_are_those_of_the_whole_block(drop_path, forget):
-    backbone = backbone_of(drop_path, forget=forget).double()
+def test_chosen_tokens_and_their_gradients_are_those_of_the_whole_block(drop_path, activation_checkpointing):
+    backbone = backbone_of(drop_path, activation_checkpointing=activation_checkpointing).double()
     images, mask, chosen = drawn()
     images = images.double()
     results = []

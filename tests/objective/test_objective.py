@@ -5,10 +5,11 @@ import torch
 
 from mrkd.config import Config, HeadConfig, MaskConfig, ObjectiveConfig, Term
 from mrkd.errors import UserError
+from mrkd.objective.checks import needs_of
+from mrkd.objective.loss_table import LOSSES, relation
 from mrkd.objective.methods import METHODS, all_methods, resolve_terms
 from mrkd.objective.objective import Objective
 from mrkd.objective.selection import relation_batch
-from mrkd.objective.terms import RELATIONS, loss_names, needs_of, option_names
 from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 SMALL = Config(head=HeadConfig(prototypes=6))
@@ -83,7 +84,7 @@ def test_patch_relations_compare_one_position_across_images_or_one_image_across_
     within = relation_batch(step, Term(loss="spkd", tokens="patch-image", anchors="teacher"))
     assert across.student.shape == (2 * 4, 8, 5)
     assert torch.equal(across.student[4 + 3], step.student.patch_backbone[1, :, 3])
-    assert across.row_mask.all(dim=1).tolist() == [False, True, False, False] * 2
+    assert across.row_weights.all(dim=1).tolist() == [False, True, False, False] * 2
     assert within.student.shape == (2 * 8, 4, 5)
     assert within.anchors is within.teacher
 
@@ -190,7 +191,7 @@ def test_unknown_and_impossible_methods_are_refused(method):
         ({"loss": "spkd", "block": 1, "space": "logits"}, "leave block or space out"),
         ({"loss": "koleo", "tokens": "patch-image"}, "not about patch tokens"),
         ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "not about patch tokens"),
-        ({"loss": "hint", "space": "logits"}, "defined on the backbone, got space 'logits'"),
+        ({"loss": "hint", "space": "logits"}, "defined on the space backbone, got 'logits'"),
         ({"loss": "attention", "grad_norm_ratio": 0.5}, "measured at the backbone's output"),
         ({"loss": "rkd-distance", "grad_norm_ratio": 0.5}, "relative to terms with a plain weight"),
     ],
@@ -218,7 +219,7 @@ def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
         ours, theirs = (torch.cdist(rows, rows) + 1e3 * torch.eye(rows.shape[-2]) for rows in (student, teacher))
         return (ours.amin(-1) - theirs.amin(-1)).abs().pow(power).mean()
 
-    monkeypatch.setitem(RELATIONS, "nearest-neighbour", nearest_neighbour)
+    monkeypatch.setitem(LOSSES, "nearest-neighbour", relation(nearest_neighbour))
     method = all_methods()["nearest-neighbour"]
     assert method.summary == "Match the distance to the nearest other row"
     assert method.source == "This test."
@@ -229,5 +230,5 @@ def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
 
 def test_every_loss_of_the_table_is_used_by_a_method_or_named_for_free_use():
     used = {term.loss for method in METHODS.values() for term in method.terms}
-    assert set(loss_names()) - used == {"koleo", "variance", "relation"}
-    assert option_names("relation") == ["potential", "divergence", "center", "keep_self"]
+    assert set(LOSSES) - used == {"koleo", "variance", "relation"}
+    assert LOSSES["relation"].options() == ["potential", "divergence", "center", "keep_self"]

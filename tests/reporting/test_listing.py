@@ -43,10 +43,11 @@ def test_states_are_told_apart(trained_run, tmp_path):
 
 
 def test_a_run_that_ended_by_an_error_says_which_until_it_goes_on(tiny_config, tmp_path, monkeypatch):
-    from mrkd.objective.terms import TERMS
+    from mrkd.objective.loss_table import LOSSES
 
     with monkeypatch.context() as patch:
-        patch.setitem(TERMS, "koleo", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+        nan = dataclasses.replace(LOSSES["koleo"], value=lambda *_: torch.tensor(torch.nan, requires_grad=True))
+        patch.setitem(LOSSES, "koleo", nan)
         objective = dataclasses.replace(tiny_config.objective, method="ibot", koleo=0.1)
         config = dataclasses.replace(tiny_config, objective=objective)
         with pytest.raises(UserError):

@@ -82,9 +82,10 @@ def test_an_unlabelled_folder_trains_and_refuses_evaluation(tiny_config, tmp_pat
 
 
 def test_a_diverging_loss_is_refused_with_the_name_of_its_term(tiny_config, tmp_path, monkeypatch):
-    from mrkd.objective.terms import TERMS
+    from mrkd.objective.loss_table import LOSSES
 
-    monkeypatch.setitem(TERMS, "koleo", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    nan = dataclasses.replace(LOSSES["koleo"], value=lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    monkeypatch.setitem(LOSSES, "koleo", nan)
     with pytest.raises(UserError, match="the term koleo became nan at step 1"):
         mrkd.pretrain(with_method(tiny_config, "ibot", koleo=0.1), tmp_path / "run")
 

@@ -1,5 +1,6 @@
 """Numbers that are not finite, and features that collapse, while a run trains."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,9 +16,9 @@ from tests.helpers.interruptions import assert_like, same, settings
 
 def nan_at(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
     """Have iBOT's class term become NaN at these steps (counted from 1), with a gradient of NaN."""
-    from mrkd.objective.terms import TERMS
+    from mrkd.objective.loss_table import LOSSES
 
-    true_term = TERMS["ibot-cls"]
+    true_term = LOSSES["ibot-cls"].value
     current = [0]
     true_take = Learner.training_step
 
@@ -30,7 +31,7 @@ def nan_at(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
         return value * torch.nan if current[0] in steps else value
 
     monkeypatch.setattr(Learner, "training_step", take)
-    monkeypatch.setitem(TERMS, "ibot-cls", term)
+    monkeypatch.setitem(LOSSES, "ibot-cls", dataclasses.replace(LOSSES["ibot-cls"], value=term))
 
 
 def test_a_nan_stops_and_leaves_its_batch_and_the_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):

@@ -6,8 +6,8 @@ import torch
 from mrkd.config import Config
 from mrkd.data.load import load
 from mrkd.model.teacher_student import TeacherStudent
+from mrkd.objective.checks import needs_of
 from mrkd.objective.methods import resolve_terms
-from mrkd.objective.terms import needs_of
 from mrkd.runs.npz import read_npz
 from mrkd.runs.run import RELATIONS
 from mrkd.train.loop import pretrain

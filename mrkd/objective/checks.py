@@ -1,0 +1,93 @@
+"""Which terms make sense, and what they need of the networks; read from the losses' records."""
+
+from collections.abc import Iterable
+
+from mrkd.config import Config, Term
+from mrkd.errors import UserError, nearest
+from mrkd.objective.loss_table import LOSSES, Loss
+from mrkd.objective.tokens import HeadNeed, Needs
+
+
+def check_term(term: Term, config: Config) -> None:
+    """Refuse a term that is unknown, contradicts itself, or compares what is equal by construction.
+
+    Raises:
+        UserError: with the reason.
+    """
+    if term.loss not in LOSSES:
+        raise UserError(f"unknown loss {term.loss!r}: {nearest(term.loss, LOSSES)}")
+    loss = LOSSES[term.loss]
+    _check_options(term, loss)
+    _check_tokens(term, loss)
+    if term.anchors != "own" and not loss.takes_anchors:
+        raise UserError(f"{term.loss} takes no anchors")
+    if term.grad_norm_ratio is not None and (term.block is not None or not loss.at_output):
+        raise UserError(
+            f"{term.loss}: grad_norm_ratio is measured at the backbone's output, which this term does not use; give a "
+            "weight"
+        )
+    masked = config.mask.probability > 0 and config.mask.ratio[1] > 0
+    if (term.tokens != "cls" or loss.same_view) and not masked:
+        raise UserError(
+            f"{term.loss} on {term.tokens if term.tokens != 'cls' else 'attention'} compares a masked view with the "
+            "same view unmasked; without masks the teacher, an average of the student, agrees by construction: set "
+            "mask.probability and mask.ratio above 0"
+        )
+
+
+def _check_tokens(term: Term, loss: Loss) -> None:
+    if term.tokens not in loss.tokens:
+        raise UserError(f"{term.loss} is not about patch tokens, got tokens {term.tokens!r}")
+    if term.space not in loss.spaces:
+        raise UserError(f"{term.loss} is defined on the space {loss.spaces[0]}, got {term.space!r}")
+    if term.block is not None and (term.space != "backbone" or not loss.takes_block):
+        raise UserError(f"{term.loss}: a block of the backbone has no {term.space}; leave block or space out")
+    if term.rows == "masked" and (term.tokens == "cls" or not loss.relational):
+        raise UserError(f"{term.loss}: rows 'masked' is for relations between patches, got tokens {term.tokens!r}")
+
+
+def _check_options(term: Term, loss: Loss) -> None:
+    known = loss.options()
+    if loss.check_options is not None:
+        try:
+            loss.check_options(dict(term.options), known)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        return
+    for name in term.options:
+        if name not in known:
+            hint = nearest(name, known) if known else "it has none"
+            raise UserError(f"{term.loss} has no option {name!r}: {hint}")
+
+
+def needs_of(terms: Iterable[Term]) -> Needs:
+    """What the networks must compute for these terms."""
+    terms = tuple(terms)
+    losses = [LOSSES[term.loss] for term in terms]
+    head: HeadNeed = "none"
+    for term, loss in zip(terms, losses, strict=True):
+        if term.space == "backbone":
+            continue
+        if loss.masked_patches_only:
+            head = head if head == "all" else "masked"
+        elif term.tokens != "cls":
+            head = "all"
+        elif head == "none":
+            head = "cls"
+    on_patches = any(term.tokens != "cls" and term.space == "backbone" and term.block is None for term in terms)
+    return Needs(
+        head=head,
+        patches=on_patches or head == "all",
+        blocks=tuple(sorted({term.block for term in terms if term.block is not None})),
+        attention=any(loss.needs_attention for loss in losses),
+        predictor=any(loss.needs_predictor for loss in losses),
+    )
+
+
+def label(term: Term) -> str:
+    """`rkd-distance/cls`: the loss and its tokens, as metrics and reports name a term."""
+    loss = LOSSES[term.loss]
+    if loss.once:
+        return term.loss
+    place = term.tokens if term.block is None else f"{term.tokens}/block{term.block}"
+    return f"{loss.label(term)}/{place}"
