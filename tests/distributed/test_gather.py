@@ -20,11 +20,11 @@ VIEWS, IMAGES, PATCHES, WIDTH = 2, 8, 4, 5
 
 def network(inputs: torch.Tensor, weight: torch.Tensor, index: torch.Tensor, images: int) -> ViewTokens:
     """A linear stand-in for backbone and head: everything hangs on one weight."""
-    root = (inputs @ weight).flatten(0, 1)
-    split = root.unflatten(0, (VIEWS, images))
+    features = (inputs @ weight).flatten(0, 1)
+    split = features.unflatten(0, (VIEWS, images))
     logits = torch.cat([split, split[..., :1]], dim=-1)
     return ViewTokens(
-        root=root,
+        features=features,
         cls_backbone=split[:, :, 0],
         patch_backbone=split[:, :, 1:],
         cls_projection=split[:, :, 0],

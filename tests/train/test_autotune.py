@@ -84,7 +84,7 @@ def test_a_steps_time_holds_the_wait_for_images_that_are_decoded_meanwhile(tiny_
                 yield Batch(step, rows[own], rows[own])
 
     class Idle:
-        def take(self, images, step):
+        def training_step(self, images, step):
             return SimpleNamespace(losses=SimpleNamespace(total=torch.zeros(())))
 
     fabric = SimpleNamespace(broadcast=lambda count: count)
