@@ -180,7 +180,7 @@ def test_unknown_and_impossible_methods_are_refused(method):
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        ({"loss": "ibot-cls"}, "defined on logits"),
+        ({"loss": "ibot-cls"}, "defined on the space logits"),
         ({"loss": "rkd-distnce"}, "did you mean 'rkd-distance'"),
         ({"loss": "dark-rank", "options": {"lenght": 3}}, "did you mean 'length'"),
         ({"loss": "koleo", "options": {"alpha": 3}}, "it has none"),
