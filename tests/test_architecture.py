@@ -100,6 +100,11 @@ def test_what_must_open_instantly_imports_no_torch():
     subprocess.run([sys.executable, "-c", opened], check=True)
 
 
+def test_losses_and_gathering_for_other_loops_open_without_lightning_and_timm():
+    opened = "import sys, mrkd.losses, mrkd.distributed; assert not {'lightning', 'timm', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", opened], check=True)
+
+
 def test_losses_use_no_distributed_calls():
     for path in files("losses"):
         assert "torch.distributed" not in path.read_text(encoding="utf-8"), path

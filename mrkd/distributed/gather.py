@@ -20,13 +20,14 @@ from mrkd.objective.tokens import StepOutputs, ViewTokens
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        tensor = tensor.contiguous()
         parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, tensor.contiguous())
+        dist.all_gather(parts, tensor)
         return torch.stack(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
+        total = gradients[0].clone(memory_format=torch.contiguous_format)  # autograd may hand it to others, too
         dist.all_reduce(total)
         return total[dist.get_rank()]
 
@@ -70,6 +71,22 @@ def all_gather_names(names: list[str]) -> list[str]:
     parts: list[list[str]] = [[] for _ in range(world_size())]
     dist.all_gather_object(parts, names)
     return list(dict.fromkeys(name for part in parts for name in part))
+
+
+def all_gather_with_grad(embeddings: Tensor) -> Tensor:
+    """The embeddings of all processes, with gradients to each of them; for losses in a training loop of one's own.
+
+    Each process then computes the whole loss. Backward adds up what the W processes send to each embedding: W times the
+    gradient of the loss. The average over processes, which DistributedDataParallel takes, makes that the gradient of
+    one process on the whole batch; a loop that sums gradients instead gets W times as much.
+
+    Args:
+        embeddings: (N, D), with the same N, D and dtype on every process; this is not checked, which would cost an
+            exchange of its own. All processes must call it, and those that call backward must all do so.
+    Returns:
+        (W * N, D) in the order of the ranks; the embeddings themselves without a process group.
+    """
+    return embeddings if world_size() == 1 else _Gather.apply(embeddings).flatten(0, 1)
 
 
 def all_reduce_sum_with_grad(value: Tensor) -> Tensor:

@@ -3,12 +3,15 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mrkd.config import Config, HeadConfig, ObjectiveConfig
+from mrkd.distributed import all_gather_with_grad
 from mrkd.distributed.gather import all_gather_names, all_gather_step, all_reduce_sum, destroy_process_group_together
+from mrkd.losses import rkd_angle, rkd_distance
 from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
 from mrkd.objective.tokens import StepOutputs, ViewTokens
@@ -61,6 +64,21 @@ def loss_and_gradient(method: str, rank: int, devices: int) -> tuple[torch.Tenso
     return total.detach(), weight.grad
 
 
+def relations_in_a_loop(rank: int, devices: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Somebody else's step: a loss of the mean of two views' embeddings, those of one view not contiguous."""
+    generator = torch.Generator().manual_seed(1)
+    views = torch.randn(2, IMAGES, WIDTH, generator=generator, dtype=torch.float64)
+    teacher = torch.randn(IMAGES, 3, generator=generator, dtype=torch.float64)
+    weight = torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64).requires_grad_(True)
+    own = slice(rank * IMAGES // devices, (rank + 1) * IMAGES // devices)
+    first = all_gather_with_grad(views[0, own] @ weight)
+    second = all_gather_with_grad((weight.T @ views[1, own].T).T)
+    student, teacher = (first + second) / 2, all_gather_with_grad(teacher[own])
+    total = rkd_distance(student, teacher) + 2 * rkd_angle(student, teacher)
+    total.backward()
+    return total.detach(), weight.grad
+
+
 METHODS = ["rkd-d", "rkd-a", "structural", "ibot", "ibot+rkd-d", "simclr", "vicreg", "fitnet", "ibot+cka"]
 
 
@@ -72,6 +90,10 @@ def worker(rank: int, devices: int, folder: str) -> None:
         total, gradient = loss_and_gradient(method, rank, devices)
         dist.all_reduce(gradient)
         results[method] = (total, gradient / devices)  # what data-parallel training does with it
+    total, gradient = relations_in_a_loop(rank, devices)
+    dist.all_reduce(gradient)
+    results["loop"] = (total, gradient / devices)
+    results["rows"] = all_gather_with_grad(torch.tensor([[rank, 0], [rank, 1]]))
     torch.save(results, f"{folder}/{rank}.pt")
     said = {
         "names": all_gather_names(["both.png", f"of-{rank}.png"]),
@@ -92,22 +114,40 @@ def agreed(rank: int, received: signal.Signals | None, due: int | None) -> list[
     return [int(got or 0), now]
 
 
-def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(tmp_path):
-    mp.spawn(worker, args=(2, str(tmp_path)), nprocs=2)
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """The folder with what two processes found."""
+    folder = tmp_path_factory.mktemp("two")
+    mp.spawn(worker, args=(2, str(folder)), nprocs=2)
+    return folder
+
+
+def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(two_processes):
     for method in METHODS:
         total, gradient = loss_and_gradient(method, 0, 1)
         for rank in range(2):
-            theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[method]
+            theirs = torch.load(two_processes / f"{rank}.pt", weights_only=True)[method]
             assert torch.allclose(theirs[0], total, rtol=1e-6), method
             assert (theirs[1] - gradient).norm() <= 1e-6 * gradient.norm(), method
 
-    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    said = [json.loads((two_processes / f"{rank}.json").read_text()) for rank in range(2)]
     assert said[0] == said[1]  # a broken image and a checkpoint that is due are every process's business
     assert said[0]["names"] == ["both.png", "of-0.png", "of-1.png"]
     assert [bool(now or got) for got, now in said[0]["agreed"]] == [True, True, False]
     assert said[0]["agreed"][1][0] == signal.SIGTERM
 
 
-def test_without_a_process_group_a_step_is_left_alone():
-    step = object()
+def test_relations_of_embeddings_gathered_in_a_loop_have_the_gradient_of_one_process(two_processes):
+    total, gradient = relations_in_a_loop(0, 1)
+    assert gradient.norm() > 0.01
+    for rank in range(2):
+        theirs = torch.load(two_processes / f"{rank}.pt", weights_only=True)
+        assert torch.allclose(theirs["loop"][0], total, rtol=1e-6)
+        assert (theirs["loop"][1] - gradient).norm() <= 1e-6 * gradient.norm()
+        assert theirs["rows"].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def test_without_a_process_group_a_step_and_embeddings_are_left_alone():
+    step, embeddings = object(), torch.zeros(2, 3)
     assert all_gather_step(step) is step
+    assert all_gather_with_grad(embeddings) is embeddings
