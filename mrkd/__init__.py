@@ -8,6 +8,8 @@ first use, so that `import mrkd` is instant and losses can be used without the r
 from importlib import import_module
 from typing import Any
 
+from mrkd.errors import check_platform
+
 __version__ = "0.1.0"
 
 _VERBS = {
@@ -31,5 +33,6 @@ __all__ = ["__version__", *_VERBS]  # noqa: PLE0604
 
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
+        check_platform()
         return getattr(import_module(_VERBS[name]), name)
     raise AttributeError(f"module 'mrkd' has no attribute {name!r}")

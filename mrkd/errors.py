@@ -2,6 +2,7 @@
 
 import difflib
 import signal
+import sys
 from collections.abc import Iterable, Sequence
 
 LISTED = 24
@@ -41,3 +42,13 @@ def did_you_mean(names: Sequence[str]) -> str:
     """`did you mean 'X' or 'Y'?` for one name or more, of which the first few are shown."""
     *others, last = (repr(name) for name in names[:OFFERED])
     return f"did you mean {', '.join(others)}{' or ' * bool(others)}{last}?"
+
+
+def check_platform() -> None:
+    """Refuse Windows: run directories are locked in a way that it lacks.
+
+    Raises:
+        UserError: this is Windows.
+    """
+    if sys.platform == "win32":
+        raise UserError("mrkd runs on Linux and macOS, got Windows: use WSL, or `mrkd.losses` alone")

@@ -12,7 +12,7 @@ from mrkd.cli.options import load_config
 from mrkd.cli.parser import make_parser, overview, refuse_unknown
 from mrkd.cli.process import is_first_process
 from mrkd.cli.verbs import VERBS
-from mrkd.errors import Interrupted, UserError, nearest
+from mrkd.errors import Interrupted, UserError, check_platform, nearest
 from mrkd.system.signals import sigterm_raises
 
 __all__ = ["load_config", "main"]
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
+    check_platform()
     parser = make_parser(VERBS)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
         from mrkd.cli.complete import answer

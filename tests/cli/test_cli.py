@@ -233,3 +233,11 @@ def test_a_method_as_it_is_printed_is_a_config_with_its_terms(name, tmp_path, ca
     config = load_config("quick", settings)
     assert config.objective.method == name
     assert resolve_terms(config.objective) == resolve_terms(load_config(objective__method=name).objective)
+
+
+def test_windows_is_refused_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("mrkd.errors.sys.platform", "win32")
+    assert main(["methods"]) == 2
+    assert capsys.readouterr().err == (
+        "mrkd: mrkd runs on Linux and macOS, got Windows: use WSL, or `mrkd.losses` alone\n"
+    )
