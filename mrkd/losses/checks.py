@@ -25,4 +25,4 @@ def without_value_checks() -> Iterator[None]:
 
 def checks_values() -> bool:
     """Whether values are to be checked: not while compiling, nor where the caller does it."""
-    return _CHECKING.get() and not torch.compiler.is_compiling()
+    return not torch.compiler.is_compiling() and _CHECKING.get()

@@ -115,7 +115,8 @@ def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(
 MUON = {"optim__name": "muon", "optim__muon_head": True, "head__norm": "none"}
 
 
-@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_with_muon_too_two_processes_train_to_the_weights_of_one(one, tmp_path, strategy):
     finish(start(LAUNCHERS["own"], tmp_path / "run", train__devices=2, train__strategy=strategy, **MUON))
     assert_close(tmp_path / "run", one(str(SETTINGS["objective.method"]), **MUON))

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from mrkd.runs.run import METRICS
 
 
@@ -19,6 +21,7 @@ def command(out, *, steps):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_in_the_middle_of_its_trial(tmp_path):
     out = tmp_path / "s"
     process = subprocess.Popen(command(out, steps=200), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -45,6 +48,7 @@ def test_a_stopped_sweep_goes_on_in_the_middle_of_its_trial(tmp_path):
     assert "UserWarning" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials_of_one_study(tmp_path):
     both = [
         subprocess.Popen(command(tmp_path / "s", steps=30), stdout=subprocess.PIPE, text=True, env=dict(os.environ))

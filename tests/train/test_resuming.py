@@ -315,7 +315,8 @@ def test_a_hundred_kills_lose_no_more_than_the_interval_and_change_nothing(tmp_p
     assert result["worst_loss_steps"] <= 3
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_interrupted_comparison_passes_the_signal_on_and_takes_up_where_it_stopped(tmp_path, monkeypatch):
     import time
 

@@ -1,9 +1,8 @@
 import dataclasses
 
-from mrkd.evaluation.protocols import measure
-
 from mrkd.config import ViewsConfig
 from mrkd.data.load import load
+from mrkd.evaluation.evaluate_run import measure
 from mrkd.evaluation.features import extract_features
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone
