@@ -233,10 +233,10 @@ def test_relations_are_shown_early_and_late(page, trained):
 
 def test_the_losses_beside_the_relations_are_those_of_training(page, trained):
     import torch
-    from tests.losses.explicit_relations import explicit_angle, explicit_distance
 
     from mrkd.runs.npz import read_npz
     from mrkd.runs.run import RELATIONS
+    from tests.helpers.explicit_relations import explicit_angle, explicit_distance
 
     arrays = read_npz(trained[-1] / RELATIONS)
     images = arrays["views"].shape[1]

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonargparse import ArgumentParser
 
 from mrkd.config.keys import known_keys, may_change
 from mrkd.config.setting import setting
+from mrkd.config.typed import construct
+from mrkd.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +28,10 @@ def test_a_setting_is_a_field_with_its_default_and_whatever_is_said_of_it():
 
 
 def test_a_setting_is_parsed_by_its_type():
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("section", type=Example)
     given = {"steps": 3, "options": {"a": 1}}
-    assert parser.instantiate(parser.parse_object({"section": given}))["section"] == Example(**given)
-    with pytest.raises(Exception, match="steps"):
-        parser.parse_object({"section": {"steps": "many"}})
+    assert construct(Example, given, "example") == Example(**given)
+    with pytest.raises(UserError, match=r"example\.steps must be int, got 'many'"):
+        construct(Example, {"steps": "many"}, "example")
 
 
 def test_the_documentation_lists_the_settings_that_may_change_when_a_run_goes_on():
