@@ -8,12 +8,13 @@ smoke      a training of a few steps; if it fails, nothing else is begun
 kernels    the relational losses: agreement with float64, repeats, milliseconds, memory (benchmarks/gpu_kernels.py)
 attention  attention over 17 tokens by each of torch's kernels (benchmarks/gpu_attention.py)
 steps      whole training steps: images a second, utilisation, waits, memory, profile (benchmarks/gpu_steps.py)
-scan       settings of ViT-S/8, structural, judged by k-NN on held-out training images, four runs on the card at once
+scan       settings of ViT-S/8, structural, judged by k-NN on held-out training images, four runs on the card at once;
+           needs some two minutes
 training   ViT-S/8 on all training images, rounds of runs at once, scored on the test split
 
 Each stage is a process of its own with a limit, so that one that fails or hangs costs only itself, and writes one JSON
-file into `--out`: kernels.json, attention.json, steps.json, scan.json, training.json. No stage begins that would end
-after `--seconds`.
+file into `--out`: kernels.json, attention.json, steps.json, scan.json, training.json. Each is also stopped
+when `--seconds` are over.
 """
 
 import argparse
