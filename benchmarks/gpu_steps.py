@@ -24,9 +24,9 @@ from record import write_record
 import mrkd
 from mrkd.config import Config
 from mrkd.config.overrides import laid_over
-from mrkd.data.feed import open_feed
-from mrkd.data.loader import batches_from
-from mrkd.data.stream import Batch
+from mrkd.data.dataset import Batch, training_batches
+from mrkd.data.load import load_train
+from mrkd.data.sampler import BatchSampler
 from mrkd.distributed.fabric import make_fabric
 from mrkd.objective.methods import resolve_terms
 from mrkd.train.profiling import count_operations, matrix_rate
@@ -103,9 +103,9 @@ def measured(source: str, method: str, batch: int, compiled: bool, dry_run: bool
     config = step_config(source, method, batch, compiled, dry_run)
     fabric = make_fabric(config)
     device, batch = fabric.device, config.train.batch
-    feed = open_feed(config, device)
+    dataset = load_train(config.data, device, processes=1)
     learner = Learner(config, resolve_terms(config.objective), fabric, steps=100_000)
-    batches = feed.batches(batches_from(0, 100_000, len(feed), batch, seed=0), slice(0, batch))
+    batches = training_batches(dataset, BatchSampler(images=len(dataset), batch=batch, seed=0), start=0, stop=100_000)
     cuda = device.type == "cuda"
     before = time.monotonic()
     take(learner, batches, 1)
@@ -138,10 +138,10 @@ def measured(source: str, method: str, batch: int, compiled: bool, dry_run: bool
     return row
 
 
-def take(learner: Learner, batches: Iterator[Batch], count: int) -> None:
+def take(learner: Learner, batches: Iterator[tuple[int, Batch]], count: int) -> None:
     for _ in range(count):
-        batch = next(batches)
-        learner.training_step(batch.images, batch.step)
+        step, batch = next(batches)
+        learner.training_step(batch.images, step)
 
 
 def synchronize(cuda: bool) -> None:
@@ -149,7 +149,7 @@ def synchronize(cuda: bool) -> None:
         torch.cuda.synchronize()
 
 
-def waits(learner: Learner, batches: Iterator[Batch]) -> dict[str, int]:
+def waits(learner: Learner, batches: Iterator[tuple[int, Batch]]) -> dict[str, int]:
     """How often the host waits for the device in one step, by the innermost line of ours."""
     found: Counter[str] = Counter()
 
@@ -171,7 +171,9 @@ def waits(learner: Learner, batches: Iterator[Batch]) -> dict[str, int]:
     return dict(found)
 
 
-def profile(learner: Learner, batches: Iterator[Batch], cuda: bool, steps: int = 3, most: int = 40) -> dict[str, Any]:
+def profile(
+    learner: Learner, batches: Iterator[tuple[int, Batch]], cuda: bool, steps: int = 3, most: int = 40
+) -> dict[str, Any]:
     """Kernels of one step, the longest first: calls and milliseconds."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled

@@ -22,9 +22,9 @@ from record import write_record
 
 import mrkd
 from mrkd.config import Config
-from mrkd.data.feed import Feed, open_feed
-from mrkd.data.loader import batches_from
-from mrkd.data.stream import Batch
+from mrkd.data.dataset import Batch, ImageDataset, training_batches
+from mrkd.data.load import load_train
+from mrkd.data.sampler import BatchSampler
 from mrkd.distributed.fabric import make_fabric
 from mrkd.objective.methods import resolve_terms
 from mrkd.train.step import Learner
@@ -51,29 +51,30 @@ def config_of(folder: Path, batch: int, workers: int | None) -> Config:
     return dataclasses.replace(config, data=data, views=views, model=model, train=train)
 
 
-def stream(feed: Feed, batch: int, steps: int) -> Iterator[Batch]:
-    return feed.batches(batches_from(0, steps, len(feed), batch, seed=0), slice(0, batch))
+def stream(dataset: ImageDataset, batch: int, steps: int) -> Iterator[tuple[int, Batch]]:
+    sampler = BatchSampler(images=len(dataset), batch=batch, seed=0)
+    return training_batches(dataset, sampler, start=0, stop=steps)
 
 
 def measure(config: Config, steps: int, decode_only: bool) -> dict[str, Any]:
     fabric = make_fabric(config)
-    feed = open_feed(config, fabric.device)
+    dataset = load_train(config.data, fabric.device, config.train.devices)
     batch = config.train.batch
     learner = None if decode_only else Learner(config, resolve_terms(config.objective), fabric, 10_000)
-    batches = stream(feed, batch, steps + 1)
+    batches = stream(dataset, batch, steps + 1)
     next(batches)  # the workers' start
-    feed.waited_seconds, started = 0.0, time.perf_counter()
+    waited_before, started = dataset.waited_seconds, time.perf_counter()
     for taken in range(steps):
-        ready = next(batches)
+        step, ready = next(batches)
         if learner is not None:
-            learner.training_step(ready.images, ready.step)
+            learner.training_step(ready.images, step)
         if fabric.device.type == "cuda":
             torch.cuda.synchronize()
         spent = time.perf_counter() - started
-        wait = 100 * feed.waited_seconds / spent
+        wait = 100 * (dataset.waited_seconds - waited_before) / spent
         print(f"step {taken + 1}: {(taken + 1) * batch / spent:.1f} images/s, data-wait {wait:.2f} %", flush=True)
     return {
-        "images": len(feed),
+        "images": len(dataset),
         "batch": batch,
         "steps": steps,
         "images_per_second": steps * batch / spent,

@@ -13,7 +13,7 @@ from mrkd.errors import check_platform
 __version__ = "0.1.0"
 
 _VERBS = {
-    "pretrain": "mrkd.train.loop",
+    "pretrain": "mrkd.train.pretrain",
     "evaluate": "mrkd.evaluation.evaluate_run",
     "attend": "mrkd.attention",
     "report": "mrkd.reporting",

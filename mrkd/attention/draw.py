@@ -12,9 +12,9 @@ from torch import Tensor
 from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask, patch_maps
 from mrkd.attention.segmentation import MASSES, enlarge, segmentation
 from mrkd.config import Config
-from mrkd.data.images import Images
+from mrkd.data.dataset import ImageDataset
 from mrkd.data.load import load
-from mrkd.data.resident import ImageSet
+from mrkd.data.resident import ResidentDataset
 from mrkd.errors import UserError
 from mrkd.model.backbone import ViT, create_vit
 from mrkd.runs.npz import write_npz
@@ -58,7 +58,7 @@ def attend(run_path: str | Path, config: Config | None = None) -> Path:
     return target
 
 
-def _arrays(chosen: ImageSet, maps: AttentionMaps, patches: Tensor, config: Config) -> dict[str, np.ndarray]:
+def _arrays(chosen: ResidentDataset, maps: AttentionMaps, patches: Tensor, config: Config) -> dict[str, np.ndarray]:
     arrays = {
         "images": chosen.images.numpy(),
         "heads": maps.heads.numpy(),
@@ -75,7 +75,7 @@ def _arrays(chosen: ImageSet, maps: AttentionMaps, patches: Tensor, config: Conf
     return arrays
 
 
-def _segmentation(vit: ViT, images: ImageSet, config: Config) -> dict[str, Any]:
+def _segmentation(vit: ViT, images: ResidentDataset, config: Config) -> dict[str, Any]:
     """Overlap with the objects, and what the same network reaches with fresh weights."""
     assert images.masks is not None
     with torch.random.fork_rng(devices=[]):
@@ -92,7 +92,7 @@ def _segmentation(vit: ViT, images: ImageSet, config: Config) -> dict[str, Any]:
     }
 
 
-def _choose(images: Images, count: int) -> Tensor:
+def _choose(images: ImageDataset, count: int) -> Tensor:
     """Positions of the first images of different classes, or evenly over all: every run shows the same ones."""
     if images.labels is None:  # files that lie together are often alike
         return torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()

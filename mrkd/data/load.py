@@ -3,31 +3,35 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from mrkd.config import DataConfig
-from mrkd.data.images import Images, open_images
+from mrkd.data.dataset import ImageDataset
+from mrkd.data.listing import Listing
+from mrkd.data.resident import decode_listing, decoded_gib
 from mrkd.data.sources.find import list_splits, no_images
 from mrkd.data.sources.splits import SPLIT_SEED, stratified
+from mrkd.data.streamed import StreamedDataset
 from mrkd.errors import UserError
 
 CPU = torch.device("cpu")
-AnyImages = TypeVar("AnyImages", bound=Images)
+AnyDataset = TypeVar("AnyDataset", bound=ImageDataset)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
     """The training images and the images that evaluations score."""
 
-    train: Images
-    test: Images | None
+    train: ImageDataset
+    test: ImageDataset | None
     """None when the source is unlabelled and has no split of its own."""
     name: str
     """Short name for tables, such as `digits`."""
     broken: tuple[str, ...] = ()
     """Names of images that could not be read, as far as is known: streamed ones are not looked at beforehand."""
 
-    def require_test(self) -> Images:
+    def require_test(self) -> ImageDataset:
         """The test split, or a UserError."""
         if self.test is None:
             raise UserError(
@@ -38,25 +42,56 @@ class Splits:
 
 
 def load(config: DataConfig, device: torch.device = CPU) -> Splits:
-    """Find, decode and resize the images of a source; those of a split that does not fit into memory stay in files.
+    """Both splits of a source.
 
     Raises:
         UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
     """
     listings = list_splits(config)
-    train, broken = open_images(listings.train, config, device)
-    test = None
-    if listings.test is not None:
-        test, more = open_images(listings.test, config, device)
-        broken += more
+    train = open_dataset(listings.train, config, device)
+    test = None if listings.test is None else open_dataset(listings.test, config, device)
     if len(train) == 0:
         raise no_images(config.source)
+    broken = (*train.broken, *(() if test is None else test.broken))
     return Splits(train=train, test=test, name=listings.name, broken=broken)
 
 
+def load_train(config: DataConfig, device: torch.device, processes: int) -> ImageDataset:
+    """The training split alone, for so many training processes on this machine.
+
+    Raises:
+        UserError: as `load`.
+    """
+    return open_dataset(list_splits(config).train, config, device, processes=processes)
+
+
+def open_dataset(listing: Listing, config: DataConfig, device: torch.device, *, processes: int = 1) -> ImageDataset:
+    """The images of a listing in memory, or streamed where they would not fit `data.max_resident_gib`.
+
+    Raises:
+        UserError: they would not fit a `data.mode` of `resident`, or too many are broken.
+    """
+    if must_stream(listing, config):
+        return StreamedDataset(listing, config, device=device, processes=processes)
+    return decode_listing(listing, config).to(device)
+
+
+def must_stream(listing: Listing, config: DataConfig) -> bool:
+    """Whether images are decoded when they are read, not beforehand: as `data.mode` says.
+
+    Raises:
+        UserError: they have no files to be streamed from.
+    """
+    if config.mode == "auto":
+        return decoded_gib(listing, config) > config.max_resident_gib
+    if config.mode == "stream" and len(listing) and isinstance(listing.cells[0], np.ndarray):
+        raise UserError(f"the {config.source} are in memory: data.mode 'stream' is for images in files")
+    return config.mode == "stream"
+
+
 def stratified_split(
-    images: AnyImages, fraction: float, seed: int = SPLIT_SEED, *, by_class: bool = True
-) -> tuple[AnyImages, AnyImages]:
+    images: AnyDataset, fraction: float, seed: int = SPLIT_SEED, *, by_class: bool = True
+) -> tuple[AnyDataset, AnyDataset]:
     """Split off `fraction` of every class, or of all images when unlabelled or not `by_class`; fixed by `seed`."""
     labels = images.labels if by_class else None
     labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels

@@ -1,24 +1,28 @@
-"""Images decoded once into memory: a resident uint8 tensor per split."""
+"""Images that are decoded once and stay in memory. Axes: n images, B of them in a batch, S pixels."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+import zlib
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mrkd.config import DataConfig
 from mrkd.data.cache import DecodedCache
+from mrkd.data.dataset import WHOLE_BATCH, Batch, need_labels
 from mrkd.data.decode import read_image
 from mrkd.data.listing import Listing
 from mrkd.data.thread_pool import each_image
+from mrkd.data.transfer import to_device
 from mrkd.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSet:
-    """Decoded images of one split."""
+class ResidentDataset:
+    """Decoded images of one split, all on one device. See `ImageDataset`."""
 
     images: Tensor
     """(n, 3, S, S) uint8."""
@@ -27,19 +31,26 @@ class ImageSet:
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
     masks: Tensor | None = None
-    """(n, S, S) bool, True on the object; None when nobody knows where it is."""
+    """(n, S, S) bool, True on the object; None when the source has no masks."""
     names: tuple[str, ...] = ()
     """(n) where each image comes from: its path inside the source, or its row; empty for images from elsewhere."""
+    broken: list[str] = field(default_factory=list)
+    """Names of the images that could not be read and are not among these."""
+
+    streamed: ClassVar[bool] = False
+    batches_ahead: ClassVar[int] = 0
+    waited_seconds: ClassVar[float] = 0.0
 
     def __len__(self) -> int:
         return self.images.shape[0]
 
-    def take(self, index: Tensor) -> "ImageSet":
+    def take(self, index: Tensor) -> "ResidentDataset":
         """The images at `index` (int64), in that order."""
         labels = None if self.labels is None else self.labels[index]
         names = tuple(self.names[row] for row in index.tolist()) if self.names else ()
         masks = None if self.masks is None else self.masks[index]
-        return dataclasses.replace(self, images=self.images[index], labels=labels, masks=masks, names=names)
+        images = self.images[index.to(self.device)]
+        return dataclasses.replace(self, images=images, labels=labels, masks=masks, names=names, broken=[])
 
     @property
     def size(self) -> int:
@@ -51,32 +62,30 @@ class ImageSet:
         """Where the images are."""
         return self.images.device
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Shape and CRC-32 of the pixels."""
+        pixels = self.images.cpu().contiguous().numpy()
+        return f"{'x'.join(map(str, self.images.shape))}-{zlib.crc32(pixels.data):08x}"
+
     def require_labels(self, what_for: str) -> Tensor:
         """The labels, or a UserError that says what needed them."""
         return need_labels(self.labels, what_for)
 
-    def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows (B,) int64 and their images (B, 3, S, S) uint8 for each of the index tensors in `order`."""
+    def batches(self, order: Iterable[Tensor], local: slice = WHOLE_BATCH) -> Generator[Batch, None, None]:
+        """See `ImageDataset`."""
         for index in order:
-            rows = index.to(self.device)
-            yield rows, self.images[rows]
+            yield Batch(index, self.images[to_device(index[local], self.device)])
 
-    def in_memory(self) -> "ImageSet":
+    def in_memory(self) -> "ResidentDataset":
         """These images."""
         return self
 
-    def to(self, device: torch.device) -> "ImageSet":
-        """The same set resident on another device."""
+    def to(self, device: torch.device) -> "ResidentDataset":
+        """The same images on another device."""
         labels = None if self.labels is None else self.labels.to(device)
         masks = None if self.masks is None else self.masks.to(device)
         return dataclasses.replace(self, images=self.images.to(device), labels=labels, masks=masks)
-
-
-def need_labels(labels: Tensor | None, what_for: str) -> Tensor:
-    """The labels, or a UserError that says what needed them."""
-    if labels is None:
-        raise UserError(f"{what_for} needs labels, but these images have none: use class folders or a label column")
-    return labels
 
 
 def decoded_gib(listing: Listing, config: DataConfig) -> float:
@@ -84,8 +93,8 @@ def decoded_gib(listing: Listing, config: DataConfig) -> float:
     return len(listing) * 3 * config.size**2 / 2**30
 
 
-def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tuple[str, ...]]:
-    """The images of a listing in memory, and the names of those that could not be read.
+def decode_listing(listing: Listing, config: DataConfig) -> ResidentDataset:
+    """Those images of a listing that can be read, in memory.
 
     Raises:
         UserError: they would not fit `data.max_resident_gib`, or too many are broken.
@@ -100,7 +109,7 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
     images, rows = cache.read() or _decode(listing, config, cache)
     kept = rows.tolist()
     sound = set(kept)
-    broken = tuple(name for row, name in enumerate(listing.names) if row not in sound)
+    broken = [name for row, name in enumerate(listing.names) if row not in sound]
     if len(broken) > config.max_broken_fraction * len(listing):
         raise UserError(
             f"{len(broken)} of {len(listing)} images cannot be read (first: {broken[0]}), more than "
@@ -109,13 +118,14 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
     labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in kept], dtype=torch.int64)
     names = tuple(listing.names[row] for row in kept)
     masks = None if listing.masks is None else torch.from_numpy(listing.masks[kept])
-    found = ImageSet(images=images, labels=labels, class_names=listing.class_names, masks=masks, names=names)
-    return found, broken
+    return ResidentDataset(
+        images=images, labels=labels, class_names=listing.class_names, masks=masks, names=names, broken=broken
+    )
 
 
-def decode_readable(listing: Listing, config: DataConfig) -> ImageSet:
-    """Those images of a few in memory that can be read, however many are broken."""
-    return decode_listing(listing, dataclasses.replace(config, max_broken_fraction=1.0))[0]
+def decode_readable(listing: Listing, config: DataConfig) -> ResidentDataset:
+    """Those images of a listing that can be read, in memory, however many are broken."""
+    return decode_listing(listing, dataclasses.replace(config, max_broken_fraction=1.0))
 
 
 def _decode(listing: Listing, config: DataConfig, cache: DecodedCache) -> tuple[Tensor, Tensor]:

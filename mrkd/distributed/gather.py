@@ -7,6 +7,7 @@ head.
 """
 
 import dataclasses
+import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -124,6 +125,19 @@ def all_reduce_max(number: int, device: torch.device) -> int:
     largest = torch.tensor(number, device=device)
     dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return int(largest)
+
+
+def agree_on_stop(
+    received: signal.Signals | None, checkpoint_due: bool, device: torch.device
+) -> tuple[signal.Signals | None, bool]:
+    """The signal that any process received, and, if there is none, whether a checkpoint is due in any of them.
+
+    So all processes stop, or gather sharded networks, after the same step, although their clocks differ.
+    """
+    if world_size() == 1:
+        return received, checkpoint_due
+    highest = all_reduce_max(2 * (received.value if received else 0) + checkpoint_due, device)
+    return signal.Signals(highest // 2) if highest > 1 else None, bool(highest % 2)
 
 
 def destroy_process_group_together() -> None:

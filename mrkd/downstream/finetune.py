@@ -13,8 +13,8 @@ from torch import nn
 
 from mrkd.config import Config
 from mrkd.config.overrides import with_other_data
-from mrkd.data.images import Images
-from mrkd.data.load import AnyImages, load
+from mrkd.data.dataset import ImageDataset
+from mrkd.data.load import AnyDataset, load
 from mrkd.errors import UserError
 from mrkd.evaluation.finetune import fit, predict
 from mrkd.evaluation.knn import accuracy
@@ -130,12 +130,12 @@ class _Task:
     """Labels to learn and images to be scored on; the same for every backbone."""
 
     config: Config
-    train: Images
-    test: Images
+    train: ImageDataset
+    test: ImageDataset
     few: float | None
     """See `finetune`."""
 
-    def labelled(self, seed: int) -> Images:
+    def labelled(self, seed: int) -> ImageDataset:
         """The training images whose labels are used."""
         return self.train if self.few is None else few_per_class(self.train, self.few, seed)
 
@@ -171,7 +171,7 @@ class _Task:
         }
 
 
-def few_per_class(images: AnyImages, few: float, seed: int) -> AnyImages:
+def few_per_class(images: AnyDataset, few: float, seed: int) -> AnyDataset:
     """`few` of the images of every class, at least one: a fraction below 1, or a number.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mrkd.data.augment.views import normalize
-from mrkd.data.images import Images, in_order
+from mrkd.data.dataset import ImageDataset, in_order, readable_batches
 from mrkd.errors import UserError
 from mrkd.model.backbone import ViT
 from mrkd.system.progress import QUIET_SECONDS, Bar
@@ -30,7 +30,7 @@ def extract(vit: ViT, images: Tensor, batch: int = 512, tokens: Tokens = "cls") 
 class FeatureSet:
     """Images and what a backbone makes of them."""
 
-    images: Images
+    images: ImageDataset
     features: Tensor
     """(n, D) float32, on the images' device."""
 
@@ -48,7 +48,7 @@ class FeatureSet:
 
 
 def extract_features(
-    vit: ViT, images: Images, *, batch: int | None = None, tokens: Tokens = "cls", title: str = "features"
+    vit: ViT, images: ImageDataset, *, batch: int | None = None, tokens: Tokens = "cls", title: str = "features"
 ) -> FeatureSet:
     """Features of all images that can be read; long work shows its progress under `title`.
 
@@ -66,7 +66,7 @@ def extract_features(
     features = torch.empty(len(images), vit.embed_dim, device=images.device)
     found = []
     with Bar(title, len(images), quiet_seconds=QUIET_SECONDS) as bar:
-        for rows, pixels in images.batches(in_order(images, batch)):
+        for rows, pixels in readable_batches(images, in_order(images, batch)):
             features[rows] = extract(vit, pixels, len(pixels), tokens)
             found.append(rows)
             bar.advance("images", len(rows))

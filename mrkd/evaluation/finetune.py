@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mrkd.config import EvaluationConfig, ViewsConfig
 from mrkd.data.augment.views import ViewMaker, normalize
-from mrkd.data.images import Images, in_order
+from mrkd.data.dataset import ImageDataset, in_order, readable_batches
 from mrkd.data.load import stratified_split
-from mrkd.data.loader import epoch_batches
+from mrkd.data.sampler import BatchSampler
 from mrkd.evaluation.knn import accuracy
 from mrkd.model.backbone import ViT
 from mrkd.optim.schedules import warmup_cosine
@@ -23,7 +23,7 @@ NO_WEIGHT_DECAY = [f"0.{name}" for name in ("pos_embed", "cls_token", "reg_token
 
 def finetune(
     vit: ViT,
-    train: Images,
+    train: ImageDataset,
     *,
     classes: int,
     learning_rate: float,
@@ -43,10 +43,9 @@ def finetune(
     optimizer = torch.optim.AdamW(param_groups_weight_decay(model, 0.05, NO_WEIGHT_DECAY), fused=True)
     maker = ViewMaker(views, train.size)
     labels = train.require_labels("fine-tuning")
-    batch = min(batch, len(train))
-    steps = epochs * (len(train) // batch)
-    order = (rows for epoch in range(epochs) for rows in epoch_batches(len(train), batch, seed=seed, epoch=epoch))
-    for step, (rows, images) in enumerate(train.batches(order)):
+    sampler = BatchSampler(images=len(train), batch=min(batch, len(train)), seed=seed)
+    steps = epochs * sampler.steps_per_epoch
+    for step, (rows, images) in enumerate(readable_batches(train, sampler.steps(0, steps))):
         for group in optimizer.param_groups:
             group["lr"] = warmup_cosine(step, steps, max(1, steps // 10), learning_rate, 0.0)
         loss = F.cross_entropy(model(maker(images, views=1)[0][0]), labels[rows])
@@ -68,13 +67,15 @@ class Fitted:
     """In words, for the protocol."""
 
 
-def fit(vit: ViT, train: Images, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int) -> Fitted:
+def fit(
+    vit: ViT, train: ImageDataset, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int
+) -> Fitted:
     """Fine-tune on all of `train` with the rate that did best on a part held out from it.
 
     With one candidate, or fewer labels than can be split, the first candidate is taken as it is.
     """
 
-    def train_on(images: Images, rate: float) -> nn.Sequential:
+    def train_on(images: ImageDataset, rate: float) -> nn.Sequential:
         return finetune(
             vit,
             images,
@@ -98,8 +99,8 @@ def fit(vit: ViT, train: Images, settings: EvaluationConfig, views: ViewsConfig,
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Images) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, images: ImageDataset) -> tuple[Tensor, Tensor]:
     """Class scores (n, C) of the images that can be read, and their labels (n,)."""
     labels = images.require_labels("fine-tuning")
-    parts = [(model(normalize(pixels)), labels[rows]) for rows, pixels in images.batches(in_order(images))]
+    parts = [(model(normalize(pixels)), labels[rows]) for rows, pixels in readable_batches(images, in_order(images))]
     return torch.cat([scores for scores, _ in parts]), torch.cat([truth for _, truth in parts])

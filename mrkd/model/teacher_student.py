@@ -189,6 +189,11 @@ class TeacherStudent:
             masked_index=masked_index,
         )
 
+    def drop_prototype_gradients(self) -> None:
+        """Leave the student's prototypes as they are in this step; nothing to do without a head."""
+        if self.network.head is not None:
+            self.network.head.prototypes.grad = None
+
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """teacher = momentum * teacher + (1 - momentum) * student."""

@@ -18,9 +18,9 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from mrkd.config import Config, Term
-from mrkd.data.feed import Feed
-from mrkd.data.loader import batches_from, steps_per_epoch
-from mrkd.data.resident import ImageSet
+from mrkd.data.dataset import ImageDataset, sample_in_memory, training_batches
+from mrkd.data.resident import ResidentDataset
+from mrkd.data.sampler import BatchSampler
 from mrkd.data.sources.find import list_splits
 from mrkd.distributed.gather import local_slice
 from mrkd.errors import UserError
@@ -55,13 +55,13 @@ def recall(config: Config, out: str | Path) -> Config:
     return dataclasses.replace(config, train=train)
 
 
-def resolve(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> Config:
+def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabric: Fabric, started: float) -> Config:
     """The same settings with numbers for `train.auto_batch` and `train.minutes`; says what was chosen and why.
 
     Args:
         config: of a new run.
         terms: of its method.
-        feed: the images to train on.
+        dataset: the images to train on.
         fabric: launched; its random generators are seeded anew when steps were tried.
         started: `time.monotonic()` when the time budget began.
     Raises:
@@ -69,12 +69,12 @@ def resolve(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric,
     """
     say: Callable[[str], None] = print if fabric.is_global_zero else lambda text: None
     if config.train.auto_batch:
-        batch, reason = _choose_batch(config, terms, feed, fabric)
+        batch, reason = _choose_batch(config, terms, dataset, fabric)
         say(f"batch {batch}: {reason}")
         config = _with(config, auto_batch=False, batch=batch)
     if config.train.minutes is not None:
         if terms:
-            steps, reason = _fit_steps(config, terms, feed, fabric, started)
+            steps, reason = _fit_steps(config, terms, dataset, fabric, started)
             say(f"steps {steps}: {reason}")
             config = _with(config, steps=steps)
         config = _with(config, minutes=None)
@@ -84,9 +84,18 @@ def resolve(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric,
     return config
 
 
+def sampler_of(config: Config, images: int) -> BatchSampler:
+    """The order in which a run meets so many training images.
+
+    Raises:
+        UserError: they are fewer than a batch.
+    """
+    return BatchSampler(images=images, batch=config.train.batch, seed=config.train.seed)
+
+
 def run_length(config: Config, images: int) -> int:
     """Steps of a run over so many training images."""
-    each = steps_per_epoch(images, config.train.batch)
+    each = sampler_of(config, images).steps_per_epoch
     return each * config.train.epochs if config.train.steps is None else config.train.steps
 
 
@@ -107,18 +116,20 @@ def _with(config: Config, **changes: object) -> Config:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))  # type: ignore[arg-type]
 
 
-def _choose_batch(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric) -> tuple[int, str]:
+def _choose_batch(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabric: Fabric) -> tuple[int, str]:
     devices, on_cpu = config.train.processes, fabric.device.type == "cpu"
     most = LARGEST_ON_CPU if on_cpu else LARGEST
-    limit = batch_limit(len(feed), most)
-    rule = f"a power of two, at most {most}, for {STEPS_PER_EPOCH} steps or more in a pass over {len(feed):,} images"
+    limit = batch_limit(len(dataset), most)
+    rule = f"a power of two, at most {most}, for {STEPS_PER_EPOCH} steps or more in a pass over {len(dataset):,} images"
     if on_cpu or not terms:
-        return batch_by_images(len(feed), most, devices), rule
+        return batch_by_images(len(dataset), most, devices), rule
     if devices > 1:
         raise UserError("train.batch: auto tries steps on one device; with several, give a number")
     batch = min(SMALLEST, limit)
     while 2 * batch <= limit:
-        if not _fits(_with(config, batch=2 * batch), terms, feed.some(config.train.monitor_images), fabric):
+        if not _fits(
+            _with(config, batch=2 * batch), terms, sample_in_memory(dataset, config.train.monitor_images), fabric
+        ):
             return batch, f"{2 * batch} would take more than {MEMORY_FRACTION:.0%} of the device's memory"
         batch *= 2
     return batch, rule
@@ -148,7 +159,7 @@ def _power_of_two(limit: int) -> int:
     return max(2, 1 << (max(limit, 1).bit_length() - 1))
 
 
-def _fits(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fabric) -> bool:
+def _fits(config: Config, terms: tuple[Term, ...], images: ResidentDataset, fabric: Fabric) -> bool:
     """Whether two steps of this batch leave some of the device's memory."""
     torch.cuda.reset_peak_memory_stats(fabric.device)
     try:
@@ -166,18 +177,20 @@ def _fits(config: Config, terms: tuple[Term, ...], images: ImageSet, fabric: Fab
     return torch.cuda.max_memory_allocated(fabric.device) <= MEMORY_FRACTION * total
 
 
-def _trial_batch(images: ImageSet, config: Config, fabric: Fabric) -> Tensor:
+def _trial_batch(images: ResidentDataset, config: Config, fabric: Fabric) -> Tensor:
     """This device's share of a batch made of these images, repeated where they are fewer."""
     rows = torch.arange(config.train.batch) % len(images)
     return images.images[rows[local_slice(config.train.batch)].to(images.images.device)].to(fabric.device)
 
 
-def _fit_steps(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabric, started: float) -> tuple[int, str]:
+def _fit_steps(
+    config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabric: Fabric, started: float
+) -> tuple[int, str]:
     assert config.train.minutes is not None
-    each = steps_per_epoch(len(feed), config.train.batch)  # refuses a batch larger than the set
+    each = sampler_of(config, len(dataset)).steps_per_epoch  # refuses a batch larger than the set
     learner = Learner(config, terms, fabric, steps=1000)
-    step_seconds = _time_steps(learner, feed, config, fabric)
-    monitor = FeatureMonitor(feed.some(config.train.monitor_images).to(fabric.device), config)
+    step_seconds = _time_steps(learner, dataset, config, fabric)
+    monitor = FeatureMonitor(sample_in_memory(dataset, config.train.monitor_images).to(fabric.device), config)
     before = time.monotonic()
     monitor.measure(learner.pair)
     measure_seconds, times = time.monotonic() - before, config.train.monitor_times + 1
@@ -195,21 +208,21 @@ def _fit_steps(config: Config, terms: tuple[Term, ...], feed: Feed, fabric: Fabr
     )
 
 
-def _time_steps(learner: Learner, feed: Feed, config: Config, fabric: Fabric) -> float:
+def _time_steps(learner: Learner, dataset: ImageDataset, config: Config, fabric: Fabric) -> float:
     """Seconds of a step with what it waits for its images, after some that compile and allocate.
 
     Batches that a stream has ready before they are asked for are used up first: they would hide a slow decoder. All
     devices take the same number of steps.
     """
-    skipped = WARMUP_STEPS + feed.ready_ahead
+    skipped = WARMUP_STEPS + dataset.batches_ahead
     train, most = config.train, skipped + MEASURED_STEPS
-    order = batches_from(0, most, len(feed), train.batch, seed=train.seed)
-    with contextlib.closing(feed.batches(order, local_slice(train.batch))) as batches:
+    sampler, local = sampler_of(config, len(dataset)), local_slice(train.batch)
+    with contextlib.closing(training_batches(dataset, sampler, start=0, stop=most, local=local)) as batches:
 
         def timed(count: int) -> float:
             before = time.monotonic()
-            for batch in itertools.islice(batches, count):
-                learner.training_step(batch.images, batch.step).losses.total.item()
+            for step, batch in itertools.islice(batches, count):
+                learner.training_step(batch.images, step).losses.total.item()
             return (time.monotonic() - before) / count
 
         timed(skipped - 1)

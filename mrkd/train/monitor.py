@@ -6,7 +6,7 @@ import torch
 
 from mrkd.config import Config
 from mrkd.data.load import stratified_split
-from mrkd.data.resident import ImageSet
+from mrkd.data.resident import ResidentDataset
 from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
 from mrkd.evaluation.features import extract
 from mrkd.evaluation.knn import accuracy, knn_class_scores
@@ -17,7 +17,7 @@ from mrkd.model.teacher_student import TeacherStudent
 class FeatureMonitor:
     """Frozen features of training images, measured now and then; the test split is never looked at."""
 
-    def __init__(self, train: ImageSet, config: Config) -> None:
+    def __init__(self, train: ResidentDataset, config: Config) -> None:
         self.config = config
         held_out = config.evaluation.heldout_fraction
         self.bank, self.queries = stratified_split(train, held_out)

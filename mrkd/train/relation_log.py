@@ -13,7 +13,7 @@ from torch import Tensor
 from mrkd.config import Config
 from mrkd.data.augment.masking import draw_masks
 from mrkd.data.augment.views import ViewMaker, denormalize
-from mrkd.data.resident import ImageSet
+from mrkd.data.resident import ResidentDataset
 from mrkd.model.teacher_student import Network, TeacherStudent
 from mrkd.runs.npz import read_npz, write_npz
 from mrkd.runs.run import RELATIONS
@@ -36,7 +36,7 @@ class RelationLog:
             (2, B, 3, S, S) uint8 (teacher's, student's), `patch_mask` (B, R, C) bool, and `labels` (B,) if any.
     """
 
-    def __init__(self, train: ImageSet, config: Config, grid: tuple[int, int], folder: Path) -> None:
+    def __init__(self, train: ResidentDataset, config: Config, grid: tuple[int, int], folder: Path) -> None:
         self.path = folder / RELATIONS
         generator = torch.Generator().manual_seed(_SEED)
         index = torch.randperm(len(train), generator=generator)[: config.train.relation_images]

@@ -36,7 +36,7 @@ from mrkd.train.profiling import Clock
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What came of one step."""
+    """What one step computed."""
 
     outputs: StepOutputs
     losses: Losses
@@ -46,14 +46,18 @@ class StepResult:
     teacher_temperature: float
 
     def numbers(self) -> dict[str, Tensor]:
-        """What must be finite, by the name a person is told."""
+        """The numbers that must be finite, by their names in messages."""
         terms = {f"the term {name}": value for name, value in self.losses.by_term.items()}
         features = self.outputs.student.features.detach().float().sum()
         return {**terms, "the gradient's norm": self.gradient_norm, "the sum of the student's features": features}
 
+    def finite(self) -> Tensor:
+        """() bool on the device: whether all `numbers` are finite."""
+        return torch.stack([value.float() for value in self.numbers().values()]).isfinite().all()
+
 
 class Learner:
-    """Takes steps, and hands over or takes back all of its state.
+    """The networks, objective, optimizer and random generators of a run: takes steps, saves and loads their state.
 
     Args:
         config: of the run.
@@ -87,7 +91,7 @@ class Learner:
         self.clock = Clock()
 
     def profile(self) -> Clock:
-        """Take the next steps apart."""
+        """Time the parts of the next steps."""
         self.clock = Clock(self.fabric.device)
         for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
             self.clock.watch(network.backbone, name)
@@ -101,70 +105,66 @@ class Learner:
         return torch.bfloat16 if self.precision.startswith("bf16") else torch.float32
 
     def training_step(self, images: Tensor, step: int) -> StepResult:
-        """One training step: number `step`, counted from 0, on this device's uint8 images (b, 3, S, S)."""
-        rate, temperature = self._schedule(step)
-        skips = self.config.train.on_nonfinite == "skip"
-        kept = [buffer.clone() for buffer in self._buffers()] if skips else None
-        outputs = all_gather_step(self._forward(images))
-        with self.clock.part("losses"):
+        """One step, from images to the updated teacher.
+
+        Args:
+            images: (b, 3, S, S) uint8, this device's part of the batch.
+            step: its number, counted from 0.
+        """
+        train, part = self.config.train, self.clock.part
+        learning_rate, teacher_temperature = self._set_schedules(step)
+        buffers_before = [buffer.clone() for buffer in self._buffers()] if train.on_nonfinite == "skip" else None
+
+        with part("augment"):
+            # Every device draws for the whole batch and keeps its part: the draws do not depend on their number.
+            views, local_views = self.view_maker(images, batch=train.batch, first=local_slice(train.batch).start)
+        patch_mask, masked_index = self.draw_masks()
+        with self.fabric.autocast():
+            local_outputs = self.pair(views, local_views, patch_mask, masked_index)
+        outputs = all_gather_step(local_outputs)
+        with part("losses"):
             losses = self.objective(
                 outputs,
-                teacher_temperature=temperature,
+                teacher_temperature=teacher_temperature,
                 progress=step / self.steps,
                 all_reduce_sum=all_reduce_sum,
             )
-        norm = self._backward(losses.total, step)
-        taken = StepResult(
+        with part("backward"):
+            self.fabric.backward(losses.total)
+        if not train.sharded:  # gradients of shards arrive averaged
+            average_gradients(self.pair.network.parameters())
+        if step / self.steps < self.config.optim.freeze_prototypes:
+            self.pair.drop_prototype_gradients()
+        with part("optimizer"):  # an infinite limit clips nothing and still measures
+            norm = clip_grad_norm_(self.optimizer.parameters(), self.config.optim.clip or math.inf)
+        result = StepResult(
             outputs=outputs,
             losses=losses,
-            gradient_norm=norm,
-            learning_rate=rate,
-            teacher_temperature=temperature,
+            gradient_norm=full_state(norm),
+            learning_rate=learning_rate,
+            teacher_temperature=teacher_temperature,
         )
-        finite = torch.stack([value.float() for value in taken.numbers().values()]).isfinite().all()
-        with self.clock.part("optimizer"):
+        finite = result.finite()
+        with part("optimizer"):
             self.optimizer.step(skip=~finite)
             self.optimizer.zero_grad()
-        if kept is not None:
-            self._take_back_unless(finite, kept)
-        with self.clock.part("EMA"):
+        if buffers_before is not None:
+            self._restore_unless(finite, buffers_before)
+        with part("EMA"):
             self.pair.update_teacher(cosine(step, self.steps, self.config.optim.ema, self.config.optim.final_ema))
-        return taken
-
-    def _forward(self, images: Tensor) -> StepOutputs:
-        batch = self.config.train.batch
-        # Every device draws for all images and keeps its share, so that their number changes nothing in the draws.
-        with self.clock.part("augment"):
-            views, local = self.view_maker(images, batch=batch, first=local_slice(batch).start)
-        patch_mask, masked_index = self.draw_masks()
-        with self.fabric.autocast():
-            return self.pair(views, local, patch_mask, masked_index)
+        return result
 
     def draw_masks(self) -> tuple[Tensor, Tensor]:
-        """This device's masks (V, b, N) for the global views, and where they are True, flat; both on the device.
+        """This device's masks (V, b, N) for the global views, and the flat indices where they are True.
 
-        The masked patches are found on the host, where masks are drawn: on the device it would have to wait for them.
+        The indices are found on the host, where masks are drawn: on the device the host would have to wait for them.
         """
         shape = (GLOBAL_VIEWS, self.config.train.batch)
         mask = local_shard_of_views(draw_masks(shape, self.pair.grid, self.config.mask, self.mask_generator))
         device = self.fabric.device
         return to_device(mask, device), to_device(mask.flatten().nonzero().flatten(), device)
 
-    def _backward(self, total: Tensor, step: int) -> Tensor:
-        """Gradients, averaged over devices and clipped; their norm before clipping."""
-        with self.clock.part("backward"):
-            self.fabric.backward(total)
-        if not self.config.train.sharded:  # shares of the gradient arrive averaged
-            average_gradients(self.pair.network.parameters())
-        head = self.pair.network.head
-        if head is not None and step / self.steps < self.config.optim.freeze_prototypes:
-            head.prototypes.grad = None
-        # An infinite limit clips nothing and still measures.
-        with self.clock.part("optimizer"):
-            norm = clip_grad_norm_(self.optimizer.parameters(), self.config.optim.clip or math.inf)
-        return full_state(norm)
-
-    def _schedule(self, step: int) -> tuple[float, float]:
+    def _set_schedules(self, step: int) -> tuple[float, float]:
         """Set learning rate and weight decay; return the learning rate and the teacher's temperature."""
         optim, distillation = self.config.optim, self.config.distillation
         warmup_steps = max(1, round(optim.warmup * self.steps))
@@ -180,29 +180,29 @@ class Learner:
         return rate, temperature
 
     def _buffers(self) -> list[Tensor]:
-        """What a forward pass moves by itself: BatchNorm's statistics, centres, factors of gradient norm ratios."""
+        """What a forward pass changes: BatchNorm's statistics, centres, factors of gradient norm ratios."""
         return [*self.pair.network.buffers(), *self.objective.buffers()]
 
-    def _take_back_unless(self, finite: Tensor, kept: list[Tensor]) -> None:
-        for buffer, before in zip(self._buffers(), kept, strict=True):
+    def _restore_unless(self, finite: Tensor, buffers_before: list[Tensor]) -> None:
+        for buffer, before in zip(self._buffers(), buffers_before, strict=True):
             buffer.copy_(torch.where(finite, buffer, before))
 
-    def draws(self) -> dict[str, Any]:
-        """Where the random generators stand."""
+    def random_state(self) -> dict[str, Any]:
+        """The states of the random generators."""
         return random_state(self.mask_generator)
 
     def state(self) -> dict[str, Any]:
-        """Everything the next step depends on, in whole tensors and plain values; all processes must call it."""
+        """Everything that the next step depends on, unsharded; all processes must call it."""
         return {
             "student": full_state(self.pair.network.state_dict()),
             "teacher": full_state(self.pair.teacher.state_dict()),
             "objective": self.objective.state_dict(),
             "optimizer": full_state(self.optimizer.state_dict()),
-            "random": self.draws(),
+            "random": self.random_state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take a state back, strictly.
+        """Go back to a state of `state`.
 
         Raises:
             UserError: it is not the state of such a network, objective and optimizer.

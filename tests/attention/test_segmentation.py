@@ -62,7 +62,7 @@ def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, 
     from mrkd.runs.npz import read_npz
     from mrkd.runs.run import ATTENTION, SEGMENTATION
     from mrkd.system.files import read_json
-    from mrkd.train.loop import pretrain
+    from mrkd.train.pretrain import pretrain
 
     config = dataclasses.replace(
         tiny_config,

@@ -53,7 +53,7 @@ def trained(tmp_path_factory) -> list[Path]:
     from mrkd.attention import attend
     from mrkd.config.overrides import build, load_recipe
     from mrkd.evaluation.evaluate_run import evaluate
-    from mrkd.train.loop import pretrain
+    from mrkd.train.pretrain import pretrain
 
     config = build(
         {

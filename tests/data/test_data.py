@@ -7,7 +7,6 @@ from mrkd.config import DataConfig, MaskConfig, ViewsConfig
 from mrkd.data.augment.masking import draw_masks
 from mrkd.data.augment.views import ViewMaker
 from mrkd.data.load import load
-from mrkd.data.loader import batches_from, epoch_batches
 from mrkd.errors import UserError
 
 
@@ -121,22 +120,3 @@ def test_blur_takes_away_detail_in_proportion_to_the_size(size):
     assert soft.shape == sharp.shape
     assert soft.mean().item() == pytest.approx(sharp.mean().item(), abs=0.05)
     assert 0.1 < detail(soft) / detail(sharp) < 0.6
-
-
-def test_an_epoch_shows_each_image_once_in_an_order_set_by_seed_and_epoch():
-    first = torch.cat(list(epoch_batches(100, 10, seed=1, epoch=0)))
-    assert torch.equal(first.sort().values, torch.arange(100))
-    assert torch.equal(first, torch.cat(list(epoch_batches(100, 10, seed=1, epoch=0))))
-    assert not torch.equal(first, torch.cat(list(epoch_batches(100, 10, seed=1, epoch=1))))
-
-
-def test_a_run_may_end_and_begin_in_the_middle_of_an_epoch():
-    whole = list(batches_from(0, 25, 100, 10, seed=1))
-    assert [step for step, _ in whole] == list(range(25))
-    rest = list(batches_from(13, 25, 100, 10, seed=1))
-    assert all(torch.equal(one, two) for (_, one), (_, two) in zip(whole[13:], rest, strict=True))
-
-
-def test_a_batch_larger_than_the_set_is_refused():
-    with pytest.raises(UserError, match="at most the 5 training images, got 6"):
-        list(epoch_batches(5, 6, seed=0, epoch=0))

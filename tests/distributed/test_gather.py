@@ -1,7 +1,6 @@
 import json
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,12 +9,17 @@ import torch.multiprocessing as mp
 
 from mrkd.config import Config, HeadConfig, ObjectiveConfig
 from mrkd.distributed import all_gather_with_grad
-from mrkd.distributed.gather import all_gather_names, all_gather_step, all_reduce_sum, destroy_process_group_together
+from mrkd.distributed.gather import (
+    agree_on_stop,
+    all_gather_names,
+    all_gather_step,
+    all_reduce_sum,
+    destroy_process_group_together,
+)
 from mrkd.losses import rkd_angle, rkd_distance
 from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
 from mrkd.objective.tokens import StepOutputs, ViewTokens
-from mrkd.train.loop import Training
 
 CONFIG = Config(head=HeadConfig(prototypes=6))
 VIEWS, IMAGES, PATCHES, WIDTH = 2, 8, 4, 5
@@ -108,9 +112,7 @@ WISHES = [(None, 0), (signal.SIGTERM, 1), (None, None)]
 
 
 def agreed(rank: int, received: signal.Signals | None, due: int | None) -> list[int | bool]:
-    fabric = SimpleNamespace(device=torch.device("cpu"))
-    training = SimpleNamespace(learner=SimpleNamespace(fabric=fabric))
-    got, now = Training._agreed(training, received if rank == 0 else None, due == rank)
+    got, now = agree_on_stop(received if rank == 0 else None, due == rank, torch.device("cpu"))
     return [int(got or 0), now]
 
 

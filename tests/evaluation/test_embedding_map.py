@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from mrkd.data.resident import ImageSet
+from mrkd.data.resident import ResidentDataset
 from mrkd.evaluation.embedding import embedding_map
 from mrkd.evaluation.features import FeatureSet
 
@@ -14,7 +14,7 @@ def two_groups(count):
     centres = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
     features = 5 * centres[labels] + 0.1 * torch.randn(count, 4)
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
-    return FeatureSet(images=ImageSet(images=images, labels=labels, class_names=("a", "b")), features=features)
+    return FeatureSet(images=ResidentDataset(images=images, labels=labels, class_names=("a", "b")), features=features)
 
 
 def test_neighbours_and_clusters_follow_the_features():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mrkd.data.resident import ImageSet
+from mrkd.data.resident import ResidentDataset
 from mrkd.errors import UserError
 from mrkd.evaluation.evaluator import Column, Evaluator, main_results
 from mrkd.evaluation.evaluators import EVALUATORS
@@ -54,7 +54,7 @@ def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none(probe):
 
 @pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda evaluator: evaluator.name)
 def test_an_evaluator_says_whether_it_needs_labels(evaluator, tiny_config):
-    images = ImageSet(images=torch.zeros(20, 3, 32, 32, dtype=torch.uint8), labels=None, class_names=())
+    images = ResidentDataset(images=torch.zeros(20, 3, 32, 32, dtype=torch.uint8), labels=None, class_names=())
     features = FeatureSet(images=images, features=torch.randn(20, 16))
     vit = create_vit(tiny_config.model, 32)
     if evaluator.needs_labels:

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import mrkd
-from mrkd.data.images import StreamedSet, in_order
+from mrkd.data.dataset import in_order, readable_batches
 from mrkd.data.load import load
+from mrkd.data.streamed import StreamedDataset
 from mrkd.downstream.finetune import finetune
 from mrkd.errors import UserError
 from mrkd.evaluation.features import extract_features
@@ -52,8 +53,8 @@ def test_an_evaluation_finds_the_same_whether_images_are_in_memory_or_streamed(o
 def test_a_split_that_does_not_fit_the_memory_is_streamed_by_itself(own_run, folder):
     gib_of_30_images = 30 * 3 * 32**2 / 2**30
     splits = load(config_of(own_run, folder, mode="auto", max_resident_gib=gib_of_30_images).data)
-    assert isinstance(splits.train, StreamedSet)
-    assert not isinstance(splits.test, StreamedSet)
+    assert isinstance(splits.train, StreamedDataset)
+    assert not isinstance(splits.test, StreamedDataset)
 
 
 def test_broken_images_are_left_out_counted_and_their_labels_with_them(own_run, folder):
@@ -77,7 +78,7 @@ def test_batches_name_the_rows_that_could_be_read_and_leave_out_those_without_an
     data = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1).data
     train = load(data).train
     bad = train.names.index("dark/01.png")
-    rows = [rows.tolist() for rows, _ in train.batches(in_order(train, 1))]
+    rows = [rows.tolist() for rows, _ in readable_batches(train, in_order(train, 1))]
     assert rows == [[row] for row in range(len(train)) if row != bad]
 
 
@@ -121,7 +122,7 @@ def test_a_part_of_a_streamed_set_may_have_all_its_broken_images(own_run, folder
     data = config_of(own_run, folder, mode="stream", max_broken_fraction=0.05).data
     train = load(data).train
     few = train.take(torch.tensor([train.names.index("dark/01.png"), 7, 8]))
-    assert [len(rows) for rows, _ in few.batches(in_order(few, 3))] == [2]
+    assert [len(rows) for rows, _ in readable_batches(few, in_order(few, 3))] == [2]
 
 
 def test_an_embedding_names_a_broken_image_whose_name_the_other_split_has_too(own_run, folder, tmp_path, capsys):

@@ -21,7 +21,7 @@ from mrkd.config import Config
 from mrkd.config.overrides import build, load_recipe
 from mrkd.runs.checkpoint import NAME, Checkpoints
 from mrkd.runs.run import Run
-from mrkd.train.loop import pretrain
+from mrkd.train.pretrain import pretrain
 
 INTERVAL = 3
 SETTINGS = {

@@ -10,13 +10,13 @@ import torch
 import mrkd.train.autotune as budget
 from mrkd.config import Config
 from mrkd.config.overrides import build, load_recipe
+from mrkd.data.dataset import Batch
 from mrkd.data.load import load
-from mrkd.data.stream import Batch
 from mrkd.errors import UserError
 from mrkd.runs.run import SUMMARY, Run
 from mrkd.studies.compare import compare
 from mrkd.system.files import read_json
-from mrkd.train.loop import pretrain
+from mrkd.train.pretrain import pretrain
 
 
 def changed(config: Config, section: str = "train", **changes: object) -> Config:
@@ -72,23 +72,23 @@ def test_the_schedule_fits_the_minutes_and_is_that_of_so_many_steps(tiny_config,
 
 
 def test_a_steps_time_holds_the_wait_for_images_that_are_decoded_meanwhile(tiny_config):
-    class SlowFeed:
-        ready_ahead = 3
+    class SlowDataset:
+        batches_ahead = 3
 
         def __len__(self):
             return 200
 
-        def batches(self, order, own):
-            for number, (step, rows) in enumerate(order):
-                time.sleep(0.0 if number < self.ready_ahead else 0.03)
-                yield Batch(step, rows[own], rows[own])
+        def batches(self, order, local):
+            for number, indices in enumerate(order):
+                time.sleep(0.0 if number < self.batches_ahead else 0.03)
+                yield Batch(indices, indices[local])
 
     class Idle:
         def training_step(self, images, step):
             return SimpleNamespace(losses=SimpleNamespace(total=torch.zeros(())))
 
     fabric = SimpleNamespace(broadcast=lambda count: count)
-    seconds = budget._time_steps(Idle(), SlowFeed(), tiny_config, fabric)
+    seconds = budget._time_steps(Idle(), SlowDataset(), tiny_config, fabric)
     assert seconds >= 0.03
 
 
@@ -114,13 +114,11 @@ def test_a_time_too_short_for_steps_is_refused(tiny_config, tmp_path):
 def on_a_gpu(config: Config, monkeypatch: pytest.MonkeyPatch, largest: int) -> tuple[int, str]:
     """The batch chosen on a device that would hold `largest` images."""
     monkeypatch.setattr(budget, "_fits", lambda config, *rest: config.train.batch <= largest)
+    monkeypatch.setattr(budget, "sample_in_memory", lambda dataset, count: None)
 
     class ManyImages:
         def __len__(self) -> int:
             return 20_000
-
-        def some(self, count: int) -> None:
-            """Nobody looks at them here."""
 
     return budget._choose_batch(config, ("a term",), ManyImages(), SimpleNamespace(device=torch.device("cuda")))
 

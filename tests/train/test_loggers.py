@@ -102,7 +102,7 @@ def test_wandb_is_kept_on_the_machine_and_gets_settings_and_rows(tiny_config, tm
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(loggers, "WandbLogger", Recorder)
-    monkeypatch.setattr("mrkd.train.loop.check_logger", lambda name: None)
+    monkeypatch.setattr("mrkd.train.pretrain.check_logger", lambda name: None)
     mrkd.pretrain(logged(tiny_config, "wandb"), tmp_path / "run")
     kinds = [kind for kind, _ in calls]
     assert kinds == ["made", "settings", 0, 1, 2, 3, 4, "closed"]

@@ -10,7 +10,7 @@ from mrkd.objective.checks import needs_of
 from mrkd.objective.methods import resolve_terms
 from mrkd.runs.npz import read_npz
 from mrkd.runs.run import RELATIONS
-from mrkd.train.loop import pretrain
+from mrkd.train.pretrain import pretrain
 from mrkd.train.relation_log import RelationLog
 
 

@@ -131,7 +131,7 @@ def test_a_changed_setting_is_refused_with_both_values_and_harmless_ones_are_tak
 
 def test_changed_training_images_are_refused(tmp_path, monkeypatch):
     stopped(settings(), tmp_path / "run", 4)
-    monkeypatch.setattr("mrkd.data.feed.fingerprint", lambda images: "120x3x32x32-00000000")
+    monkeypatch.setattr("mrkd.data.resident.ResidentDataset.fingerprint", "120x3x32x32-00000000")
     with pytest.raises(UserError, match="the training images have changed: expected 120x3x32x32-"):
         mrkd.pretrain(settings(), tmp_path / "run")
 

@@ -28,7 +28,7 @@ def _run(options: argparse.Namespace) -> None:
         if step not in STEPS:
             raise UserError(f"--then takes evaluate, attend and report, got {step!r}")
     config = config_from(options) if options.resume is None else resumed_config(options, options.resume)
-    from mrkd.train.loop import pretrain
+    from mrkd.train.pretrain import pretrain
 
     path = pretrain(config, options.out or options.resume, profile=options.profile)
     if not is_first_process():

@@ -48,7 +48,7 @@ def _augmented_features(vit: ViT, train: FeatureSet, config: Config) -> Tensor:
     import torch
 
     from mrkd.data.augment.views import ViewMaker
-    from mrkd.data.images import in_order
+    from mrkd.data.dataset import in_order, readable_batches
     from mrkd.evaluation import linear
 
     settings = config.evaluation
@@ -56,7 +56,7 @@ def _augmented_features(vit: ViT, train: FeatureSet, config: Config) -> Tensor:
     maker = ViewMaker(config.evaluation.augmentation, config.data.size)
     copies = train.features.repeat(COPIES, 1, 1)
     for copy in copies:
-        for rows, pixels in train.images.batches(in_order(train.images)):
+        for rows, pixels in readable_batches(train.images, in_order(train.images)):
             copy[rows] = vit.forward_features(maker(pixels, views=1)[0][0])[:, 0].detach().float()
         copy.copy_(linear.standardize(copy, train.features))
     return copies

@@ -221,6 +221,6 @@ def test_streamed_rows_are_those_in_memory(tmp_path):
     resident = load(config(tmp_path, mode="resident", cache=None)).train
     streamed = load(config(tmp_path, mode="stream", workers=2)).train
     order = [torch.tensor([29, 3, 14]), torch.tensor([0, 7, 6])]
-    for (rows, images), wanted in zip(streamed.batches(order), order, strict=True):
-        assert rows.tolist() == wanted.tolist()
-        assert np.array_equal(images.numpy(), resident.images[wanted].numpy())
+    for batch, wanted in zip(streamed.batches(order), order, strict=True):
+        assert batch.indices.tolist() == wanted.tolist()
+        assert np.array_equal(batch.images.numpy(), resident.images[wanted].numpy())

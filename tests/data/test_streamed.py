@@ -6,10 +6,12 @@ import torch
 
 import mrkd
 from mrkd.config import Config, DataConfig
-from mrkd.data.feed import ResidentFeed, StreamedFeed, open_feed
-from mrkd.data.loader import batches_from
+from mrkd.data.dataset import training_batches
+from mrkd.data.load import load_train
+from mrkd.data.resident import ResidentDataset
+from mrkd.data.sampler import BatchSampler
 from mrkd.data.sources.find import list_splits
-from mrkd.data.stream import Stream
+from mrkd.data.streamed import StreamedDataset
 from mrkd.errors import UserError
 from tests.helpers.photographs import make_two_classes
 
@@ -26,72 +28,75 @@ def config_of(folder, mode: str, **data: object) -> Config:
     return Config(data=DataConfig(source=str(folder), size=32, mode=mode, cache=None, **data))
 
 
-def order(feed, first: int = 0, steps: int = 8):
-    return batches_from(first, steps, len(feed), 8, seed=3)
+def opened(config: Config):
+    return load_train(config.data, CPU, processes=1)
+
+
+def batches(dataset, first: int = 0, local: slice = slice(0, 8)):
+    sampler = BatchSampler(images=len(dataset), batch=8, seed=3)
+    return training_batches(dataset, sampler, start=first, stop=8, local=local)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stream_gives_the_batches_that_images_in_memory_give(folder, workers):
-    resident = open_feed(config_of(folder, "resident"), CPU)
-    stream = open_feed(config_of(folder, "stream", workers=workers), CPU)
-    assert isinstance(resident, ResidentFeed)
-    assert isinstance(stream, StreamedFeed)
+    resident = opened(config_of(folder, "resident"))
+    stream = opened(config_of(folder, "stream", workers=workers))
+    assert isinstance(resident, ResidentDataset)
+    assert isinstance(stream, StreamedDataset)
     assert len(stream) == len(resident) == 32
-    everything = slice(0, 8)
-    pairs = zip(resident.batches(order(resident), everything), stream.batches(order(stream), everything), strict=True)
-    for expected, batch in pairs:
-        assert batch.step == expected.step
-        assert torch.equal(batch.rows, expected.rows)
+    for (expected_step, expected), (step, batch) in zip(batches(resident), batches(stream), strict=True):
+        assert step == expected_step
+        assert torch.equal(batch.indices, expected.indices)
         assert torch.equal(batch.images, expected.images)
     assert stream.waited_seconds > 0
 
 
 def test_a_stream_goes_on_in_the_middle_of_an_epoch_and_gives_a_device_its_share(folder):
-    stream = open_feed(config_of(folder, "stream"), CPU)
-    whole = list(stream.batches(order(stream), slice(0, 8)))
-    rest = list(stream.batches(order(stream, first=5), slice(4, 8)))
-    assert [batch.step for batch in rest] == [5, 6, 7]
-    for expected, batch in zip(whole[5:], rest, strict=True):
-        assert torch.equal(batch.rows, expected.rows)
+    stream = opened(config_of(folder, "stream"))
+    whole = list(batches(stream))
+    rest = list(batches(stream, first=5, local=slice(4, 8)))
+    assert [step for step, _ in rest] == [5, 6, 7]
+    for (_, expected), (_, batch) in zip(whole[5:], rest, strict=True):
+        assert torch.equal(batch.indices, expected.indices)
         assert torch.equal(batch.images, expected.images[4:])
 
 
 def test_the_numbers_that_draw_views_are_left_alone(folder):
-    stream = open_feed(config_of(folder, "stream"), CPU)
+    stream = opened(config_of(folder, "stream"))
     torch.manual_seed(5)
-    list(stream.batches(order(stream), slice(0, 8)))
+    list(batches(stream))
     after = torch.rand(3)
     torch.manual_seed(5)
     assert torch.equal(after, torch.rand(3))
 
 
 def test_a_set_is_streamed_when_it_does_not_fit_the_memory(folder):
-    assert isinstance(open_feed(config_of(folder, "auto"), CPU), ResidentFeed)
-    assert isinstance(open_feed(config_of(folder, "auto", max_resident_gib=1e-5), CPU), StreamedFeed)
+    assert isinstance(opened(config_of(folder, "auto")), ResidentDataset)
+    assert isinstance(opened(config_of(folder, "auto", max_resident_gib=1e-5)), StreamedDataset)
 
 
 def test_a_broken_image_is_named_and_another_of_its_batch_stands_in(folder):
     broken = sorted(folder.rglob("*.jpg"))[3]
     broken.write_bytes(b"not an image")
-    listing = list_splits(config_of(folder, "stream").data).train
+    data = config_of(folder, "stream", workers=1).data
+    listing = list_splits(data).train
     rows = torch.arange(len(listing))
     bad = listing.names.index(str(broken.relative_to(folder)))
 
-    def stream(fraction: float) -> Stream:
-        settings = {"size": 32, "max_pixels": 10**6, "workers": 1, "device": CPU}
-        return Stream(listing, most_broken=fraction * len(listing), **settings)
+    def stream(fraction: float) -> StreamedDataset:
+        return StreamedDataset(listing, dataclasses.replace(data, max_broken_fraction=fraction), device=CPU)
 
     kept = stream(0.1)
-    (batch,) = kept.batches([(0, rows)], slice(0, len(rows)))
+    (batch,) = kept.batches([rows])
     assert kept.broken == [listing.names[bad]]
     assert torch.equal(batch.images[bad], batch.images[(bad + 1) % len(rows)])
     with pytest.raises(UserError, match="cannot be read so far"):
-        list(stream(0.0).batches([(0, rows)], slice(0, len(rows))))
+        list(stream(0.0).batches([rows]))
 
 
 def test_digits_are_not_streamed():
     with pytest.raises(UserError, match="digits are in memory"):
-        open_feed(Config(data=DataConfig(mode="stream")), CPU)
+        opened(Config(data=DataConfig(mode="stream")))
 
 
 def test_training_from_a_stream_takes_the_steps_of_training_from_memory(folder, tiny_config, tmp_path):

@@ -1,0 +1,58 @@
+"""What a finished training writes about itself and the machine."""
+
+import platform
+import resource
+import sys
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+import mrkd
+from mrkd.config import Config
+from mrkd.runs.run import SUMMARY, Run
+from mrkd.system.files import write_json
+from mrkd.train.profiling import Profile, table
+from mrkd.train.progress import Progress
+
+
+def write_summary(run: Run, config: Config, progress: Progress, *, parameters: int, fabric: Fabric) -> None:
+    """Write `summary.json`, whose existence says that the training is done; `parameters` counts the backbone's."""
+    write_json(
+        run.path / SUMMARY,
+        {
+            "method": config.objective.method,
+            "seed": config.train.seed,
+            "data": config.data.source,
+            "steps": progress.step,
+            "skipped_steps": progress.skipped_steps,
+            "seconds": progress.seconds,
+            **_machine(fabric),
+            "parameters": parameters,
+            "verdict": progress.verdict,
+            "versions": {"mrkd": mrkd.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        },
+    )
+
+
+def write_profile(run: Run, profile: Profile, fabric: Fabric) -> None:
+    """Print where the time of the steps went, and write `profile.json`."""
+    report, machine = profile.report(), _machine(fabric)
+    print(table(report, f"{machine['peak_memory_mib']:.0f} MiB ({machine['memory_kind']}, at most)"), flush=True)
+    write_json(run.path / "profile.json", {**report, **machine})
+
+
+def _machine(fabric: Fabric) -> dict[str, Any]:
+    if fabric.device.type == "cuda":
+        return {
+            "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20,
+            "memory_kind": "device allocations",
+            "device": torch.cuda.get_device_name(),
+        }
+    # ru_maxrss counts KiB on Linux and bytes on macOS.
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return {
+        "peak_memory_mib": resident,
+        "memory_kind": "process",
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+    }
