@@ -45,6 +45,7 @@ SHORTHANDS = (
     Shorthand(option="--patch", key="model.patch", help="side of a patch in pixels; with --model, what its name says"),
     Shorthand(option="--weights", key="model.weights", help="start from a timm file, a run, or an export of one"),
     Shorthand(option="--model", key="model.name", help="a timm ViT such as vit_small_patch16_224; null for own sizes"),
+    Shorthand(option="--teacher", key="teacher.source", help="learn from this: a run, weights or a timm model, frozen"),
     Shorthand(
         option="--method",
         key="objective.method",

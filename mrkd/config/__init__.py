@@ -11,6 +11,7 @@ from mrkd.config.images import DataConfig, MaskConfig, ViewsConfig
 from mrkd.config.network import HeadConfig, ModelConfig
 from mrkd.config.objective import DistillationConfig, ObjectiveConfig, Space, Term, TokenKind
 from mrkd.config.setting import setting
+from mrkd.config.teacher import TeacherConfig
 from mrkd.config.training import OptimConfig, TrainConfig
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ObjectiveConfig",
     "OptimConfig",
     "Space",
+    "TeacherConfig",
     "Term",
     "TokenKind",
     "TrainConfig",
@@ -41,6 +43,7 @@ class Config:
     mask: MaskConfig = field(default_factory=MaskConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    teacher: TeacherConfig = setting(default_factory=TeacherConfig, equal_among_compared=True)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

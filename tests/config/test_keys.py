@@ -28,13 +28,14 @@ def test_what_does_not_change_what_is_trained_may_change_when_a_run_goes_on():
     fixed = {"epochs", "steps", "minutes", "batch", "auto_batch", "seed", "accelerator", "precision", "micro_batch"}
     assert {key for key in section("train") if not may_change(key)} == {f"train.{name}" for name in fixed}
     assert all(may_change(key) for key in section("evaluation") | section("attention"))
-    others = ("views", "mask", "model", "head", "distillation", "objective", "optim")
+    others = ("views", "mask", "model", "head", "teacher", "distillation", "objective", "optim")
     assert not any(may_change(key) for name in others for key in section(name))
 
 
 def test_compared_methods_share_images_batch_length_and_evaluation():
     lengths = {"train.batch", "train.auto_batch", "train.epochs", "train.steps", "train.minutes"}
-    shared = section("data") | section("evaluation") | lengths
+    teacher = section("teacher") - {"teacher.views"}
+    shared = section("data") | section("evaluation") | lengths | teacher
     assert {key for key in known_keys() if equal_among_compared(key)} == shared
 
 
