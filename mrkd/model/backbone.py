@@ -6,7 +6,7 @@ Axes: B images, S pixels, N patches, M chosen patches, D width.
 import difflib
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import timm
 import torch
@@ -76,13 +76,13 @@ def create_vit(config: ModelConfig, size: int, drop_path: float = 0.0) -> ViT:
         model = timm.create_model(name, pretrained=False, drop_path_rate=drop_path, **arguments)
     except TypeError:  # networks of other kinds do not know these arguments
         raise _not_plain(name) from None
-    if not _is_plain(model):
+    if not is_plain_vit(model):
         raise _not_plain(name)
     _check_patches(size, model.patch_embed.patch_size[0])
     return model
 
 
-def _is_plain(model: nn.Module) -> bool:
+def is_plain_vit(model: nn.Module) -> TypeGuard[ViT]:
     """Whether masks and attention maps mean what they say: square patches, then blocks that attend to their norm."""
     if type(getattr(model, "patch_embed", None)) is not PatchEmbed:
         return False
