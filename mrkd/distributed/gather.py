@@ -177,11 +177,13 @@ def all_gather_step(step: StepOutputs) -> StepOutputs:
     patch_mask = _images(step.patch_mask.to(torch.uint8)).bool()
     return StepOutputs(
         student=gathered(step.student),
-        teacher=gathered(step.teacher),
+        teacher=None if step.teacher is None else gathered(step.teacher),
         student_local=None if step.student_local is None else gathered(step.student_local),
         patch_mask=patch_mask,
         patch_index=patch_index,
         masked_index=patch_mask.flatten().nonzero().flatten(),
+        frozen=None if step.frozen is None else gathered(step.frozen),
+        same_view=step.same_view,
     )
 
 

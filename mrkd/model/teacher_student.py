@@ -1,5 +1,8 @@
 """Two networks and one step: the student sees masked views and local crops, the EMA teacher sees full views.
 
+A frozen teacher may see them, too: relations and features are then matched to it, and the EMA teacher runs only for
+terms that need it. The EMA teacher follows the student all the same: it is what is measured and kept.
+
 Axes: V views, B images, N patches, M patch tokens through the head, D width, E bottleneck, K prototypes.
 """
 
@@ -16,6 +19,7 @@ from mrkd.distributed.gather import all_reduce_count
 from mrkd.errors import UserError
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, ViT, create_vit, patch_grid
 from mrkd.model.drop_path import use_tensor_rates
+from mrkd.model.frozen_teacher import FrozenTeacher
 from mrkd.model.grad_cache import forward_in_micro_batches
 from mrkd.model.head import Head, HeadOutput
 from mrkd.objective.tokens import Needs, StepOutputs, ViewTokens
@@ -37,7 +41,7 @@ class NetworkOutput(NamedTuple):
 class Network(nn.Module):
     """Backbone and, when a term needs them, head and predictor."""
 
-    def __init__(self, config: Config, needs: Needs, drop_path: float) -> None:
+    def __init__(self, config: Config, needs: Needs, drop_path: float, predicted_width: int | None = None) -> None:
         super().__init__()
         vit = create_vit(config.model, config.data.size, drop_path)
         for number in needs.blocks:
@@ -53,7 +57,7 @@ class Network(nn.Module):
         )
         self.micro_batch = config.train.micro_batch
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
-        self.predictor = nn.Linear(vit.embed_dim, vit.embed_dim) if needs.predictor else None
+        self.predictor = nn.Linear(vit.embed_dim, predicted_width or vit.embed_dim) if needs.predictor else None
 
     def forward(
         self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None, every_patch: bool
@@ -84,18 +88,25 @@ class Network(nn.Module):
 
 
 class TeacherStudent:
-    """The pair. The trainer may put another way to call the network into `student`; the teacher is never trained."""
+    """The pair. The trainer may put another way to call the network into `student`; teachers are never trained."""
 
-    def __init__(self, config: Config, needs: Needs) -> None:
-        self.needs = needs
-        self.network = Network(config, needs, config.model.drop_path)
+    def __init__(self, config: Config, needs: Needs, frozen: FrozenTeacher | None = None) -> None:
+        self.needs, self.frozen = needs, frozen
+        self.same_view = frozen is not None and config.teacher.views == "same"
+        predicted_width = None if frozen is None else frozen.width
+        self.network = Network(config, needs, config.model.drop_path, predicted_width)
         self.student: Callable[..., NetworkOutput] = self.network
-        self.teacher = Network(config, needs, 0.0).requires_grad_(False)
+        self.teacher = Network(config, needs, 0.0, predicted_width).requires_grad_(False)
         self.reset_teacher()
         # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
         self._plain_vit: ViT | None = None
+
+    @property
+    def frozen_sha256(self) -> str | None:
+        """Of the frozen teacher's weights; None without one."""
+        return None if self.frozen is None else self.frozen.trained.sha256
 
     def reset_teacher(self) -> None:
         """Make the teacher equal to the student, as after the student's weights were replaced."""
@@ -173,8 +184,12 @@ class TeacherStudent:
         # BatchNorm needs two rows, over all devices: each must come to the same decision.
         enough = all_reduce_count(len(index), index.device) >= 2
         patch_index = index if enough and self.needs.head in ("masked", "all") else None
-        with torch.no_grad():
-            teacher = self._view_tokens(self.teacher(flat, None, patch_index, self.needs.patches), count, images)
+        teacher = None
+        if self.needs.ema:
+            every_patch = self.needs.patches and self.needs.ema_patches
+            with torch.no_grad():
+                teacher = self._view_tokens(self.teacher(flat, None, patch_index, every_patch), count, images)
+        frozen = None if self.frozen is None else self.frozen(views)
         student = self._view_tokens(self.student(flat, flat_mask, patch_index, self.needs.patches), count, images)
         student_local = None
         if local is not None:
@@ -187,6 +202,8 @@ class TeacherStudent:
             patch_mask=patch_mask,
             patch_index=index,
             masked_index=masked_index,
+            frozen=frozen,
+            same_view=self.same_view,
         )
 
     def drop_prototype_gradients(self) -> None:

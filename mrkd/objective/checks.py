@@ -1,6 +1,7 @@
 """Which terms make sense, and what they need of the networks; read from the losses' records."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from mrkd.config import Config, Term
 from mrkd.errors import UserError, nearest
@@ -27,7 +28,8 @@ def check_term(term: Term, config: Config) -> None:
             "weight"
         )
     masked = config.mask.probability > 0 and config.mask.ratio[1] > 0
-    if (term.tokens != "cls" or loss.same_view) and not masked:
+    frozen = config.teacher.source is not None and loss.target == "any"
+    if not (masked or frozen) and (term.tokens != "cls" or loss.same_view):
         raise UserError(
             f"{term.loss} on {term.tokens if term.tokens != 'cls' else 'attention'} compares a masked view with the "
             "same view unmasked; without masks the teacher, an average of the student, agrees by construction: set "
@@ -60,10 +62,71 @@ def _check_options(term: Term, loss: Loss) -> None:
             raise UserError(f"{term.loss} has no option {name!r}: {hint}")
 
 
-def needs_of(terms: Iterable[Term]) -> Needs:
-    """What the networks must compute for these terms."""
+def check_teacher(terms: Sequence[Term], config: Config) -> None:
+    """Refuse a frozen teacher from which no term learns; without terms nothing does.
+
+    Raises:
+        UserError: with the reason.
+    """
+    if config.teacher.source is None or not terms:
+        return
+    learning = [term for term in terms if LOSSES[term.loss].target == "any"]
+    if not learning:
+        raise UserError(
+            f"{config.objective.method} takes nothing from a frozen teacher: add a relation or fitnet to it, such as "
+            f"{config.objective.method}+rkd-d, or leave out teacher.source"
+        )
+    if config.views.local_views and config.teacher.views == "same" and len(learning) == len(terms):
+        raise UserError(
+            "with teacher.views same no term uses the local crops: set views.local_views 0, or teacher.views other"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """Numbers of a network that a term may need to be equal."""
+
+    cls: int
+    """Channels of an image's embedding."""
+    patch: int
+    """Channels of a patch."""
+    heads: int | None
+    """Of the class token's attention; None where there is none."""
+
+
+def check_widths(terms: Iterable[Term], config: Config, student: Widths, teacher: Widths) -> None:
+    """Refuse terms that compare channels or heads one by one where student and frozen teacher differ in them.
+
+    Raises:
+        UserError: says both numbers and what does not depend on them.
+    """
+    in_head = {"projection": config.head.bottleneck, "bottleneck": config.head.bottleneck}
+    for term in (term for term in terms if LOSSES[term.loss].target == "any"):
+        theirs = teacher.cls if term.tokens == "cls" else teacher.patch
+        ours = {**in_head, "backbone": student.cls, "logits": config.head.prototypes}[term.space]
+        if term.anchors == "teacher" and ours != theirs:
+            raise UserError(
+                f"{term.loss} compares the student's {ours} channels with the teacher's {theirs}: set "
+                f"objective.relation_space projection and head.bottleneck {theirs}, or take a relation within each "
+                "network, such as relation-softmax or rkd-d"
+            )
+        if LOSSES[term.loss].needs_attention and student.heads != teacher.heads:
+            raise UserError(
+                f"{term.loss} compares attention head by head, and the student has {student.heads}, the teacher "
+                f"{teacher.heads or 'none'}: set model.heads {teacher.heads}, or take a relation"
+            )
+        if LOSSES[term.loss].needs_predictor and teacher.cls != teacher.patch:
+            raise UserError(
+                f"{term.loss} has one map for images and patches, and the teacher's have {teacher.cls} and "
+                f"{teacher.patch} channels: take a relation"
+            )
+
+
+def needs_of(terms: Iterable[Term], *, frozen: bool = False) -> Needs:
+    """What the networks must compute for these terms; `frozen` says whether there is a frozen teacher."""
     terms = tuple(terms)
     losses = [LOSSES[term.loss] for term in terms]
+    learning = [term for term in terms if frozen and LOSSES[term.loss].target == "any"]
     head: HeadNeed = "none"
     for term, loss in zip(terms, losses, strict=True):
         if term.space == "backbone":
@@ -74,13 +137,19 @@ def needs_of(terms: Iterable[Term]) -> Needs:
             head = "all"
         elif head == "none":
             head = "cls"
-    on_patches = any(term.tokens != "cls" and term.space == "backbone" and term.block is None for term in terms)
+
+    def on_patches(some: Iterable[Term]) -> bool:
+        return any(term.tokens != "cls" and term.space == "backbone" and term.block is None for term in some)
+
     return Needs(
         head=head,
-        patches=on_patches or head == "all",
+        patches=on_patches(terms) or head == "all",
         blocks=tuple(sorted({term.block for term in terms if term.block is not None})),
         attention=any(loss.needs_attention for loss in losses),
         predictor=any(loss.needs_predictor for loss in losses),
+        ema=not learning or any(loss.target == "ema" for loss in losses),
+        ema_patches=not learning or on_patches(term for term in terms if term not in learning),
+        frozen_patches=any(term.tokens != "cls" for term in learning),
     )
 
 

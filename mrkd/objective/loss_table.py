@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -55,6 +55,8 @@ class Loss:
     """Whether it compares a masked view with the same view unmasked, even on class tokens."""
     needs_attention: bool = False
     needs_predictor: bool = False
+    target: Literal["none", "ema", "any"] = "any"
+    """Whose outputs it is matched to: nobody's, the EMA teacher's, or a frozen teacher's where there is one."""
     at_output: bool = True
     """Whether its gradient reaches the backbone's output, where gradient norms are measured."""
     scaled_beside_others: bool = False
@@ -108,17 +110,18 @@ def _free_label(term: Term) -> str:
 
 
 LOSSES: dict[str, Loss] = {
-    "ibot-cls": Loss(value=ibot_cls_value, spaces=("logits",), joined_by_koleo=True, once=True),
+    "ibot-cls": Loss(value=ibot_cls_value, target="ema", spaces=("logits",), joined_by_koleo=True, once=True),
     "ibot-patch": Loss(
         value=ibot_patch_value,
+        target="ema",
         tokens=_EVERY_KIND,
         spaces=("logits",),
         masked_patches_only=True,
         same_view=True,
         once=True,
     ),
-    "simclr": Loss(value=two_views_value(nt_xent), function=nt_xent, once=True),
-    "vicreg": Loss(value=two_views_value(vicreg), function=vicreg, once=True),
+    "simclr": Loss(value=two_views_value(nt_xent), target="none", function=nt_xent, once=True),
+    "vicreg": Loss(value=two_views_value(vicreg), target="none", function=vicreg, once=True),
     "hint": Loss(
         value=hint_value,
         function=hint,
@@ -136,8 +139,8 @@ LOSSES: dict[str, Loss] = {
         scaled_beside_others=True,
         once=True,
     ),
-    "koleo": Loss(value=koleo_value, takes_block=True, once=True),
-    "variance": Loss(value=variance_value, function=variance_hinge, takes_block=True, once=True),
+    "koleo": Loss(value=koleo_value, target="none", takes_block=True, once=True),
+    "variance": Loss(value=variance_value, target="none", function=variance_hinge, takes_block=True, once=True),
     "rkd-distance": relation(rkd_distance),
     "rkd-angle": relation(rkd_angle),
     "spkd": relation(relations.spkd),

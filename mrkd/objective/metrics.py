@@ -16,13 +16,15 @@ def step_health(step: StepOutputs, settings: DistillationConfig, teacher_tempera
     Returns:
         relation_distance: mean raw distance between the teacher's class tokens, in feature units.
         cls_cosine: mean cosine between the student's class tokens of different images; near 1 at initialisation.
-        relation_correlation: Pearson correlation of the student's and the teacher's distances across views.
+        relation_correlation: Pearson correlation of the student's and the teacher's distances, across views where
+            relations are.
         agreement: percent of images whose student argmax in one view is the teacher's in the other. A constant output
             scores 100, so it means nothing without the entropy beside it.
         teacher_entropy: mean entropy of the teacher's targets, nats.
     """
-    teacher, student = step.teacher.cls_backbone.float(), step.student.cls_backbone.float()
-    teacher_distance, student_distance = pairwise_distance(teacher[0]), pairwise_distance(student[-1])
+    teacher, student = step.target.cls_backbone.float(), step.student.cls_backbone.float()
+    view = 0 if step.same_view else -1
+    teacher_distance, student_distance = pairwise_distance(teacher[0]), pairwise_distance(student[view])
     rows = teacher_distance.shape[0]
     upper = torch.triu_indices(rows, rows, offset=1, device=teacher.device).unbind()
     pair = torch.stack([teacher_distance[upper], student_distance[upper]])
@@ -32,7 +34,7 @@ def step_health(step: StepOutputs, settings: DistillationConfig, teacher_tempera
         "relation_distance": pair[0].mean(),
         "relation_correlation": torch.corrcoef(pair)[0, 1].nan_to_num(),
     }
-    if step.teacher.cls_logits is not None and step.student.cls_logits is not None:
+    if step.teacher is not None and step.teacher.cls_logits is not None and step.student.cls_logits is not None:
         teacher_logits, student_logits = step.teacher.cls_logits.float(), step.student.cls_logits.float()
         targets = sinkhorn_knopp(
             teacher_logits, temperature=teacher_temperature, iterations=settings.sinkhorn_iterations

@@ -11,7 +11,7 @@ from mrkd.config import Config, Term
 from mrkd.errors import UserError
 from mrkd.losses.centering import MovingCenter
 from mrkd.losses.checks import without_value_checks
-from mrkd.objective.checks import check_term, label
+from mrkd.objective.checks import check_teacher, check_term, label
 from mrkd.objective.loss_table import LOSSES
 from mrkd.objective.terms import Context
 from mrkd.objective.tokens import StepOutputs
@@ -42,6 +42,7 @@ class Objective(nn.Module):
         super().__init__()
         for term in terms:
             check_term(term, config)
+        check_teacher(terms, config)
         shared = [term for term in terms if term.grad_norm_ratio is not None]
         if shared and len(shared) == len(terms):
             raise UserError(

@@ -19,16 +19,19 @@ class RelationBatch:
     student: Tensor
     """(G, R, D)."""
     teacher: Tensor
-    """(G, R, D), no gradient."""
+    """(G, R, D), no gradient; another D than the student's where a frozen teacher has another width."""
     anchors: Tensor | None
     """(G, M, D), no gradient."""
     row_weights: Tensor | None
     """(G, R) bool, True where a row counts."""
 
 
-def view_pairs(teacher_views: int, student_views: int) -> list[tuple[int, int]]:
-    """Indices of every teacher view with every other student view; equal views would agree by construction."""
-    return [(q, v) for q in range(teacher_views) for v in range(student_views) if v != q]
+def view_pairs(teacher_views: int, student_views: int, *, same_view: bool = False) -> list[tuple[int, int]]:
+    """Indices of every teacher view with every other student view, or with `same_view` each with itself.
+
+    Equal views of a network and its average would agree by construction.
+    """
+    return [(q, v) for q in range(teacher_views) for v in range(student_views) if (v == q) == same_view]
 
 
 def cls_tokens(tokens: ViewTokens, term: Term) -> Tensor:
@@ -53,6 +56,19 @@ def student_cls_tokens(step: StepOutputs, term: Term) -> Tensor:
     return torch.cat([tokens, cls_tokens(step.student_local, term)])
 
 
+def target_cls_tokens(step: StepOutputs, term: Term) -> Tensor:
+    """The target's class tokens (V, B, D): in the term's space, or a frozen teacher's embeddings, its only space."""
+    return cls_tokens(step.target, term) if step.frozen is None else step.frozen.cls_backbone.float()
+
+
+def target_patch_tokens(step: StepOutputs, term: Term) -> Tensor:
+    """The target's patches (V, B, N, D), as `target_cls_tokens` has it."""
+    if step.frozen is None:
+        return patch_tokens(step.target, step, term)
+    assert step.frozen.patch_backbone is not None, "a term asks for the frozen teacher's patches"
+    return step.frozen.patch_backbone.float()
+
+
 def patch_tokens(tokens: ViewTokens, step: StepOutputs, term: Term) -> Tensor:
     """Patch tokens (V, B, N, D) in the term's space."""
     if term.block is not None:
@@ -72,18 +88,18 @@ def patch_tokens(tokens: ViewTokens, step: StepOutputs, term: Term) -> Tensor:
 def relation_batch(step: StepOutputs, term: Term) -> RelationBatch:
     """Everything whose relations a term compares.
 
-    Class tokens: one group per pair of a teacher view and another student view, rows are the images. Patches: the
-    masked student view with the full teacher view; one group per position with the images as rows, or one group per
-    image with its patches as rows.
+    Class tokens: one group per pair of a teacher view and another student view (the same one where the step says so),
+    rows are the images. Patches: the masked student view with the full teacher view; one group per position with the
+    images as rows, or one group per image with its patches as rows.
     """
     if term.tokens == "cls":
-        student_views, teacher_views = student_cls_tokens(step, term), cls_tokens(step.teacher, term)
-        pairs = view_pairs(len(teacher_views), len(student_views))
+        student_views, teacher_views = student_cls_tokens(step, term), target_cls_tokens(step, term)
+        pairs = view_pairs(len(teacher_views), len(student_views), same_view=step.same_view)
         student = torch.stack([student_views[v] for _, v in pairs])
         teacher = torch.stack([teacher_views[q] for q, _ in pairs])
         mask = None
     else:
-        student, teacher = patch_tokens(step.student, step, term), patch_tokens(step.teacher, step, term)
+        student, teacher = patch_tokens(step.student, step, term), target_patch_tokens(step, term)
         mask = step.patch_mask if term.rows == "masked" else None
         if term.tokens == "patch-position":  # (V, B, N, D) -> (V, N, B, D)
             student, teacher = student.transpose(1, 2), teacher.transpose(1, 2)

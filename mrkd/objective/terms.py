@@ -14,7 +14,14 @@ from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
 from mrkd.losses.features import attention_transfer, hint
 from mrkd.losses.regularizers import koleo, variance_hinge
-from mrkd.objective.selection import cls_tokens, relation_batch, student_cls_tokens, view_pairs
+from mrkd.objective.selection import (
+    cls_tokens,
+    relation_batch,
+    student_cls_tokens,
+    target_cls_tokens,
+    target_patch_tokens,
+    view_pairs,
+)
 from mrkd.objective.tokens import StepOutputs
 
 
@@ -38,6 +45,7 @@ TermFunction = Callable[[Context, StepOutputs, Term], Tensor]
 def ibot_cls_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     """iBOT's cross-entropy of class tokens across views."""
     settings = context.distillation
+    assert step.teacher is not None, "the EMA teacher did not run"
     logits = cls_tokens(step.teacher, term)
     if settings.centering == "sinkhorn":
         probs = sinkhorn_knopp(logits, temperature=context.teacher_temperature, iterations=settings.sinkhorn_iterations)
@@ -48,6 +56,7 @@ def ibot_cls_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
 
 def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     """iBOT's cross-entropy of masked patches."""
+    assert step.teacher is not None, "the EMA teacher did not run"
     if step.student.patch_logits is None or step.teacher.patch_logits is None:  # no patch was masked in this step
         return step.student.features.float().sum() * 0.0
     settings = context.distillation
@@ -112,25 +121,24 @@ def hint_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     """The student's predictor against the teacher's features."""
     assert step.student.prediction is not None, "the predictor did not run"
     if term.tokens == "cls":
-        teacher = step.teacher.cls_backbone.float()
+        teacher = target_cls_tokens(step, term)
         student = step.student.prediction[:, :, 0].float()
-        pairs = view_pairs(len(teacher), len(student))
+        pairs = view_pairs(len(teacher), len(student), same_view=step.same_view)
         return torch.stack([hint(student[v], teacher[q], **term.options) for q, v in pairs]).mean()
     if len(step.masked_index) < 2:
         return step.student.features.float().sum() * 0.0
-    assert step.teacher.patch_backbone is not None, "the teacher's patches were not computed"
     prediction, target = (
         patches.flatten(0, 2)[step.masked_index]  # (V, B, N, D) -> (masked patches, D)
-        for patches in (step.student.prediction[:, :, 1:], step.teacher.patch_backbone)
+        for patches in (step.student.prediction[:, :, 1:], target_patch_tokens(step, term))
     )
-    return hint(prediction.float(), target.float(), **term.options)
+    return hint(prediction.float(), target, **term.options)
 
 
 def attention_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     """The class token's attention, student against teacher."""
     assert step.student.attention is not None, "no attention was kept"
-    assert step.teacher.attention is not None, "no attention was kept"
-    return attention_transfer(step.student.attention.flatten(0, 2), step.teacher.attention.flatten(0, 2))
+    assert step.target.attention is not None, "no attention was kept"
+    return attention_transfer(step.student.attention.flatten(0, 2), step.target.attention.flatten(0, 2))
 
 
 def relation_value(function: Callable[..., Tensor]) -> TermFunction:

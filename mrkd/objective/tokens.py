@@ -26,6 +26,12 @@ class Needs:
     """The class token's attention in the last block."""
     predictor: bool = False
     """A linear map from the student's tokens to the teacher's."""
+    ema: bool = True
+    """A forward pass of the EMA teacher; not where every target comes from a frozen teacher."""
+    ema_patches: bool = True
+    """Whether `patches` holds for the EMA teacher, too."""
+    frozen_patches: bool = False
+    """The frozen teacher's patches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +72,9 @@ class StepOutputs:
 
     student: ViewTokens
     """The global views, partly masked."""
-    teacher: ViewTokens
-    """The same global views, unmasked; carries no gradient."""
+    teacher: ViewTokens | None
+    """The same global views, unmasked, through the average of the student; carries no gradient. None when no term needs
+    it."""
     student_local: ViewTokens | None
     """The student's local crops, class tokens alone; None without local crops."""
     patch_mask: Tensor
@@ -76,3 +83,14 @@ class StepOutputs:
     """(M,) int64, flat positions in (V, B, N) of the patch tokens that went through the head."""
     masked_index: Tensor
     """(masked patches,) int64, flat positions in (V, B, N) where `patch_mask` is True, in rising order."""
+    frozen: ViewTokens | None = None
+    """The same global views through a frozen teacher, its patches on the student's grid; None without one."""
+    same_view: bool = False
+    """Whether class tokens are matched to the target's of the same view, and not of each other one."""
+
+    @property
+    def target(self) -> ViewTokens:
+        """What relations and features are matched to: the frozen teacher's tokens, or else the EMA teacher's."""
+        target = self.teacher if self.frozen is None else self.frozen
+        assert target is not None, "neither a frozen nor the EMA teacher ran"
+        return target

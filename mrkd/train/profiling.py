@@ -172,11 +172,11 @@ def table(report: dict[str, Any], memory: str) -> str:
     together = sum(report["milliseconds"].values())
     lines = [f"where the time went, mean of {report['steps']} steps"]
     for name, spent in sorted(report["milliseconds"].items(), key=lambda item: -item[1]):
-        lines.append(f"  {name:12s}{spent:10.2f} ms{100 * spent / together:7.1f} %")
+        lines.append(f"  {name:14s}{spent:10.2f} ms{100 * spent / together:7.1f} %")
     return "\n".join(
         [
             *lines,
-            f"  {'together':12s}{together:10.2f} ms   {report['images_per_second']:.0f} images/s",
+            f"  {'together':14s}{together:10.2f} ms   {report['images_per_second']:.0f} images/s",
             f"  model FLOP utilisation {100 * report['utilisation']:.0f} %: {report['gflops']:.0f} of the "
             f"{report['matrix_gflops']:.0f} GFLOP/s that a large matrix product reaches here, "
             f"{report['gflop_per_image']:.3g} GFLOP an image",

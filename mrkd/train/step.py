@@ -23,14 +23,12 @@ from mrkd.distributed.gather import (
     local_slice,
 )
 from mrkd.errors import UserError
-from mrkd.model.teacher_student import TeacherStudent
-from mrkd.objective.checks import needs_of
 from mrkd.objective.objective import Losses, Objective
 from mrkd.objective.tokens import StepOutputs
 from mrkd.optim.optimizers import make_optimizer
 from mrkd.optim.schedules import cosine, linear_ramp, scaled_learning_rate, warmup_cosine
 from mrkd.runs.checkpoint import random_state, set_random_state
-from mrkd.runs.initial_weights import load_weights
+from mrkd.train.networks import make_pair
 from mrkd.train.profiling import Clock
 
 
@@ -70,10 +68,7 @@ class Learner:
         self.config, self.fabric, self.steps = config, fabric, steps
         self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
-        self.pair = TeacherStudent(config, needs_of(terms))
-        if config.model.weights is not None:
-            load_weights(self.pair.network.backbone.vit, config.model.weights)
-            self.pair.reset_teacher()
+        self.pair = make_pair(config, terms)
         self.objective.to(fabric.device)
         if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
             self.pair.use_plain_attention()
@@ -85,6 +80,8 @@ class Learner:
         self.optimizer = make_optimizer(self.pair.network, config.optim)
         self.pair.student = AutocastForward(self.pair.network, fabric)
         self.pair.teacher.to(fabric.device)
+        if self.pair.frozen is not None:
+            self.pair.frozen.to(fabric.device)
         self.view_maker = ViewMaker(config.views, config.data.size)
         self.mask_generator = torch.Generator().manual_seed(config.train.seed)
         self.peak_rate = scaled_learning_rate(config.optim, config.train.batch)
@@ -97,6 +94,8 @@ class Learner:
             self.clock.watch(network.backbone, name)
             if network.head is not None:
                 self.clock.watch(network.head, "head")
+        if self.pair.frozen is not None:
+            self.clock.watch(self.pair.frozen, "frozen teacher")
         return self.clock
 
     @property
@@ -199,14 +198,21 @@ class Learner:
             "objective": self.objective.state_dict(),
             "optimizer": full_state(self.optimizer.state_dict()),
             "random": self.random_state(),
+            "frozen_teacher": self.pair.frozen_sha256,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go back to a state of `state`.
 
         Raises:
-            UserError: it is not the state of such a network, objective and optimizer.
+            UserError: it is not the state of such a network, objective and optimizer, or of another frozen teacher.
         """
+        before, now = state.get("frozen_teacher"), self.pair.frozen_sha256
+        if before != now:
+            raise UserError(
+                f"the run learns from a frozen teacher with weights {str(before)[:12]}, and "
+                f"{self.config.teacher.source} holds {str(now)[:12]}: restore them, or choose another --out"
+            )
         try:
             for network, name in ((self.pair.network, "student"), (self.pair.teacher, "teacher")):
                 network.load_state_dict(shard_like(state[name], network))
