@@ -4,7 +4,7 @@ from mrkd.losses.angle import rkd_angle, rkd_angle_sampled
 from mrkd.losses.contrastive import nt_xent, vicreg
 from mrkd.losses.distance import rkd_distance
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
-from mrkd.losses.features import attention_transfer, hint
+from mrkd.losses.features import attention_transfer, dist, hint
 from mrkd.losses.regularizers import koleo, variance_hinge
 from mrkd.losses.relations import cckd, cka, dark_rank, gram, pkt, relation, relation_softmax, spkd, structural
 
@@ -14,6 +14,7 @@ __all__ = [
     "cka",
     "cls_cross_entropy",
     "dark_rank",
+    "dist",
     "gram",
     "hint",
     "koleo",

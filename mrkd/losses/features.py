@@ -32,6 +32,57 @@ def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> T
         return F.mse_loss(widened(prediction), target)
 
 
+def dist(
+    prediction: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float | None = None,
+    row_weight: float = 1.0,
+    column_weight: float = 1.0,
+) -> Tensor:
+    """DIST: 1 - Pearson correlation of each row, and of each column, of the student's outputs with the teacher's.
+
+    A row says how the channels of one token relate, a column how the tokens relate in one channel.
+
+    Args:
+        prediction: (R, D), the student's logits, or a regressor's output for its tokens.
+        teacher: (R, D); no gradient flows into it.
+        temperature: of a softmax over the channels before, and its square a factor behind, as the authors have it for
+            logits; None compares the outputs themselves.
+        row_weight: beta, of the relation within rows.
+        column_weight: gamma, of the relation within columns.
+    Returns:
+        Scalar in [0, 2 (row_weight + column_weight)] without a temperature.
+    Raises:
+        ValueError: the shapes differ, fewer than two rows or channels, a value that is not finite, or a temperature
+            that is not positive.
+    Source:
+        Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022 (arXiv:2205.10536), eq. 8-10.
+    """
+    check_pair(prediction, teacher)
+    if prediction.shape != teacher.shape or prediction.shape[-1] < 2:
+        raise ValueError(
+            f"prediction and teacher must have the same shape (R, D) with D >= 2, got {tuple(prediction.shape)} and "
+            f"{tuple(teacher.shape)}"
+        )
+    if temperature is not None and temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    with torch.autocast(prediction.device.type, enabled=False):
+        ours, theirs = widened(prediction), widened(teacher.detach())
+        factor = 1.0
+        if temperature is not None:
+            ours, theirs, factor = (ours / temperature).softmax(-1), (theirs / temperature).softmax(-1), temperature**2
+        rows = (1.0 - _correlation(ours, theirs, -1)).mean()
+        columns = (1.0 - _correlation(ours, theirs, -2)).mean()
+        return factor * (row_weight * rows + column_weight * columns)
+
+
+def _correlation(first: Tensor, second: Tensor, axis: int) -> Tensor:
+    """Pearson correlation along an axis, 0 where a side is constant."""
+    deviations = (side - side.mean(dim=axis, keepdim=True) for side in (first, second))
+    return F.cosine_similarity(*deviations, dim=axis)
+
+
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference between attention maps of unit length.
 

@@ -13,15 +13,15 @@ from mrkd.losses import relations
 from mrkd.losses.angle import rkd_angle
 from mrkd.losses.contrastive import nt_xent, vicreg
 from mrkd.losses.distance import rkd_distance
-from mrkd.losses.features import hint
+from mrkd.losses.features import dist, hint
 from mrkd.losses.regularizers import variance_hinge
 from mrkd.objective.terms import (
     TermFunction,
     attention_value,
-    hint_value,
     ibot_cls_value,
     ibot_patch_value,
     koleo_value,
+    predictor_value,
     relation_value,
     two_views_value,
     variance_value,
@@ -98,6 +98,18 @@ def relation(function: Callable[..., Tensor], **more: Any) -> Loss:
     )
 
 
+def predicted(function: Callable[..., Tensor]) -> Loss:
+    """The record of a loss between a linear map of the student's tokens and the teacher's."""
+    return Loss(
+        value=predictor_value(function),
+        function=function,
+        tokens=_EVERY_KIND,
+        spaces=("backbone",),
+        needs_predictor=True,
+        scaled_beside_others=True,
+    )
+
+
 def _check_free_relation(options: dict[str, Any], known: list[str]) -> None:
     if not {"potential", "divergence"} <= set(options):
         raise ValueError(f"relation needs the options potential and divergence, got {sorted(options)}")
@@ -122,14 +134,8 @@ LOSSES: dict[str, Loss] = {
     ),
     "simclr": Loss(value=two_views_value(nt_xent), target="none", function=nt_xent, once=True),
     "vicreg": Loss(value=two_views_value(vicreg), target="none", function=vicreg, once=True),
-    "hint": Loss(
-        value=hint_value,
-        function=hint,
-        tokens=_EVERY_KIND,
-        spaces=("backbone",),
-        needs_predictor=True,
-        scaled_beside_others=True,
-    ),
+    "hint": predicted(hint),
+    "dist": predicted(dist),
     "attention": Loss(
         value=attention_value,
         spaces=("backbone",),

@@ -222,6 +222,15 @@ METHODS: dict[str, Method] = {
         cost="N D^2",
         source="Romero et al., FitNets, ICLR 2015 (arXiv:1412.6550)",
     ),
+    "dist": Method(
+        terms=_both("dist"),
+        summary="correlation of features with the teacher's by token and by channel, through a linear map",
+        equation="1 - pearson((W s)_i., t_i.) + 1 - pearson((W s)_.d, t_.d)",
+        ignores="shift and scale of a row and of a channel of either side",
+        collapses_to="few directions; codes for positions in the patches",
+        cost="N D^2",
+        source="Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022 (arXiv:2205.10536)",
+    ),
 }
 
 

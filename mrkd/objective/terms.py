@@ -12,7 +12,7 @@ from torch import Tensor
 from mrkd.config import DistillationConfig, Term
 from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
-from mrkd.losses.features import attention_transfer, hint
+from mrkd.losses.features import attention_transfer
 from mrkd.losses.regularizers import koleo, variance_hinge
 from mrkd.objective.selection import (
     cls_tokens,
@@ -117,21 +117,25 @@ def two_views_value(loss: Callable[..., Tensor]) -> TermFunction:
     return value
 
 
-def hint_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """The student's predictor against the teacher's features."""
-    assert step.student.prediction is not None, "the predictor did not run"
-    if term.tokens == "cls":
-        teacher = target_cls_tokens(step, term)
-        student = step.student.prediction[:, :, 0].float()
-        pairs = view_pairs(len(teacher), len(student), same_view=step.same_view)
-        return torch.stack([hint(student[v], teacher[q], **term.options) for q, v in pairs]).mean()
-    if len(step.masked_index) < 2:
-        return step.student.features.float().sum() * 0.0
-    prediction, target = (
-        patches.flatten(0, 2)[step.masked_index]  # (V, B, N, D) -> (masked patches, D)
-        for patches in (step.student.prediction[:, :, 1:], target_patch_tokens(step, term))
-    )
-    return hint(prediction.float(), target, **term.options)
+def predictor_value(loss: Callable[..., Tensor]) -> TermFunction:
+    """A loss between the student's predictor and the teacher's features: class tokens, or masked patches."""
+
+    def value(context: Context, step: StepOutputs, term: Term) -> Tensor:
+        assert step.student.prediction is not None, "the predictor did not run"
+        if term.tokens == "cls":
+            teacher = target_cls_tokens(step, term)
+            student = step.student.prediction[:, :, 0].float()
+            pairs = view_pairs(len(teacher), len(student), same_view=step.same_view)
+            return torch.stack([loss(student[v], teacher[q], **term.options) for q, v in pairs]).mean()
+        if len(step.masked_index) < 2:
+            return step.student.features.float().sum() * 0.0
+        prediction, target = (
+            patches.flatten(0, 2)[step.masked_index]  # (V, B, N, D) -> (masked patches, D)
+            for patches in (step.student.prediction[:, :, 1:], target_patch_tokens(step, term))
+        )
+        return loss(prediction.float(), target, **term.options)
+
+    return value
 
 
 def attention_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
