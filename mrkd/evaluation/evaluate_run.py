@@ -1,22 +1,29 @@
 """Measure one run with every evaluator, and lay its test images out on a map."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mrkd.config import Config
+from mrkd.data.augment.views import normalize
+from mrkd.data.dataset import ImageDataset
 from mrkd.data.load import load
+from mrkd.errors import UserError
 from mrkd.evaluation.embedding import FEWEST_ON_MAP, embedding_map
 from mrkd.evaluation.evaluators import EVALUATORS
-from mrkd.evaluation.features import FeatureSet, extract_features
+from mrkd.evaluation.features import FeatureSet, collect_features, extract_features
 from mrkd.model.backbone import ViT
+from mrkd.model.frozen_teacher import FrozenTeacher
 from mrkd.runs.comparability import measurement_settings
 from mrkd.runs.npz import write_npz
-from mrkd.runs.run import EMBEDDING, EVALUATION, Run
+from mrkd.runs.run import EMBEDDING, EVALUATION, SUMMARY, Run
+from mrkd.runs.teacher_source import open_teacher
 from mrkd.runs.weights import load_backbone
-from mrkd.system.files import write_json
+from mrkd.system.files import read_json, write_json
 
 
 def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, Any]:
@@ -42,6 +49,8 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
     started = time.monotonic()
     train, test = (extract_features(vit, part, title=f"features of {title}") for title, part in images.items())
     results = measure(vit, train, test, config)
+    if (teacher := measure_teacher(run, config, images)) is not None:
+        results["teacher"] = teacher
     results["data"] = {
         "name": splits.name,
         "train_images": len(train),
@@ -56,6 +65,40 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
     if settings.map_images and len(test) >= FEWEST_ON_MAP:
         write_npz(run.path / EMBEDDING, embedding_map(test, limit=settings.map_images, seed=settings.seed))
     return results
+
+
+def measure_teacher(run: Run, config: Config, images: Mapping[str, ImageDataset]) -> dict[str, Any] | None:
+    """What the frozen teacher is that the run learnt from, and its figures on the same images; None without one.
+
+    Figures that need more than features are left out. Where it is gone or has other weights now, a line says so.
+    """
+    learnt_from = read_json(run.path / SUMMARY).get("teacher")
+    if learnt_from is None:
+        return None
+    try:
+        trained = open_teacher(run.config().teacher)
+    except UserError as error:
+        print(f"the teacher is not measured: {error}", flush=True)
+        return None
+    if trained.sha256 != learnt_from["sha256"]:
+        print(f"the teacher is not measured: {learnt_from['source']} holds other weights now", flush=True)
+        return None
+    frozen = FrozenTeacher(trained, view_size=config.data.size, size=learnt_from["size"], grid=(1, 1))
+    frozen.to(images["training images"].device)
+
+    def embed(pixels: Tensor) -> Tensor:
+        return frozen.embed(normalize(pixels))
+
+    train, test = (
+        collect_features(embed, frozen.width, part, title=f"the teacher's features of {title}")
+        for title, part in images.items()
+    )
+    measured = {
+        evaluator.name: evaluator.measure(frozen.network, train, test, config)
+        for evaluator in EVALUATORS
+        if evaluator.of_features
+    }
+    return {**learnt_from, **{name: value for name, value in measured.items() if value is not None}}
 
 
 def measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:

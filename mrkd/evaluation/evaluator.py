@@ -69,6 +69,8 @@ class Evaluator:
     config skips it.
     """
     needs_labels: bool = True
+    of_features: bool = True
+    """Whether it looks at features alone, so that it can measure a frozen teacher, which may be any network."""
 
     def results(self, value: Mapping[str, Any]) -> Iterator[Result]:
         """The main figure of a measured value, or of each of its parts."""

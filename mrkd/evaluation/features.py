@@ -1,5 +1,6 @@
 """Frozen features of a backbone. Axes: n images, D width."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,11 +64,20 @@ def extract_features(
     Raises:
         UserError: too many of them are broken, or all.
     """
-    features = torch.empty(len(images), vit.embed_dim, device=images.device)
+    return collect_features(
+        lambda pixels: extract(vit, pixels, len(pixels), tokens), vit.embed_dim, images, batch=batch, title=title
+    )
+
+
+def collect_features(
+    embed: Callable[[Tensor], Tensor], width: int, images: ImageDataset, *, batch: int | None = None, title: str
+) -> FeatureSet:
+    """`extract_features` for any network: `embed` makes (n, width) float32 of uint8 images (n, 3, S, S)."""
+    features = torch.empty(len(images), width, device=images.device)
     found = []
     with Bar(title, len(images), quiet_seconds=QUIET_SECONDS) as bar:
         for rows, pixels in readable_batches(images, in_order(images, batch)):
-            features[rows] = extract(vit, pixels, len(pixels), tokens)
+            features[rows] = embed(pixels)
             found.append(rows)
             bar.advance("images", len(rows))
     if not found:

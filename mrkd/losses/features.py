@@ -79,8 +79,8 @@ def dist(
 
 def _correlation(first: Tensor, second: Tensor, axis: int) -> Tensor:
     """Pearson correlation along an axis, 0 where a side is constant."""
-    deviations = (side - side.mean(dim=axis, keepdim=True) for side in (first, second))
-    return F.cosine_similarity(*deviations, dim=axis)
+    first, second = (side - side.mean(dim=axis, keepdim=True) for side in (first, second))
+    return F.cosine_similarity(first, second, dim=axis)
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:

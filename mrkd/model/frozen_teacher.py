@@ -61,6 +61,11 @@ class TrainedNetwork:
     """Of its weights."""
 
 
+def count_parameters(network: nn.Module) -> int:
+    """Numbers in all of a network's parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 class FrozenTeacher(nn.Module):
     """Embeddings and patches of a trained network for the student's views; it is never trained nor saved.
 
@@ -126,9 +131,21 @@ class FrozenTeacher(nn.Module):
             self._check_features(tokens.cls_backbone.flatten(0, 1).float())
         return tokens
 
+    @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """(B, D) float32 embeddings of images (B, 3, S, S) under the student's normalisation."""
         return self._tokens(images[None]).cls_backbone[0].float()
+
+    def described(self) -> dict[str, Any]:
+        """Which network it is, as a run keeps it."""
+        return {
+            "source": self.trained.source,
+            "name": self.trained.name,
+            "sha256": self.trained.sha256,
+            "parameters": count_parameters(self.network),
+            "width": self.width,
+            "size": self.size,
+        }
 
     def _tokens(self, views: Tensor) -> ViewTokens:
         flat = views.flatten(0, 1)

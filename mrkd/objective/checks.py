@@ -62,6 +62,11 @@ def _check_options(term: Term, loss: Loss) -> None:
             raise UserError(f"{term.loss} has no option {name!r}: {hint}")
 
 
+def learns_from_frozen(terms: Iterable[Term]) -> bool:
+    """Whether any term would be matched to a frozen teacher."""
+    return any(LOSSES[term.loss].target == "any" for term in terms)
+
+
 def check_teacher(terms: Sequence[Term], config: Config) -> None:
     """Refuse a frozen teacher from which no term learns; without terms nothing does.
 
@@ -71,7 +76,7 @@ def check_teacher(terms: Sequence[Term], config: Config) -> None:
     if config.teacher.source is None or not terms:
         return
     learning = [term for term in terms if LOSSES[term.loss].target == "any"]
-    if not learning:
+    if not learns_from_frozen(terms):
         raise UserError(
             f"{config.objective.method} takes nothing from a frozen teacher: add a relation or fitnet to it, such as "
             f"{config.objective.method}+rkd-d, or leave out teacher.source"

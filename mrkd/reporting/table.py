@@ -29,20 +29,37 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
             if values:
                 row[key] = mean_std(values)
         rows.append(row)
-    return {"rows": rows, "data": data}
+    return {"rows": rows + _teachers(runs), "data": data}
+
+
+def _teachers(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """A row for each frozen teacher that was measured beside its students, by its weights."""
+    teachers = [run.evaluation["teacher"] for run in runs if run.evaluation and "teacher" in run.evaluation]
+    rows = []
+    for teacher in {teacher["sha256"]: teacher for teacher in teachers}.values():
+        figures = _evaluated(teacher)
+        cells = {key: mean_std([figures[key]]) for key in COLUMNS if key in figures}
+        rows.append({"method": f"teacher {teacher['source']}", "seeds": [], **cells})
+    return rows
 
 
 def flat_figures(run: RunRecord) -> dict[str, float]:
     """The table's figures of one evaluated run, by column; what was not measured is absent."""
     assert run.evaluation is not None
-    found = {
-        column.key: column.number(run.evaluation.get(evaluator.name))
-        for evaluator in EVALUATORS
-        for column in evaluator.columns
-    }
+    found: dict[str, float | None] = {**_evaluated(run.evaluation)}
     found |= {column.key: column.number(run.summary) for column in COSTS}
     if run.segmentation is not None:
         found[JACCARD.key] = _jaccard_at_chosen_mass(run.segmentation)
+    return {key: number for key, number in found.items() if number is not None}
+
+
+def _evaluated(values: Mapping[str, Any]) -> dict[str, float]:
+    """The evaluators' figures in an evaluation, by column."""
+    found = {
+        column.key: column.number(values.get(evaluator.name))
+        for evaluator in EVALUATORS
+        for column in evaluator.columns
+    }
     return {key: number for key, number in found.items() if number is not None}
 
 

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from mrkd.config import Config, DataConfig
+from mrkd.config import Config, DataConfig, TeacherConfig
 from mrkd.config.keys import equal_among_compared, part_of_measurement
 from mrkd.config.overrides import differences, flatten, laid_over
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
+from mrkd.objective.checks import learns_from_frozen
 from mrkd.objective.methods import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
@@ -42,7 +43,7 @@ def compare(
 
     Args:
         config: everything but method and seed; an automatic batch is chosen once, by the number of images.
-        methods: names as `mrkd methods` lists them.
+        methods: names as `mrkd methods` lists them; those that take nothing from a frozen teacher train without it.
         seeds: one run of each method per seed.
         out: a directory; gets `runs/`, `table.json`, `table.md` and `report.html`.
         tuned: dotted settings of single methods, laid over the config; the table lists them. None that changes the
@@ -73,6 +74,9 @@ def compare(
     for variant in planned:
         resolve_terms(variant.objective)
         check_optimizer(variant.optim.name)
+    alone = dict.fromkeys(one.objective.method for one in planned if one.teacher.source != config.teacher.source)
+    if alone:
+        print(f"these take nothing from a teacher, and train without: {', '.join(alone)}", flush=True)
     check_outside(out, config.data.source)
     _check_measurable(config.data)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):
@@ -163,9 +167,12 @@ def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> 
         if equal_among_compared(key):
             raise UserError(f"methods are compared on the same images, batch and length: leave {key} to all of them")
     config = laid_over(config, own)
+    objective = dataclasses.replace(config.objective, method=method)
+    learns = learns_from_frozen(resolve_terms(objective))
     return dataclasses.replace(
         config,
-        objective=dataclasses.replace(config.objective, method=method),
+        objective=objective,
+        teacher=config.teacher if learns else TeacherConfig(),
         train=dataclasses.replace(config.train, seed=seed),
     )
 

@@ -14,6 +14,7 @@ import yaml
 from mrkd.config import Config
 from mrkd.config.overrides import laid_over, to_dict
 from mrkd.errors import Interrupted, UserError
+from mrkd.objective.checks import check_teacher
 from mrkd.objective.methods import resolve_terms
 from mrkd.runs.run import METRICS, Run
 from mrkd.studies.optuna_studies import TRIALS, Claim, Studies, optuna
@@ -73,8 +74,11 @@ def sweep(
         raise UserError("trials need the same length: give --epochs or --train.steps instead of --minutes")
     space = check_space(space, config)
     for method in methods:
-        if not resolve_terms(dataclasses.replace(config.objective, method=method)):
+        objective = dataclasses.replace(config.objective, method=method)
+        terms = resolve_terms(objective)
+        if not terms:
             raise UserError(f"{method} trains nothing: leave it out of the sweep")
+        check_teacher(terms, dataclasses.replace(config, objective=objective))
     config = with_one_batch(config)
     studies = Studies(config, methods, space, out, trials, prune=prune)
     workers, children = _Workers(studies), Subprocesses(jobs)

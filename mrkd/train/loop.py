@@ -246,5 +246,4 @@ class Training:
         if self.profile is not None:
             write_profile(self.run, self.profile, self.learner.fabric)
         save_backbone(vit, self.run.path / BACKBONE, {"method": self.config.objective.method})
-        parameters = sum(parameter.numel() for parameter in pair.network.backbone.vit.parameters())
-        write_summary(self.run, self.config, progress, parameters=parameters, fabric=self.learner.fabric)
+        write_summary(self.run, self.config, progress, pair, self.learner.fabric)

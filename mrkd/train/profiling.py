@@ -11,6 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 Result = TypeVar("Result")
+FROZEN_TEACHER = "frozen teacher"
+"""The part of a step that the forward pass of a frozen teacher is."""
 _IDLE = contextlib.nullcontext()
 
 
@@ -170,6 +172,9 @@ def table(report: dict[str, Any], memory: str) -> str:
     if not report:
         return f"nothing to report: a profile needs more than {Profile.WARM_UP} steps"
     together = sum(report["milliseconds"].values())
+    if FROZEN_TEACHER in report["milliseconds"]:
+        teacher = 100 * report["milliseconds"][FROZEN_TEACHER] / together
+        memory += f"\n  {FROZEN_TEACHER}: {teacher:.0f} % of a step"
     lines = [f"where the time went, mean of {report['steps']} steps"]
     for name, spent in sorted(report["milliseconds"].items(), key=lambda item: -item[1]):
         lines.append(f"  {name:14s}{spent:10.2f} ms{100 * spent / together:7.1f} %")

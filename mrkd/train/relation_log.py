@@ -25,7 +25,8 @@ _SEED = 0
 class RelationLog:
     """Distances between class tokens of the same images under both networks, in different views.
 
-    The student sees one view, masked as in training, the teacher another, unmasked. Training's random numbers are left
+    The student sees one view, masked as in training, the teacher another, unmasked; a frozen teacher the same one where
+    `teacher.views` says so. Training's random numbers are left
     as they were.
 
     Args:
@@ -46,6 +47,8 @@ class RelationLog:
         with torch.random.fork_rng():
             torch.manual_seed(_SEED)
             self.views, _ = ViewMaker(config.views, config.data.size)(chosen.images)
+        if config.teacher.source is not None and config.teacher.views == "same":
+            self.views = self.views[[0, 0]]
         masked = dataclasses.replace(config.mask, probability=1.0)
         self.patch_mask = draw_masks((1, len(chosen)), grid, masked, generator)[0]
         shown = denormalize(self.views).cpu().numpy()
@@ -66,7 +69,11 @@ class RelationLog:
     def keep(self, pair: TeacherStudent, step: int) -> None:
         """Add the distances after `step` steps; those of this step or later, from before a resume, are dropped."""
         with torch.compiler.set_stance("force_eager"):  # as in `FeatureMonitor.measure`
-            teacher = torch.pdist(_class_tokens(pair.teacher, self.views[0], None))
+            teacher = torch.pdist(
+                _class_tokens(pair.teacher, self.views[0], None)
+                if pair.frozen is None
+                else pair.frozen.embed(self.views[0])
+            )
             student = torch.pdist(_class_tokens(pair.network, self.views[1], self.patch_mask.to(self.views.device)))
         new = {
             "steps": np.array([step]),

@@ -29,7 +29,7 @@ from mrkd.optim.optimizers import make_optimizer
 from mrkd.optim.schedules import cosine, linear_ramp, scaled_learning_rate, warmup_cosine
 from mrkd.runs.checkpoint import random_state, set_random_state
 from mrkd.train.networks import make_pair
-from mrkd.train.profiling import Clock
+from mrkd.train.profiling import FROZEN_TEACHER, Clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class Learner:
             if network.head is not None:
                 self.clock.watch(network.head, "head")
         if self.pair.frozen is not None:
-            self.clock.watch(self.pair.frozen, "frozen teacher")
+            self.clock.watch(self.pair.frozen, FROZEN_TEACHER)
         return self.clock
 
     @property

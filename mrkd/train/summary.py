@@ -10,13 +10,15 @@ from lightning.fabric import Fabric
 
 import mrkd
 from mrkd.config import Config
+from mrkd.model.frozen_teacher import count_parameters
+from mrkd.model.teacher_student import TeacherStudent
 from mrkd.runs.run import SUMMARY, Run
 from mrkd.system.files import write_json
 from mrkd.train.profiling import Profile, table
 from mrkd.train.progress import Progress
 
 
-def write_summary(run: Run, config: Config, progress: Progress, *, parameters: int, fabric: Fabric) -> None:
+def write_summary(run: Run, config: Config, progress: Progress, pair: TeacherStudent, fabric: Fabric) -> None:
     """Write `summary.json`, whose existence says that the training is done; `parameters` counts the backbone's."""
     write_json(
         run.path / SUMMARY,
@@ -28,7 +30,8 @@ def write_summary(run: Run, config: Config, progress: Progress, *, parameters: i
             "skipped_steps": progress.skipped_steps,
             "seconds": progress.seconds,
             **_machine(fabric),
-            "parameters": parameters,
+            "parameters": count_parameters(pair.network.backbone.vit),
+            **({} if pair.frozen is None else {"teacher": pair.frozen.described()}),
             "verdict": progress.verdict,
             "versions": {"mrkd": mrkd.__version__, "torch": torch.__version__, "python": platform.python_version()},
         },

@@ -67,4 +67,5 @@ EVALUATOR = Evaluator(
     title="cluster head",
     columns=(Column(key="cluster_head_acc", path=("acc",), heading="head ACC", title="cluster head"),),
     measure=_measure,
+    of_features=False,
 )

@@ -46,4 +46,5 @@ EVALUATOR = Evaluator(
         Column(key="finetune_acc5", path=("acc5",), heading="@5 (fine-tune)", title="fine-tune @5"),
     ),
     measure=_measure,
+    of_features=False,
 )

@@ -1,5 +1,7 @@
 // Colours: one per method in every view, told apart by dash and mark too; classes; scales for amounts.
 
+import { themeColour } from "./dom.js";
+
 const MARKS = ["disc", "square", "triangle", "diamond", "cross"];
 
 let styles = new Map();
@@ -11,9 +13,9 @@ export function takePalette({ methods, palette }) {
   classColours = palette.classes;
 }
 
-/** {colour, dash} of a method. */
+/** {colour, dash} of a method; of what is none, such as a frozen teacher, the faint one. */
 export function methodStyle(method) {
-  return styles.get(method);
+  return styles.get(method) ?? { colour: themeColour("faint"), dash: "1.5 3" };
 }
 
 /** {colour, mark} of a class or a cluster; neighbours in number differ in both. */

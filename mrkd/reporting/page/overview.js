@@ -65,7 +65,7 @@ function comparison({ table }, state, again) {
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison" }, h("table", {},
       h("thead", {}, h("tr", {}, head("method", "method", false), columns.map((column) => head(column.key, column.heading, column.better === "higher")))),
       h("tbody", {}, sorted.map((row) => h("tr", { "data-method": row.method },
-        h("th", { scope: "row" }, swatch(methodStyle(row.method)), " ", row.method, h("span", { class: "seeds" }, `${row.seeds.length === 1 ? "seed" : "seeds"} ${row.seeds.join(", ")}`)),
+        h("th", { scope: "row" }, swatch(methodStyle(row.method)), " ", row.method, h("span", { class: "seeds" }, row.seeds.length ? `${row.seeds.length === 1 ? "seed" : "seeds"} ${row.seeds.join(", ")}` : "frozen")),
         columns.map((column) => cell(row, column))))))),
     h("p", { class: "caption" },
       `${units(table.columns)}, on ${table.data.test_images} images of the ${table.data.scored_on} split of ${table.data.name}, after ${table.data.train_images} training images. `,
@@ -101,7 +101,7 @@ function cell(row, column) {
   const best = column.best !== null && row.method !== "random" && found.mean === column.best;
   return h("td", {
     class: best ? "best" : null, "data-value": found.mean,
-    onpointermove: (event) => showTip(event.clientX, event.clientY, h("div", { class: "head" }, `${row.method} · ${column.heading}`), found.values.map((value, place) => h("div", {}, `seed ${row.seeds[place]}: ${value.toFixed(column.decimals + 1)}`))),
+    onpointermove: (event) => showTip(event.clientX, event.clientY, h("div", { class: "head" }, `${row.method} · ${column.heading}`), found.values.map((value, place) => h("div", {}, `${row.seeds.length ? `seed ${row.seeds[place]}` : "frozen"}: ${value.toFixed(column.decimals + 1)}`))),
     onpointerleave: hideTip,
   }, found.mean.toFixed(column.decimals), found.std === null ? null : h("span", { class: "spread" }, ` ± ${found.std.toFixed(column.decimals)}`), best ? h("span", { class: "hidden" }, " (best)") : null, plot);
 }
