@@ -1,7 +1,7 @@
 """Two networks and one step: the student sees masked views and local crops, the EMA teacher sees full views.
 
 A frozen teacher may see them, too: relations and features are then matched to it, and the EMA teacher runs only for
-terms that need it. The EMA teacher follows the student all the same: it is what is measured and kept.
+terms that need it. Where none does, it is the student itself: what is measured and kept does not lag behind.
 
 Axes: V views, B images, N patches, M patch tokens through the head, D width, E bottleneck, K prototypes.
 """
@@ -213,7 +213,8 @@ class TeacherStudent:
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
-        """teacher = momentum * teacher + (1 - momentum) * student."""
+        """teacher = momentum * teacher + (1 - momentum) * student; the student where no term needs an average."""
+        momentum = momentum if self.needs.ema else 0.0
         teacher, student = ([local_shard(p) for p in net.parameters()] for net in (self.teacher, self.network))
         torch._foreach_lerp_(teacher, student, 1.0 - momentum)
         buffers = dict(self.network.named_buffers())

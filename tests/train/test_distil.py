@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import mrkd
+from mrkd.cli import main
 from mrkd.config import Config, Term
 from mrkd.config.overrides import laid_over
 from mrkd.errors import UserError
@@ -21,6 +22,7 @@ from mrkd.runs.run import Run
 from mrkd.runs.weights import find_checkpoint
 from mrkd.train.networks import make_pair
 from tests.conftest import make_tiny_config
+from tests.helpers.fast_settings import FAST
 
 LEARNING = [
     name
@@ -169,7 +171,9 @@ def timm_state(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "backbone.safetensors")
 
 
-def test_the_ema_teacher_is_kept_without_running_where_no_term_needs_it(trained_run, tmp_path, monkeypatch):
+def test_where_no_term_needs_the_ema_teacher_it_does_not_run_and_the_student_is_kept(
+    trained_run, tmp_path, monkeypatch
+):
     true_forward, ran = Network.forward, []
     monkeypatch.setattr(
         Network, "forward", lambda self, *given: (ran.append(self.training), true_forward(self, *given))[1]
@@ -178,9 +182,38 @@ def test_the_ema_teacher_is_kept_without_running_where_no_term_needs_it(trained_
     run = mrkd.pretrain(dataclasses.replace(given), tmp_path / "run", profile=True)
     steps = json.loads((run / "summary.json").read_text())["steps"]
     assert len(ran) == steps  # the student's
-    assert (run / "backbone.safetensors").is_file()
+    state = find_checkpoint(Run(run), "last").read()
+    assert all(torch.equal(tensor, state["student"][name]) for name, tensor in state["teacher"].items())
+    assert torch.equal(timm_state(run)["norm.weight"], state["student"]["backbone.vit.norm.weight"])
     assert "frozen teacher" in json.loads((run / "profile.json").read_text())["milliseconds"]
 
 
 def test_a_method_without_terms_leaves_the_teacher_alone(trained_run, tmp_path):
     mrkd.pretrain(config(trained_run, "random"), tmp_path / "run")
+
+
+def bad_teachers(folder: Path) -> dict[str, tuple[list[str], str]]:
+    """What somebody might type, and what is said."""
+    model = timm.create_model("test_vit", num_classes=3)
+    save_file({"head.weight": model.head.weight, "head.bias": model.head.bias}, folder / "head.safetensors")
+    torch.nn.init.zeros_(model.norm.weight)
+    torch.nn.init.ones_(model.norm.bias)
+    save_file(model.state_dict(), folder / "constant.safetensors")
+    named = ["--teacher.model", "test_vit"]
+    return {
+        "missing": (["--teacher", f"{folder}/no.pth"], "there is no file or folder"),
+        "classifier": (["--teacher", f"{folder}/head.safetensors", *named], "but its classifier's, head."),
+        "size": (["--teacher", f"{folder}/constant.safetensors", *named, "--teacher.size", "40"], "such as 32"),
+        "unknown": (["--teacher", "vit_smal_patch16_224"], "unknown timm model 'vit_smal_patch16_224': did you mean"),
+        "constant": (["--teacher", f"{folder}/constant.safetensors", *named], "the same features for every image"),
+        "alone": (["--teacher.model", "test_vit"], "teacher.model is about a teacher: give teacher.source, too"),
+    }
+
+
+@pytest.mark.parametrize("fault", ["missing", "classifier", "size", "unknown", "constant", "alone"])
+def test_a_bad_teacher_is_one_line_and_status_2(fault, tmp_path, capsys):
+    typed, said = bad_teachers(tmp_path)[fault]
+    assert main(["pretrain", *FAST, "--method", "rkd-d", *typed, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert said in error[-1]
+    assert "Traceback" not in "".join(error)
