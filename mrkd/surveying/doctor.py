@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from mrkd import __version__
+from mrkd.errors import LISTED
 from mrkd.losses.angle import available_backends, rkd_angle
 from mrkd.system.cpu import usable_cores
 
@@ -54,6 +56,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield _found("mrkd", f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     yield _found("packages", ", ".join(_versions(PACKAGES)))
     yield from _extras()
+    yield _timm_weights(Path(HF_HUB_CACHE))
     yield _writable(folder)
     yield _processor()
     yield from _accelerators()
@@ -82,6 +85,18 @@ def _extras() -> Iterator[Finding]:
             yield Finding(topic=f"extra {extra}", state="absent", text=text)
         else:
             yield _found(f"extra {extra}", ", ".join(_versions(modules)))
+
+
+def _timm_weights(cache: Path) -> Finding:
+    """The models of timm that `--teacher` finds by their names."""
+    start = "models--timm--"
+    names = sorted(entry.name.removeprefix(start) for entry in cache.glob(f"{start}*"))
+    if not names:
+        return Finding(
+            topic="timm weights", state="absent", text=f"none in {cache}; --teacher takes files and runs, too"
+        )
+    more = f", … ({len(names)} in all)" if len(names) > LISTED else ""
+    return _found("timm weights", ", ".join(names[:LISTED]) + more)
 
 
 def _writable(folder: Path) -> Finding:

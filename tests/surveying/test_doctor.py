@@ -52,3 +52,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_the_extras_are_those_of_the_package():
     declared = tomllib.loads((Path(__file__).parent.parent.parent / "pyproject.toml").read_text())
     assert set(declared["project"]["optional-dependencies"]) - {"dev", "docs", "benchmarks"} == set(EXTRAS)
+
+
+def test_weights_that_a_teacher_can_be_named_by_are_listed(tmp_path):
+    assert mrkd.surveying.doctor._timm_weights(tmp_path).state == "absent"
+    for name in ("models--timm--resnet18.a1_in1k", "models--other--x", "datasets--timm--y"):
+        (tmp_path / name).mkdir()
+    found = mrkd.surveying.doctor._timm_weights(tmp_path)
+    assert (found.state, found.text) == ("ok", "resnet18.a1_in1k")
