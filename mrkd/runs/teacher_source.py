@@ -1,13 +1,13 @@
 """Find a trained network on this machine: a run, an export, a file or folder of weights, a model in timm's caches."""
 
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
 from timm.models import get_pretrained_cfg
 from torch import nn
@@ -105,7 +105,9 @@ def _cached_file(name: str) -> Path:
     """Where timm or the hub keep the weights of a model; nothing is downloaded."""
     known = get_pretrained_cfg(name)
     found: Any = None
-    if known is not None and known.hf_hub_id:
+    if known is not None and known.hf_hub_id and importlib.util.find_spec("huggingface_hub"):  # timm does without, too
+        from huggingface_hub import try_to_load_from_cache
+
         for file in [known.hf_hub_filename] if known.hf_hub_filename else HUB_FILES:
             found = found or try_to_load_from_cache(known.hf_hub_id, file)
     if isinstance(found, str):

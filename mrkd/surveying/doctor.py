@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from huggingface_hub.constants import HF_HUB_CACHE
 
 from mrkd import __version__
 from mrkd.errors import LISTED
@@ -56,7 +55,10 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield _found("mrkd", f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     yield _found("packages", ", ".join(_versions(PACKAGES)))
     yield from _extras()
-    yield _timm_weights(Path(HF_HUB_CACHE))
+    if importlib.util.find_spec("huggingface_hub"):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        yield _timm_weights(Path(HF_HUB_CACHE))
     yield _writable(folder)
     yield _processor()
     yield from _accelerators()

@@ -72,13 +72,13 @@ def test_a_folder_in_the_hubs_form_says_its_architecture_itself(name, arguments,
 
 def test_a_timm_name_is_found_in_the_hubs_cache_and_nothing_is_downloaded(tmp_path, monkeypatch):
     model = small()
-    monkeypatch.setattr("mrkd.runs.teacher_source.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"weights of test_vit are not on this machine \(once: hf download timm/test_"):
         opened("test_vit")
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     monkeypatch.setattr(
-        "mrkd.runs.teacher_source.try_to_load_from_cache",
+        "huggingface_hub.try_to_load_from_cache",
         lambda _, file: str(tmp_path / file) if (tmp_path / file).is_file() else None,
     )
     assert torch.equal(features(opened("test_vit").network), features(model))
