@@ -199,20 +199,20 @@ def test_the_number_of_vertices_is_checked():
         rkd_angle_sampled(student, teacher, vertices=6)
 
 
-def test_an_unavailable_backend_is_refused_with_those_there_are():
+def test_an_unavailable_backend_is_refused_with_the_available_ones():
     student, teacher = pair(5, 3)
     with pytest.raises(ValueError, match=r"backend must be one of \['numba', 'torch'\] on cpu, got 'triton'"):
         rkd_angle(student, teacher, backend="triton")
 
 
-def test_without_numba_the_torch_form_serves(monkeypatch):
+def test_without_numba_the_torch_backend_is_used(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert available_backends(torch.device("cpu")) == ["torch"]
     student, teacher = pair(5, 3)
     assert rkd_angle(student, teacher).item() == pytest.approx(explicit_angle(student, teacher).item())
 
 
-def test_the_torch_form_gives_the_same_in_small_blocks(monkeypatch):
+def test_the_torch_backend_gives_the_same_in_small_blocks(monkeypatch):
     student, teacher = pair(12, 3)
     whole = rkd_angle(student, teacher, backend="torch", standardize=True)
     monkeypatch.setitem(angle_torch.BLOCK_ELEMENTS, "cpu", 300)
@@ -220,7 +220,7 @@ def test_the_torch_form_gives_the_same_in_small_blocks(monkeypatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
-def test_the_triton_kernels_in_the_interpreter_agree_with_the_torch_form():
+def test_the_triton_kernels_in_the_interpreter_agree_with_the_torch_backend():
     script = Path(__file__).with_name("triton_in_interpreter.py")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
@@ -229,7 +229,7 @@ def test_the_triton_kernels_in_the_interpreter_agree_with_the_torch_form():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("rows", [7, 100, 600])
-def test_the_triton_kernels_on_a_gpu_agree_with_the_torch_form(rows):
+def test_the_triton_kernels_on_a_gpu_agree_with_the_torch_backend(rows):
     student, teacher = (embeddings.detach().float().cuda() for embeddings in pair(rows, 32))
     outcomes = []
     for backend in ("triton", "torch", "triton"):
