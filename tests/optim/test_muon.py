@@ -48,7 +48,7 @@ def test_two_singular_values_by_hand():
     assert torch.allclose(result[0], torch.diag(torch.tensor([first, -second], dtype=torch.float64)), atol=1e-12)
 
 
-def test_a_matrix_of_zeros_stays_one():
+def test_a_matrix_of_zeros_stays_zero():
     assert torch.equal(orthogonalize(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
 
 
@@ -92,7 +92,7 @@ def test_queries_keys_and_values_in_one_parameter_step_as_three_matrices():
     assert not torch.allclose(fused[0], whole[0], atol=1e-2)
 
 
-def test_an_update_is_as_long_as_adamws():
+def test_an_update_has_the_root_mean_square_of_adamws():
     for shape in ((32, 32), (32, 128), (128, 32)):
         (parameter,) = parameters(shape)
         before = parameter.detach().clone()
@@ -101,7 +101,7 @@ def test_an_update_is_as_long_as_adamws():
         assert 0.12 < rms < 0.25, shape
 
 
-def test_weight_decay_is_the_learning_rates_share_of_a_weight():
+def test_weight_decay_is_multiplied_by_the_learning_rate():
     (parameter,) = parameters((4, 4))
     parameter.grad = torch.zeros(4, 4)
     before = parameter.detach().clone()
@@ -109,7 +109,7 @@ def test_weight_decay_is_the_learning_rates_share_of_a_weight():
     assert torch.allclose(parameter, 0.95 * before)
 
 
-def test_a_parameter_without_a_gradient_stays():
+def test_a_parameter_without_a_gradient_does_not_change():
     still, moves = parameters((4, 4), (4, 4))
     still.grad = None
     before = still.detach().clone()
@@ -120,13 +120,13 @@ def test_a_parameter_without_a_gradient_stays():
 
 
 @pytest.mark.parametrize(("shape", "parts"), [((4,), 1), ((2, 3, 4), 1), ((8, 4), 3)])
-def test_what_is_no_matrix_is_refused(shape, parts):
+def test_a_parameter_that_is_not_a_matrix_is_refused(shape, parts):
     with pytest.raises(ValueError, match=rf"Muon needs {parts} \* R rows and C columns, got a parameter"):
         Muon([{"params": [nn.Parameter(torch.zeros(shape))], "parts": parts}], lr=0.1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_takes_the_steps_of_the_cpu_without_waiting():
+def test_a_gpu_takes_the_steps_of_the_cpu_without_synchronising():
     shapes = [(64, 64), (64, 256), (256, 64), (192, 64)]
     on_cpu = parameters(*shapes)
     on_gpu = [nn.Parameter(parameter.detach().cuda()) for parameter in on_cpu]
