@@ -78,7 +78,7 @@ def test_recomputed_attention_is_the_last_blocks(network, monkeypatch):
     )
 
 
-def test_forgotten_activations_change_no_gradient(network):
+def test_activation_checkpointing_changes_no_gradient(network):
     vit, size = network
     images = torch.randn(2, 3, size, size)
     gradients = []
@@ -93,7 +93,7 @@ def test_forgotten_activations_change_no_gradient(network):
 
 
 @pytest.mark.parametrize(("name", "size"), [NETWORKS[0], NETWORKS[1], NETWORKS[3]])
-def test_a_plain_timm_file_fills_it_at_another_resolution(name, size, tmp_path):
+def test_weights_of_a_timm_file_are_loaded_at_another_resolution(name, size, tmp_path):
     torch.manual_seed(0)
     plain = timm.create_model(name, num_classes=0)
     save_file(plain.state_dict(), tmp_path / "x.safetensors")
@@ -105,7 +105,7 @@ def test_a_plain_timm_file_fills_it_at_another_resolution(name, size, tmp_path):
     assert torch.equal(vit.norm.weight, last.weight)
 
 
-def test_a_run_goes_from_images_to_what_plain_timm_opens(tiny_config, tmp_path):
+def test_a_trained_and_exported_rotary_vit_is_opened_by_plain_timm(tiny_config, tmp_path):
     config = dataclasses.replace(
         tiny_config,
         data=dataclasses.replace(tiny_config.data, size=28),
