@@ -147,7 +147,7 @@ def test_relations_of_embeddings_gathered_in_a_loop_have_the_gradient_of_one_pro
         assert theirs["rows"].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
-def test_without_a_process_group_a_step_and_embeddings_are_left_alone():
+def test_without_a_process_group_nothing_is_gathered():
     step, embeddings = object(), torch.zeros(2, 3)
     assert all_gather_step(step) is step
     assert all_gather_with_grad(embeddings) is embeddings

@@ -182,7 +182,7 @@ def test_when_one_process_is_killed_the_other_ends_with_one_line_and_the_run_goe
 
 def test_a_number_of_processes_other_than_the_settings_say_is_refused(tiny_config, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"must be the number of processes that were started, 2, got 1 \* 1"):
+    with pytest.raises(UserError, match=r"must equal the number of started processes, 2, got 1 \* 1"):
         make_fabric(tiny_config)
     with pytest.raises(UserError, match=r"must be a multiple of train\.devices \* train\.nodes = 3, got 50"):
         dataclasses.replace(tiny_config.train, devices=3)
