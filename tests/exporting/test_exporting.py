@@ -13,7 +13,7 @@ from mrkd.cli.verbs.export import FORMATS
 from mrkd.data.augment.views import normalize
 from mrkd.data.load import load
 from mrkd.errors import UserError
-from mrkd.exporting.export import FORMS
+from mrkd.exporting.export import FORMATS as ALL_FORMATS
 from mrkd.model.head import Head
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone, load_head
@@ -79,17 +79,17 @@ def test_the_head_is_written_beside_and_makes_the_same_logits(trained_run, featu
     assert (mrkd.export(trained_run, tmp_path / "hub", "hf", head=True).path / "head.safetensors").is_file()
 
 
-def test_the_model_card_tells_data_method_figures_and_limits(trained_run, tmp_path):
+def test_the_model_card_states_data_method_results_and_limits(trained_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     before = (mrkd.export(run, tmp_path / "before", "hf").path / "README.md").read_text()
     assert "Not evaluated" in before
     results = mrkd.evaluate(run)
     card = (mrkd.export(run, tmp_path / "after", "hf").path / "README.md").read_text()
-    for heading in ("## Data", "## Method", "## Figures", "## Licence", "## Limits", "## Recipe"):
+    for heading in ("## Data", "## Method", "## Results", "## Licence", "## Limits", "## Recipe"):
         assert heading in card
     assert f"| k-NN | {results['knn']['acc1']:.1f} |" in card
-    assert "200 images were trained on; 100 others were scored" in card
+    assert "200 images for training, 100 others for evaluation" in card
     early = (mrkd.export(run, tmp_path / "early", "hf", checkpoint="2").path / "README.md").read_text()
     assert "Not evaluated" in early
 
@@ -103,7 +103,7 @@ def test_an_earlier_checkpoint_is_exported_as_itself(trained_run, tmp_path):
 
 @pytest.mark.parametrize("difference", [1.0, float("nan")])
 def test_a_form_that_reads_back_differently_leaves_nothing(trained_run, tmp_path, monkeypatch, difference):
-    monkeypatch.setitem(FORMS, "timm", dataclasses.replace(FORMS["timm"], difference=lambda *_: difference))
+    monkeypatch.setitem(ALL_FORMATS, "timm", dataclasses.replace(ALL_FORMATS["timm"], difference=lambda *_: difference))
     with pytest.raises(UserError, match="gives other features"):
         mrkd.export(trained_run, tmp_path / "b.safetensors", head=True)
     assert not list(tmp_path.iterdir())
@@ -143,7 +143,7 @@ def test_a_method_without_a_head_says_so(tiny_config, tmp_path):
 
 
 def test_the_command_offers_every_form_and_prints_the_difference(trained_run, tmp_path, capsys):
-    assert set(FORMATS) == set(FORMS)
+    assert set(FORMATS) == set(ALL_FORMATS)
     assert main(["export", str(trained_run), "--out", str(tmp_path / "b.safetensors")]) == 0
     shown = capsys.readouterr().out
     assert "read back: features differ by at most 0.0e+00" in shown
