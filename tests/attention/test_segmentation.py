@@ -39,7 +39,7 @@ def test_pooled_maps_are_means_of_queries_and_sums_of_keys(vit):
     assert torch.allclose(pooled[:, :, 0, 2, 2], queries[..., 4, 4], atol=1e-6)
 
 
-def test_a_network_that_attends_to_the_object_overlaps_with_it_wholly(vit, monkeypatch):
+def test_attention_on_exactly_the_object_has_an_overlap_of_100_percent(vit, monkeypatch):
     objects = torch.zeros(3, 32, 32, dtype=torch.bool)
     objects[:, 8:24, 8:24] = True
     heads = torch.full((3, 2, 4, 4), 1e-9)
@@ -56,7 +56,7 @@ def test_a_network_that_attends_to_the_object_overlaps_with_it_wholly(vit, monke
     assert found["best_head"][MASSES.index(0.5)] == pytest.approx(50.0)
 
 
-def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, tmp_path):
+def test_attend_on_shapes_writes_the_overlap_of_attention_with_objects(tiny_config, tmp_path):
     import dataclasses
 
     from mrkd.runs.npz import read_npz

@@ -68,7 +68,7 @@ def test_comparing_needs_no_extra(parquet, tmp_path):
     assert list(out.rglob("evaluation.json"))
 
 
-def test_what_needs_an_extra_says_which(tmp_path):
+def test_a_feature_that_needs_an_extra_names_it(tmp_path):
     assert 'pip install "mrkd[hub]"' in mrkd("data", "owner/name", "--out", tmp_path / "look", status=2)
     assert "pip install argcomplete" in mrkd("completion", "bash", status=2)
     assert "mrkd[sweep]" in mrkd("sweep", "--methods", "rkd-d", "--out", tmp_path / "sweep", status=2)
@@ -78,6 +78,6 @@ def test_what_needs_an_extra_says_which(tmp_path):
         assert f'pip install "mrkd[{extra}]"' in shown
 
 
-def test_texts_of_help_need_no_extra():
+def test_help_needs_no_extra():
     for words in ((), ("methods",), ("settings",), ("pretrain", "--help"), ("--help", "all")):
         assert mrkd(*words)

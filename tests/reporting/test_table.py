@@ -47,7 +47,7 @@ def test_percentages_come_first_and_costs_last():
     assert list(COLUMNS)[-len(COSTS) :] == [column.key for column in COSTS]
 
 
-def test_what_an_evaluation_lacks_is_a_dash(tmp_path):
+def test_a_number_missing_from_an_evaluation_is_a_dash(tmp_path):
     runs = [make_run(tmp_path / name, method=name) for name in ("ibot", "rkd-d")]
     evaluation = json.loads((runs[0] / "evaluation.json").read_text())
     del evaluation["kmeans"]
