@@ -119,7 +119,7 @@ def build(flat: Mapping[str, Any]) -> Config:
     return Config(**{name: construct(kind, values, name) for name, (kind, values) in given.items()})
 
 
-def laid_over(config: Config, settings: Mapping[str, Any]) -> Config:
+def with_overrides(config: Config, settings: Mapping[str, Any]) -> Config:
     """Replace settings of a config, given by dotted keys.
 
     Raises:
