@@ -31,7 +31,9 @@ def test_patch_maps_are_the_attention_of_every_patch(vit):
 
 
 def test_pooled_maps_are_means_of_queries_and_sums_of_keys(vit):
-    images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)  # 5 x 5 patches: squares at the border are cut
+    images = torch.randint(
+        0, 256, (2, 3, 40, 40), dtype=torch.uint8
+    )  # 5 x 5 patches: squares at the border are smaller
     full, pooled = patch_maps(vit, images, max_queries=25), patch_maps(vit, images, max_queries=9)
     assert pooled.shape == (2, 2, 9, 3, 3)
     queries = full.unflatten(2, (5, 5))[:, :, :2, :2].mean(dim=(2, 3))  # (B, H, 5, 5)
@@ -75,6 +77,6 @@ def test_attend_on_shapes_writes_the_overlap_of_attention_with_objects(tiny_conf
     assert arrays["patches"].shape == (2, 2, 144, 12, 12)
     assert np.unique(arrays["labels"]).size == 2
     assert arrays["objects"].shape == (2, 32, 32)
-    # Nothing was trained, so the run is its own control.
+    # The run was not trained, so its overlap equals that of random weights.
     assert scores["jaccard"] == scores["random_weights"]
     assert 0 < scores["jaccard"]["combined"][11] < 100

@@ -29,7 +29,7 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     assert capfd.readouterr().out.count("finished before, kept") == 2
     one = str(tmp_path / "t" / "runs" / "random-seed0")
     assert main(["evaluate", one, "--data.test_images", "30"]) == 0
-    assert main(arguments) == 0  # a row that was measured in another way is measured again
+    assert main(arguments) == 0  # a run with other evaluation settings is evaluated again
     assert capfd.readouterr().out.count("finished before, kept") == 1
     assert json.loads((tmp_path / "t" / "table.json").read_text()) == {**table, "rows": ANY}
     changed = [*arguments, "--train.batch", "40"]
@@ -193,7 +193,7 @@ def test_help_and_error_messages_do_not_import_torch():
 
 
 def complete(line: str) -> list[str]:
-    """What a shell would be offered at the end of `line`."""
+    """The completions that a shell would offer at the end of `line`."""
     environment = {
         **os.environ,
         "_ARGCOMPLETE": "1",

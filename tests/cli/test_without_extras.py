@@ -1,4 +1,4 @@
-"""Training and measuring need the packages of pyproject's dependencies, and nothing of its extras."""
+"""Training and evaluation need only the required packages of pyproject.toml, no extras."""
 
 import io
 import json
@@ -24,7 +24,7 @@ TINY = (
 
 
 def mrkd(*words: object, status: int = 0) -> str:
-    """Output of one verb in a process without any of these packages."""
+    """The output of a verb in a process in which these packages cannot be imported."""
     code = f"{without(*MISSING)}\nfrom mrkd.cli import main; sys.exit(main({[str(word) for word in words]!r}))"
     environment = {name: value for name, value in os.environ.items() if name != "_ARGCOMPLETE"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)

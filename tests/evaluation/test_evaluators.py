@@ -1,4 +1,4 @@
-"""The contract of evaluators, and the registry."""
+"""The interface of evaluators, and their registry."""
 
 import pytest
 import torch

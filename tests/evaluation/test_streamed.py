@@ -1,4 +1,4 @@
-"""Images that stay in their files are measured as those in memory are."""
+"""Evaluation gives the same results for streamed images as for images in memory."""
 
 import dataclasses
 import json

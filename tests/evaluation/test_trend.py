@@ -27,7 +27,7 @@ def measured(ranks, knn=None, spreads=None):
         (measured([12, 20, 40, 45, 50], [45, 90, 90, 90, 90]), "healthy"),
         (measured([12, 40, 40, 41]), "converged"),
         (measured([40, 40, 41], spreads=[0.01, 0.05, 0.05]), "healthy"),
-        # rank falls and takes k-NN with it; with k-NN rising it is clusters that form
+        # rank and k-NN fall; a falling rank with rising k-NN means that features form clusters
         (measured([12, 40, 30, 20], [45, 80, 75, 70]), "falling"),
         (measured([12, 40, 30, 20], [45, 80, 85, 90]), "healthy"),
         (measured([12, 40, 30, 20]), "falling"),

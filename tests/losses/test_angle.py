@@ -91,11 +91,11 @@ def test_any_shape_equals_the_explicit_form(rows, width, seed, duplicates, offse
     expected = explicit_angle(student, teacher)
     student = (student + offset).requires_grad_(True)
     ours = rkd_angle(student, teacher, backend=backend)
-    # Two rows a thousandth apart, likely on a line, cost a Gram matrix six of its sixteen digits.
+    # For two rows at a distance of 0.001, the Gram form loses six of sixteen digits.
     assert ours.item() == pytest.approx(expected.item(), abs=1e-8 if offset == 0.0 else 1e-5)
     ours.backward()
     assert student.grad.isfinite().all()
-    # At a duplicate the explicit form divides by an epsilon. On a line every angle is 0 or 180 degrees and the gradient
+    # At a duplicate the explicit form divides by an epsilon. On a line all angles are 0 or 180 degrees and the gradient
     # is zero, so what is left is the rounding of the Gram matrix over the smallest distance.
     if duplicates in ("none", "teacher") and offset == 0.0 and width > 1:
         (gradient,) = torch.autograd.grad(explicit_angle(student, teacher), student)

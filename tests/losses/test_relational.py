@@ -151,8 +151,8 @@ def test_a_mask_gives_exactly_the_loss_of_the_subset_whatever_the_masked_rows_ho
 
 @pytest.mark.parametrize("loss", RELATIONS)
 def test_integer_weights_are_repeated_rows(loss):
-    # A row of weight 2 is two equal rows: equal rows have no distance, and their angle with a third is that of an edge
-    # with itself, in both sets alike.
+    # A row of weight 2 equals two equal rows: their distance is zero, and the cosine of their angle with a third row is
+    # 1 for student and teacher.
     student, teacher = torch.randn(2, 7, 5, dtype=torch.float64).unbind()
     repeated = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     weights = torch.tensor([2.0] + [1.0] * 6)

@@ -1,4 +1,4 @@
-"""Compares the Triton kernels, run by Triton's interpreter on the CPU, with the torch form; run by test_angle.py."""
+"""Compare the Triton kernels, in Triton's interpreter on the CPU, with the torch backend; run by test_angle.py."""
 
 import torch
 from triton.runtime import interpreter

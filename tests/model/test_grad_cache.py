@@ -1,4 +1,4 @@
-"""Losses over a batch whose backbone runs in parts, or keeps fewer activations."""
+"""Micro-batches and activation checkpointing give the loss and gradient of the whole batch."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
 
 IMAGES = 7
-"""No multiple of a part."""
+"""Not a multiple of the micro-batch."""
 
 
 def config_of(method: str, drop_path: float = 0.0, **train: object) -> Config:
@@ -77,7 +77,7 @@ def test_a_recomputed_micro_batch_drops_the_same_paths(monkeypatch):
 
 
 def saved_bytes(config: Config) -> int:
-    """What one forward pass of the student keeps for its backward pass."""
+    """Bytes that a forward pass of the student saves for the backward pass."""
     pair = TeacherStudent(config, needs_of(resolve_terms(config.objective)))
     total = 0
 
@@ -93,7 +93,7 @@ def saved_bytes(config: Config) -> int:
 
 def test_micro_batches_and_activation_checkpointing_save_memory():
     whole = saved_bytes(config_of("rkd-d"))
-    views = 2 * 32 * 3 * 32 * 32 * 4  # the parts' inputs, which are there anyway
+    views = 2 * 32 * 3 * 32 * 32 * 4  # the inputs of the micro-batches, which exist anyway
     assert saved_bytes(config_of("rkd-d", micro_batch=8)) < 0.1 * whole + views
     assert saved_bytes(config_of("rkd-d", activation_checkpointing=True)) < 0.3 * whole + views
 

@@ -1,4 +1,4 @@
-"""Networks whose queries and keys are turned by their position, instead of a position embedding or beside it."""
+"""Networks with rotary position embeddings, with or without an absolute position embedding."""
 
 import dataclasses
 
@@ -16,10 +16,10 @@ from mrkd.runs.initial_weights import load_weights
 
 NETWORKS = [
     ("eva02_tiny_patch14_224", 28),  # no bias on the keys, a position embedding as well
-    ("vit_small_patch16_dinov3", 32),  # registers, biases of their own, halves turned
-    ("vit_small_patch16_rope_mixed_224", 32),  # learnt frequencies, others in each block
+    ("vit_small_patch16_dinov3", 32),  # registers, separate biases, rotation of halves
+    ("vit_small_patch16_rope_mixed_224", 32),  # learnt frequencies, different in each block
     ("vit_pe_core_tiny_patch16_384", 32),  # a norm before the blocks, tokens pooled by attention
-    ("eva02_base_patch16_clip_224", 32),  # queries and keys of their own, a norm behind the attention
+    ("eva02_base_patch16_clip_224", 32),  # separate queries and keys, a norm after the attention
 ]
 SMALLER = {"embed_dim": 96, "depth": 2, "num_heads": 4}
 
@@ -33,7 +33,7 @@ def network(request):
         vit = timm.create_model(name, **arguments, **SMALLER).eval()
     else:
         vit = create_vit(ModelConfig(name=name), size).eval()
-    for parameter in vit.parameters():  # biases and scales begin at 0 or 1, where mistakes do not show
+    for parameter in vit.parameters():  # biases and scales are initialised to 0 or 1, which would hide errors
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, std=0.5)
     return vit, size
@@ -62,7 +62,9 @@ def test_a_masked_patch_hides_its_pixels_and_nothing_else(network):
 
 def test_recomputed_attention_is_the_last_blocks(network, monkeypatch):
     vit, size = network
-    images = torch.randint(0, 256, (2, 3, 2 * size, 2 * size), dtype=torch.uint8)  # another grid than it was made for
+    images = torch.randint(
+        0, 256, (2, 3, 2 * size, 2 * size), dtype=torch.uint8
+    )  # another grid than that of the network
     seen = []
     attention = vit.blocks[-1].attn
     monkeypatch.setattr(attention, "fused_attn", False)
@@ -113,6 +115,6 @@ def test_a_trained_and_exported_rotary_vit_is_opened_by_plain_timm(tiny_config, 
         train=dataclasses.replace(tiny_config.train, steps=2),
     )
     mrkd.pretrain(config, tmp_path / "run")
-    # Compares the features of what it wrote with its own, and fails where they differ.
+    # `export` compares the features of the file with those of the run, and fails if they differ.
     mrkd.export(tmp_path / "run", tmp_path / "backbone.safetensors")
     mrkd.export(tmp_path / "run", tmp_path / "hub", format="hf")

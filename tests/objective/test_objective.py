@@ -19,7 +19,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
     def tokens(count: int, masked: int) -> ViewTokens:
         features = torch.randn(count * images, 1 + patches, 5, requires_grad=True)
         split = features.unflatten(0, (count, images))
-        mixed = split.mean(dim=2)[..., :3]  # stands for a head: it hangs on the root
+        mixed = split.mean(dim=2)[..., :3]  # a stand-in for the head; a function of the features
         return ViewTokens(
             features=features,
             cls_backbone=split[:, :, 0],

@@ -14,7 +14,7 @@ def parameters(*shapes: tuple[int, int], seed: int = 0) -> list[nn.Parameter]:
 
 
 def steps(optimizer: torch.optim.Optimizer, given: list[nn.Parameter], count: int = 3) -> list[Tensor]:
-    """The parameters after some steps along gradients that change."""
+    """The parameters after some steps with changing gradients."""
     generator = torch.Generator().manual_seed(9)
     for _ in range(count):
         for parameter in given:
@@ -27,7 +27,7 @@ def steps(optimizer: torch.optim.Optimizer, given: list[nn.Parameter], count: in
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_singular_values_become_about_one_and_singular_vectors_stay(shape, scale):
     matrices = scale * torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    # A square random matrix has singular values close to 0, which five steps do not lift to 1.
+    # A square random matrix has singular values near 0, which five steps do not raise to 1.
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     values = torch.linspace(0.1, 1.0, min(shape))
     matrices = scale * left * values @ right
@@ -82,7 +82,9 @@ def test_queries_keys_and_values_in_one_parameter_step_as_three_matrices():
     fused, apart = parameters((24, 8)), parameters((24, 8))
     three = [nn.Parameter(part.clone()) for part in apart[0].detach().chunk(3)]
     for part, gradient in zip(three, apart[0].grad.chunk(3), strict=True):
-        part.grad = 100 * gradient if part is three[0] else gradient  # one much longer gradient drowns no other
+        part.grad = (
+            100 * gradient if part is three[0] else gradient
+        )  # a much larger gradient of one matrix does not affect the others
     fused[0].grad[:8] *= 100
     Muon([{"params": fused, "parts": 3}], lr=0.1).step()
     Muon(three, lr=0.1).step()

@@ -21,7 +21,7 @@ LINEAR = {"head.mlp.0.weight", "head.mlp.3.weight", "head.mlp.6.weight", "predic
 
 
 class Network(nn.Module):
-    """Named as `mrkd.model.teacher_student.Network` names its parts."""
+    """A small network with the parameter names of `mrkd.model.teacher_student.Network`."""
 
     def __init__(self, name: str = "vit_tiny_patch16_224", **sizes: object) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Network(nn.Module):
 
 
 def named_groups(network: nn.Module, **config: object) -> list[tuple[type, dict[str, object], set[str]]]:
-    """Class of the optimizer, settings and names of the parameters, group by group."""
+    """For each group: class of the optimizer, settings, and names of the parameters."""
     names = {parameter: name for name, parameter in network.named_parameters()}
     optimizers = make_optimizer(network, OptimConfig(**config))
     return [

@@ -18,7 +18,7 @@ from mrkd.reporting.pack import (
 
 
 def unpacked(packed):
-    """What `page/unpack.js` does."""
+    """Unpack as `page/unpack.js` does."""
     integers = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), f"<{np.dtype(packed['type']).str[1:]}")
     return packed["scale"] * integers.reshape(packed["shape"])
 

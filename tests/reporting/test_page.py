@@ -15,7 +15,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'$x_
 
 
 def page_of(*runs, command=""):
-    """The page without its figures, which take longer."""
+    """The page without figures, which take longer to draw."""
     return render(page_content(read_runs(runs), command))
 
 
@@ -146,7 +146,7 @@ def test_long_runs_keep_all_measurements(tmp_path):
 
 def test_five_methods_stay_below_fifteen_megabytes(tmp_path):
     methods = ("random", "ibot", "rkd-d", "rkd-a", "structural")
-    for method in methods:  # as many heads as ViT-B, the finest grid that is asked, of noise
+    for method in methods:  # noise with as many heads as ViT-B, on the finest supported grid
         add_arrays(make_run(tmp_path / method, method), images=6, heads=12, grid=16, mapped=1000, batch=64, moments=9)
     page = page_of(*(tmp_path / method for method in methods))
     assert len(page.encode()) < 15e6

@@ -1,4 +1,4 @@
-"""The comparison's table takes its columns from the evaluators."""
+"""The comparison table has the columns of all evaluators."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.helpers.made_up_runs import make_run
 
 
 def write_every_column(run):
-    """An evaluation in which the number of every column is its place in the registry."""
+    """Write an evaluation in which the number of each column is its position in the registry."""
     evaluation = json.loads((run / "evaluation.json").read_text())
     numbers = {}
     for evaluator in EVALUATORS:
