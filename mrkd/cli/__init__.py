@@ -1,6 +1,6 @@
-"""The command line: verbs, and any setting as `--section.field value`.
+"""The command line: verbs, with any setting as an option `--section.field value`.
 
-Each verb is a module of `mrkd.cli.verbs`; `main` reads the line, runs one verb and says in one line what went wrong.
+Each verb is a module of `mrkd.cli.verbs`. `main` parses the command line and runs the verb; an error is one line.
 """
 
 import errno
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mrkd: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader, such as `head`, has what it wanted; Python would complain once more when it flushes at its end.
+        # The reader of the pipe, such as `head`, has stopped. Without this, Python would fail again in its final flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> None:
     check_platform()
     parser = make_parser(VERBS)
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         from mrkd.cli.complete import answer
 
         answer(parser)

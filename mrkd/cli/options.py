@@ -1,4 +1,4 @@
-"""Options that stand for settings, and how a line of options becomes a config."""
+"""Options for settings: shorthands such as `--data`, `--section.field`, and the config built from them."""
 
 import argparse
 import difflib
@@ -25,14 +25,14 @@ from mrkd.errors import UserError, did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Shorthand:
-    """A short option for one setting."""
+    """A short option for a setting."""
 
     option: str
     key: str
-    """The dotted setting."""
+    """Dotted key of the setting."""
     help: str
     one_run: bool = False
-    """Only for verbs about a single run; `compare` chooses these itself."""
+    """Whether it is only for verbs about a single run; `compare` sets these itself."""
 
 
 SHORTHANDS = (
@@ -68,7 +68,7 @@ SHORTHANDS = (
 
 
 def load_config(recipe: str | None = None, file: str | Path | None = None, **overrides: Any) -> Config:
-    """A config from a recipe, a YAML file and overrides, later ones on top.
+    """Build a config from a recipe, a YAML file and overrides; later ones take precedence.
 
     Overrides use two underscores for the dot: `load_config("quick", train__epochs=3)`.
 
@@ -89,11 +89,11 @@ def _layers(recipe: str | None, file: str | Path | None, overrides: dict[str, An
 
 
 LENGTHS = ("train.epochs", "train.steps", "train.minutes")
-"""Each says how long a run is."""
+"""Settings for the length of a run; only one may be given."""
 
 
 def _under(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Settings under what was typed, which is meant, whatever else a recipe or a file says of batch and length."""
+    """Combine settings with typed overrides; a typed length or batch replaces other forms of it in `flat`."""
     typed = [key for key in LENGTHS if overrides.get(key) not in (None, "null", "~")]
     if len(typed) > 1:
         raise UserError(f"a run has one length, got {' and '.join(typed)}: leave out all but one")
@@ -106,11 +106,11 @@ def _under(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[str, str]:
-    """`--train.epochs 20 --train.batch=64` as `{"train.epochs": "20", "train.batch": "64"}`.
+    """Parse `--train.epochs 20 --train.batch=64` to `{"train.epochs": "20", "train.batch": "64"}`.
 
     Args:
-        words: what no option of the verb took.
-        options: those options, such as `--epochs`, for what is said about an unknown one.
+        words: words of the command line that are no options of the verb.
+        options: the options of the verb, such as `--epochs`, for hints about an unknown one.
     Raises:
         UserError: an unknown setting, a setting without a value, or a word that is no option.
     """
@@ -132,7 +132,7 @@ def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[s
 
 
 def _meant_by(key: str, options: Sequence[str]) -> str:
-    """What is said of an unknown option: one of other verbs stands for a setting, which may be called otherwise."""
+    """A hint for an unknown option: a similar option, or the setting for which it is a shorthand in other verbs."""
     close = difflib.get_close_matches(f"--{key}", options, n=1, cutoff=0.8) or [
         shorthand.key
         for shorthand in SHORTHANDS
@@ -142,7 +142,7 @@ def _meant_by(key: str, options: Sequence[str]) -> str:
 
 
 def add_settings_options(parser: argparse.ArgumentParser, *, one_run: bool = True) -> None:
-    """`--recipe`, `--config` and the shorthands."""
+    """Add `--recipe`, `--config` and the shorthands."""
     parser.add_argument("--recipe", help=f"a packaged recipe: {', '.join(recipe_names())}")
     parser.add_argument("--config", help="a YAML file of settings")
     for shorthand in SHORTHANDS:
@@ -152,7 +152,7 @@ def add_settings_options(parser: argparse.ArgumentParser, *, one_run: bool = Tru
 
 
 def config_from(options: argparse.Namespace) -> Config:
-    """The config of a line with settings options: recipe, file, shorthands and settings, later ones on top.
+    """Build the config of a command line from recipe, file, shorthands and settings; later ones take precedence.
 
     Raises:
         UserError: an unknown recipe or setting, or a value of the wrong type.
@@ -161,10 +161,10 @@ def config_from(options: argparse.Namespace) -> Config:
 
 
 def resumed_config(options: argparse.Namespace, path: str) -> Config:
-    """The config of an existing run, under the shorthands and settings of this line.
+    """The config of an existing run, with shorthands and settings of the command line.
 
     Raises:
-        UserError: no run there, or a recipe or file beside it.
+        UserError: there is no run, or a recipe or a file was given.
     """
     from mrkd.runs.run import Run
 
@@ -176,10 +176,10 @@ def resumed_config(options: argparse.Namespace, path: str) -> Config:
 
 
 def run_config(options: argparse.Namespace) -> Config:
-    """The config of the finished run that a line names, under the settings of this line.
+    """The config of a finished run, with settings of the command line.
 
     Raises:
-        UserError: no finished run, or a setting is wrong.
+        UserError: there is no finished run, or a setting is wrong.
     """
     from mrkd.runs.run import Run
 
@@ -188,10 +188,10 @@ def run_config(options: argparse.Namespace) -> Config:
 
 
 def run_config_on(options: argparse.Namespace) -> Config:
-    """The config of a run, finished or not, moved to the images of `--data` if given, under the settings of this line.
+    """The config of a run, with the images of `--data` if given, and with settings of the command line.
 
     Raises:
-        UserError: no run, or a setting is wrong.
+        UserError: there is no run, or a setting is wrong.
     """
     from mrkd.runs.run import Run
 
@@ -204,7 +204,7 @@ def run_config_on(options: argparse.Namespace) -> Config:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`0,1,2` as numbers, or a UserError."""
+    """Parse `0,1,2`; raise UserError for anything else."""
     try:
         return [int(seed) for seed in text.split(",")]
     except ValueError:
@@ -212,7 +212,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
-    """`--checkpoint`, for verbs that use a run's weights."""
+    """Add `--checkpoint`, for verbs that use the weights of a run."""
     parser.add_argument(
         "--checkpoint",
         default="backbone",

@@ -1,4 +1,4 @@
-"""Measure one run with every evaluator, and lay its test images out on a map."""
+"""Run all evaluators on a run, and compute the map of its test images."""
 
 import time
 from pathlib import Path
@@ -20,15 +20,15 @@ from mrkd.system.files import write_json
 
 
 def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, Any]:
-    """Measure a run's teacher backbone; write `evaluation.json` beside it, and `embedding.npz`, a map of test images.
+    """Evaluate the teacher's backbone of a run; write `evaluation.json`, and `embedding.npz`, a map of test images.
 
     Args:
         run_path: a directory written by `pretrain`.
-        config: the run's own config when None; given, its `data` and `evaluation` sections are used.
+        config: its `data` and `evaluation` sections are used; None for the run's own config.
     Returns:
-        What was written: per evaluator its figures and their protocol.
+        The content of `evaluation.json`: for each evaluator its results and protocol.
     Raises:
-        UserError: no finished run, or the data has no labels.
+        UserError: there is no finished run, or the data has no labels.
     """
     run = Run.open(run_path)
     config = config or run.config()
@@ -59,6 +59,6 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
 
 
 def measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
-    """Every evaluator's value for one backbone, by name; images and backbone on the same device."""
+    """The values of all evaluators for a backbone, by name. Images and backbone must be on the same device."""
     measured = {evaluator.name: evaluator.measure(vit, train, test, config) for evaluator in EVALUATORS}
     return {name: value for name, value in measured.items() if value is not None}

@@ -1,6 +1,6 @@
-"""What the measurements of a run say together: is it learning, done, or losing what it had?
+"""The verdict on a run from its measurements over time: healthy, not learning, converged, or losing rank.
 
-Every rule compares a few numbers with thresholds below; none looks at the loss, which falls in a collapse too.
+Each rule compares a few numbers with the thresholds below. None uses the loss, because it also falls in a collapse.
 """
 
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from mrkd.evaluation.collapse import Verdict
 
 GAIN = 2.0
-"""k-NN, in percent, that counts as having learnt something; less is within the noise of a few hundred images."""
+"""Minimum gain of k-NN, in percentage points, of a run that learns; less is noise with a few hundred images."""
 STILL = 3
-"""Measurements in a row that must agree before a run is called converged."""
+"""Number of consecutive measurements that must agree before a run is called converged."""
 KNN_STILL = 1.0
-"""k-NN, in percent, within which they agree."""
+"""Maximum difference of k-NN, in percentage points, between measurements that agree."""
 SHAPE_STILL = 0.05
-"""Relative difference of rank and spread within which they agree, or have not changed since the start."""
+"""Maximum relative difference of rank and of `feature_std` between measurements that agree."""
 RANK_LOST = 0.3
-"""Part of the highest rank that must be gone, in two falls in a row, to call it falling."""
+"""Fraction of the highest rank that must be lost, with two falls in a row, to call the rank falling."""
 
 
 def read_trend(measurements: Sequence[dict[str, float]], width: int) -> Verdict:
     """The verdict on a run that has not collapsed.
 
     Args:
-        measurements: `rankme` and `feature_std`, and `knn` in percent when there are labels; the untrained network's
-            first.
-        width: D, the number of directions there could be.
+        measurements: each has `rankme` and `feature_std`, and `knn` in percent if there are labels. The first is that
+            of the untrained network.
+        width: number of channels, D, the maximum of the rank.
     """
     for rule in (_falling, _not_learning, _converged):
         verdict = rule(measurements, width)
@@ -43,7 +43,7 @@ def _falling(measurements: Sequence[dict[str, float]], width: int) -> Verdict | 
     if len(ranks) < 3 or not ranks[-3] > ranks[-2] > ranks[-1] or ranks[-1] > (1 - RANK_LOST) * max(ranks):
         return None
     knn = _knn(measurements)
-    # Features that gather into clusters lose rank and gain k-NN: that is learning.
+    # When features form clusters, rank falls and k-NN rises; this is no problem.
     if knn and knn[-1] >= max(knn) - KNN_STILL:
         return None
     lost = f", and k-NN {max(knn) - knn[-1]:.0f} points" if knn else ""
@@ -89,7 +89,7 @@ def _knn(measurements: Sequence[dict[str, float]]) -> list[float]:
 
 
 def _same_shape(measurements: Sequence[dict[str, float]]) -> bool:
-    """Whether rank and spread agree."""
+    """Whether rank and `feature_std` of the measurements agree."""
     for key in ("rankme", "feature_std"):
         values = [measured[key] for measured in measurements]
         if max(values) > (1 + SHAPE_STILL) * min(values):

@@ -1,4 +1,4 @@
-"""Loss terms: tensors in, scalar out."""
+"""The losses: each takes tensors and returns a scalar. They use nothing else of the package but its errors."""
 
 from mrkd.losses.angle import rkd_angle, rkd_angle_sampled
 from mrkd.losses.contrastive import nt_xent, vicreg

@@ -1,4 +1,7 @@
-"""Yardsticks that compare two student views of the same images, without a teacher. Axes: B images, E embedding."""
+"""SimCLR and VICReg: losses between two student views of the same images, without a teacher.
+
+Axes: B images, E embedding.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +12,11 @@ from mrkd.losses.regularizers import variance_hinge
 
 
 def nt_xent(first: Tensor, second: Tensor, *, temperature: float = 0.2) -> Tensor:
-    """SimCLR: find the other view of an image among all other embeddings of both views.
+    """SimCLR's NT-Xent: classify which of the other 2 B - 1 embeddings is the other view of the same image.
 
     Args:
         first: (B, E) embeddings of one view, normalised inside.
-        second: (B, E) of the other.
+        second: (B, E) embeddings of the other view.
         temperature: divides the cosines.
     Returns:
         Scalar, nats; ln(2 B - 1) when all embeddings are equal.
@@ -41,11 +44,11 @@ def vicreg(
     variance: float = 25.0,
     covariance: float = 1.0,
 ) -> Tensor:
-    """Equal embeddings of both views, channels that vary, and channels that do not repeat each other.
+    """VICReg: both views have equal embeddings, each channel varies, and channels are uncorrelated.
 
     Args:
         first: (B, E) embeddings of one view, not normalised.
-        second: (B, E) of the other.
+        second: (B, E) embeddings of the other view.
         invariance: weight of the mean squared difference.
         variance: weight of the hinge on each channel's std, averaged over both views.
         covariance: weight of the squared off-diagonal covariances over E, summed over both views.

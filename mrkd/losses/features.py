@@ -1,4 +1,7 @@
-"""Knowledge distillation on features and attention, token by token. Axes: R rows (tokens), D embedding, N patches."""
+"""FitNets' hints and attention transfer: match features or attention of each token by itself, without relations.
+
+Axes: R rows (tokens), D embedding, N patches.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +11,13 @@ from mrkd.losses.kernels.distances import check_pair, widened
 
 
 def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> Tensor:
-    """FitNets: mean squared difference between a map of the student's features and the teacher's.
+    """FitNets' hint: mean squared difference between a regressor's output and the teacher's features.
 
     Args:
         prediction: (R, D), the regressor's output for the student's tokens.
         teacher: (R, D); no gradient flows into it.
-        standardize: take each channel's mean and std over the rows out of the teacher first, so that features that
-            are all alike are no answer.
+        standardize: first normalise each teacher channel to mean 0 and std 1 over the rows, so that a constant
+            prediction does not solve the task.
     Returns:
         Scalar >= 0; about 1 at the start when standardised.
     Raises:

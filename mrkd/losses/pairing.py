@@ -1,4 +1,4 @@
-"""What every relation is computed on: rows, what they are compared with, and which of them count.
+"""The checked inputs of a relational loss: rows, the columns they are compared with, and masks for both.
 
 Axes: G groups, N rows, M columns, D embedding.
 """
@@ -11,27 +11,27 @@ from torch import Tensor
 from mrkd.losses.kernels.distances import check_pair, widened
 
 NOWHERE = -1e9
-"""Logit of a column that does not count: no mass after a softmax, and still finite."""
+"""Logit of an excluded column: finite, with zero probability after a softmax."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """Checked, widened inputs of a relation, always with groups."""
+    """Checked inputs of a relation, in float32 or float64, with a group axis."""
 
     student: Tensor
     """(G, N, D_student)."""
     teacher: Tensor
     """(G, N, D_teacher), no gradient."""
     student_columns: Tensor
-    """(G, M, D_student): the student itself, or the anchors."""
+    """(G, M, D_student): the student's rows, or the anchors."""
     teacher_columns: Tensor
-    """(G, M, D_teacher): the teacher itself, or the anchors."""
+    """(G, M, D_teacher): the teacher's rows, or the anchors."""
     rows: Tensor
     """(G, N) bool, True where a row counts."""
     columns: Tensor
     """(G, M) bool, True where a column counts."""
     own: bool
-    """Whether rows and columns are the same embeddings, so that the diagonal says nothing."""
+    """Whether rows and columns are the same embeddings, so that the diagonal carries no information."""
 
     def valid(self, *, diagonal: bool) -> Tensor:
         """(G, N, M) bool: the pairs that count; `diagonal` False leaves out a row's relation to itself."""
@@ -47,12 +47,13 @@ def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_w
     Args:
         student: (N, D) or (G, N, D).
         teacher: the same rows.
-        anchors: (M, D) or (G, M, D), what both compare their rows with; None compares rows with each other.
-        row_weights: (N,) or (G, N) bool, True where a row counts; all of them when None. RKD's two losses take
-            numbers, too; the others say so when they get some.
+        anchors: (M, D) or (G, M, D), the embeddings that both sides compare their rows with. None compares rows with
+            each other.
+        row_weights: (N,) or (G, N) bool, True where a row counts; None counts all. (Only RKD's two losses accept
+            numbers, and they do not come here.)
     Raises:
-        ValueError: wrong ranks, unequal rows, fewer than two rows, values that are not finite, anchors of another
-            width or number of groups, or weights of another shape or type.
+        ValueError: wrong ranks, unequal numbers of rows, fewer than two rows, values that are not finite, anchors of
+            another width or number of groups, or row_weights of another shape or type.
     """
     check_pair(student, teacher)
     grouped = student.ndim == 3
@@ -68,7 +69,7 @@ def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_w
         if rows.shape != (groups, count):
             raise ValueError(f"row_weights must have shape (G, N) = {(groups, count)}, got {tuple(rows.shape)}")
     if anchors is None:
-        rows = rows & (rows.sum(dim=1, keepdim=True) >= 2)  # one row alone has no relation
+        rows = rows & (rows.sum(dim=1, keepdim=True) >= 2)  # a single row has no relation
         return Pairing(
             student=student,
             teacher=teacher,
@@ -97,17 +98,17 @@ def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_w
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean over groups of the mean over the valid entries of each; groups without any do not count.
+    """The mean of each group's valid entries, averaged over the groups that have any.
 
     Args:
         values: (G, ...).
         valid: the same shape, bool.
     Returns:
-        Scalar; zero when nothing counts.
+        Scalar; zero without valid entries.
     """
     counted = valid.flatten(1)
     count = counted.sum(dim=1)
-    # `where` and not a product, so that an undefined value that does not count leaves no NaN.
+    # `where`, because a product would keep the NaN of an excluded entry.
     total = torch.where(counted, values.flatten(1), torch.zeros_like(values.flatten(1))).sum(dim=1)
     means = total / count.clamp(min=1)
     return means.sum() / (count > 0).sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Guards against collapse. Axes: N rows, D embedding."""
+"""Regularizers against collapse: KoLeo, and VICReg's variance hinge. Axes: N rows, D embedding."""
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +8,10 @@ from mrkd.losses.kernels.distances import widened
 
 
 def koleo(embeddings: Tensor) -> Tensor:
-    """Spread unit vectors out: minus the mean log distance to the nearest neighbour.
+    """KoLeo: minus the mean log distance of each unit vector to its nearest neighbour.
 
     Args:
-        embeddings: (N, D), normalised inside; a zero row counts as the origin.
+        embeddings: (N, D), normalised inside; a zero row stays zero.
     Returns:
         Scalar; lower is more spread out.
     Raises:
@@ -32,7 +32,7 @@ def koleo(embeddings: Tensor) -> Tensor:
 
 
 def variance_hinge(embeddings: Tensor, *, target: float = 1.0) -> Tensor:
-    """Keep every channel's std above a target: mean of max(0, target - std).
+    """Keep the std of every channel above a target: mean of max(0, target - std).
 
     Args:
         embeddings: (N, D).

@@ -1,4 +1,4 @@
-"""Which terms make sense, and what they need of the networks; read from the losses' records."""
+"""Check terms, and find out what they need from the networks, from the records in `loss_table`."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from mrkd.objective.tokens import HeadNeed, Needs
 
 
 def check_term(term: Term, config: Config) -> None:
-    """Refuse a term that is unknown, contradicts itself, or compares what is equal by construction.
+    """Refuse a term that is unknown, contradictory, or zero by construction.
 
     Raises:
         UserError: with the reason.
@@ -19,9 +19,9 @@ def check_term(term: Term, config: Config) -> None:
     loss = LOSSES[term.loss]
     _check_options(term, loss)
     _check_tokens(term, loss)
-    if term.anchors != "own" and not loss.takes_anchors:
-        raise UserError(f"{term.loss} takes no anchors")
-    if term.grad_norm_ratio is not None and (term.block is not None or not loss.at_output):
+    if term.anchors != "own" and not loss.accepts_anchors:
+        raise UserError(f"{term.loss} cannot be used with anchors: leave anchors out")
+    if term.grad_norm_ratio is not None and (term.block is not None or not loss.reaches_output):
         raise UserError(
             f"{term.loss}: grad_norm_ratio is measured at the backbone's output, which this term does not use; give a "
             "weight"
@@ -30,20 +30,22 @@ def check_term(term: Term, config: Config) -> None:
     if (term.tokens != "cls" or loss.same_view) and not masked:
         raise UserError(
             f"{term.loss} on {term.tokens if term.tokens != 'cls' else 'attention'} compares a masked view with the "
-            "same view unmasked; without masks the teacher, an average of the student, agrees by construction: set "
-            "mask.probability and mask.ratio above 0"
+            "same view unmasked; without masks both are nearly equal and nothing is learnt: set mask.probability and "
+            "mask.ratio above 0"
         )
 
 
 def _check_tokens(term: Term, loss: Loss) -> None:
     if term.tokens not in loss.tokens:
-        raise UserError(f"{term.loss} is not about patch tokens, got tokens {term.tokens!r}")
+        raise UserError(f"{term.loss} is defined on tokens {', '.join(loss.tokens)}, got {term.tokens!r}")
     if term.space not in loss.spaces:
-        raise UserError(f"{term.loss} is defined on the space {loss.spaces[0]}, got {term.space!r}")
-    if term.block is not None and (term.space != "backbone" or not loss.takes_block):
-        raise UserError(f"{term.loss}: a block of the backbone has no {term.space}; leave block or space out")
+        raise UserError(f"{term.loss} is defined on space {loss.spaces[0]}, got {term.space!r}")
+    if term.block is not None and (term.space != "backbone" or not loss.accepts_block):
+        raise UserError(
+            f"{term.loss}: block {term.block} is in the backbone and has no {term.space}; leave out block or space"
+        )
     if term.rows == "masked" and (term.tokens == "cls" or not loss.relational):
-        raise UserError(f"{term.loss}: rows 'masked' is for relations between patches, got tokens {term.tokens!r}")
+        raise UserError(f"{term.loss}: rows 'masked' needs a relation between patches, got tokens {term.tokens!r}")
 
 
 def _check_options(term: Term, loss: Loss) -> None:
@@ -61,7 +63,7 @@ def _check_options(term: Term, loss: Loss) -> None:
 
 
 def needs_of(terms: Iterable[Term]) -> Needs:
-    """What the networks must compute for these terms."""
+    """The outputs that the networks must compute for these terms."""
     terms = tuple(terms)
     losses = [LOSSES[term.loss] for term in terms]
     head: HeadNeed = "none"
@@ -85,9 +87,9 @@ def needs_of(terms: Iterable[Term]) -> Needs:
 
 
 def label(term: Term) -> str:
-    """`rkd-distance/cls`: the loss and its tokens, as metrics and reports name a term."""
+    """The name of a term in metrics and reports: its loss and its tokens, such as `rkd-distance/cls`."""
     loss = LOSSES[term.loss]
-    if loss.once:
+    if loss.label_without_tokens:
         return term.loss
-    place = term.tokens if term.block is None else f"{term.tokens}/block{term.block}"
-    return f"{loss.label(term)}/{place}"
+    tokens = term.tokens if term.block is None else f"{term.tokens}/block{term.block}"
+    return f"{loss.label(term)}/{tokens}"

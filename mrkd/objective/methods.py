@@ -1,4 +1,4 @@
-"""The table of methods: a method is a weighted sum of named terms. A new one is one entry here."""
+"""The table of methods: a method is a weighted sum of loss terms. A new method is one entry here."""
 
 import dataclasses
 import inspect
@@ -12,24 +12,24 @@ from mrkd.objective.loss_table import LOSSES
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What a method adds up, and what is known about it. N rows, D width, K prototypes."""
+    """The terms of a method, and its description. N rows, D width, K prototypes."""
 
     terms: tuple[Term, ...]
     summary: str
-    """In one sentence."""
+    """One sentence."""
     equation: str
-    """Of one term, in plain text."""
+    """Equation of one term, in plain text."""
     ignores: str
-    """Changes of the embeddings that change nothing."""
+    """Transformations of the embeddings that leave the loss unchanged."""
     collapses_to: str
-    """What satisfies it without saying anything about the images."""
+    """Degenerate solutions: embeddings with a low loss that say nothing about the images."""
     cost: str
-    """In the number of rows and the width."""
+    """Cost of computing the loss, as a function of rows and width."""
     source: str
 
 
 def _both(loss: str, *, anchors: Any = "own", weight: float = 1.0, **options: Any) -> tuple[Term, ...]:
-    """Class tokens across the batch, and patches at one position across the batch."""
+    """Two terms: class tokens across the batch, and patches at the same position across the batch."""
     return tuple(
         Term(loss=loss, tokens=tokens, anchors=anchors, weight=weight, options=options)
         for tokens in ("cls", "patch-position")
@@ -89,8 +89,8 @@ METHODS: dict[str, Method] = {
         source="Chen et al., SimCLR, ICML 2020 (arXiv:2002.05709)",
     ),
     "vicreg": Method(
-        # The authors' 25 for the invariance is for 8,192 channels; at 64 it left nine directions and 72 % k-NN on the
-        # validation holdout of digits, 5 gives 94 % (seed 0).
+        # The authors' invariance weight of 25 is for 8,192 channels. With 64 channels it led to nine directions and
+        # 72 % k-NN on the validation holdout of digits; 5 gives 94 % (seed 0).
         terms=(Term(loss="vicreg", space="projection", options={"invariance": 5.0}),),
         summary="equal embeddings of both views, channels that vary and do not repeat each other",
         equation="5 |a - b|^2 / D + 25 max(0, 1 - std) + sum of squared off-diagonal covariances / D",
@@ -226,15 +226,15 @@ METHODS: dict[str, Method] = {
 
 
 def all_methods() -> dict[str, Method]:
-    """The table, and every relation that no method of the table uses, under its own name."""
+    """The methods of the table, and one method for each relation that none of them uses, under its own name."""
     used = {term.loss for method in METHODS.values() for term in method.terms}
-    # A loss whose options must be checked together needs some, so it is no method by itself.
+    # A loss with `check_options` cannot run without options, so it is no method by itself.
     free = [name for name, loss in LOSSES.items() if loss.relational and name not in used and not loss.check_options]
     return {**METHODS, **{name: _from_docstring(name) for name in free}}
 
 
 def _from_docstring(relation: str) -> Method:
-    """A relation on class tokens and on patches; what its docstring leaves open stays open."""
+    """A method of one relation on class tokens and on patches, described by the docstring of its function."""
     summary, _, rest = inspect.cleandoc(LOSSES[relation].function.__doc__ or relation).partition("\n")
     source = " ".join(rest.partition("Source:")[2].split())
     return Method(
@@ -248,15 +248,15 @@ def _from_docstring(relation: str) -> Method:
     )
 
 
-def _is_added(term: Term) -> bool:
-    return LOSSES[term.loss].scaled_beside_others
+def _scaled_when_mixed(term: Term) -> bool:
+    return LOSSES[term.loss].scaled_when_mixed
 
 
 def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     """The weighted terms of a method such as `ibot+rkd-d`; empty for `random`.
 
     Raises:
-        UserError: an unknown or repeated name, or random joined with something.
+        UserError: an unknown or repeated name, or `random` combined with another method.
     """
     if objective.terms is not None:
         return tuple(objective.terms)
@@ -266,35 +266,35 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
         if name not in methods:
             raise UserError(f"unknown method {name!r}: {nearest(name, methods)}")
     if len(set(names)) < len(names):
-        raise UserError(f"method {objective.method!r} names a part twice")
+        raise UserError(f"method {objective.method!r} contains the same name twice")
     if "random" in names:
         if len(names) > 1:
-            raise UserError(f"'random' trains nothing and cannot be joined, got {objective.method!r}")
+            raise UserError(f"'random' means no training and cannot be combined with others, got {objective.method!r}")
         return ()
     terms = [term for name in names for term in methods[name].terms]
-    mixed = any(map(_is_added, terms)) and not all(map(_is_added, terms))
+    mixed = any(map(_scaled_when_mixed, terms)) and not all(map(_scaled_when_mixed, terms))
     scaled = [_scale(term, objective, mixed) for term in terms]
-    # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo only disturbs it:
+    # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo makes it worse:
     # ibot+rkd-d on the validation holdout of digits fell from 82.6 to 76.3 % k-NN (30 epochs, seed 0).
     related = any(LOSSES[term.loss].relational for term in terms)
-    if objective.koleo > 0 and not related and any(LOSSES[term.loss].joined_by_koleo for term in terms):
+    if objective.koleo > 0 and not related and any(LOSSES[term.loss].adds_koleo for term in terms):
         scaled.append(Term(loss="koleo", weight=objective.koleo))
     return tuple(term for term in scaled if term.weight > 0)
 
 
 def _scale(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
-    if not _is_added(term):
+    if not _scaled_when_mixed(term):
         return term
     factor = objective.patch_relation_weight if term.tokens != "cls" else 1.0
-    # Added to another kind of loss, a relation ramps in over the first tenth; alone there is nothing to wait for.
+    # A relation that is added to another kind of loss ramps in over the first tenth of training.
     ramp = 0.1 if mixed else term.ramp
     grad_norm_ratio = None
-    if mixed and objective.relation_grad_norm_ratio is not None and LOSSES[term.loss].at_output:
+    if mixed and objective.relation_grad_norm_ratio is not None and LOSSES[term.loss].reaches_output:
         grad_norm_ratio = objective.relation_grad_norm_ratio * term.weight * factor
     weight = term.weight * factor * (objective.relation_weight if mixed and grad_norm_ratio is None else 1.0)
     changes: dict[str, Any] = {"weight": weight, "grad_norm_ratio": grad_norm_ratio or None, "ramp": ramp}
     if LOSSES[term.loss].relational:
         known = LOSSES[term.loss].options()
-        laid_over = {name: value for name, value in objective.relation_options.items() if name in known}
-        changes |= {"space": objective.relation_space or term.space, "options": {**term.options, **laid_over}}
+        overrides = {name: value for name, value in objective.relation_options.items() if name in known}
+        changes |= {"space": objective.relation_space or term.space, "options": {**term.options, **overrides}}
     return dataclasses.replace(term, **changes)

@@ -1,4 +1,4 @@
-"""The value of a term over one step, for each loss that is not simply a function of two embeddings.
+"""Compute terms: from the outputs of one step to the arguments of a loss function, and its value.
 
 Axes: V views, B images, N patches, M patch tokens through the head, D embedding, K prototypes.
 """
@@ -20,12 +20,12 @@ from mrkd.objective.tokens import StepOutputs
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What terms use besides the step."""
+    """What terms use besides the outputs of the step."""
 
     distillation: DistillationConfig
     """Temperatures and the kind of centring."""
     teacher_temperature: float
-    """This step's."""
+    """The teacher's temperature in this step."""
     cls_center: MovingCenter
     """Moving centre of the class tokens' logits."""
     patch_center: MovingCenter
@@ -53,7 +53,7 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     settings = context.distillation
     student, teacher, index = step.student.patch_logits.float(), step.teacher.patch_logits.float(), step.patch_index
     views, images, patches = step.patch_mask.shape
-    if len(index) == step.patch_mask.numel():  # the head ran on every patch; the cross-entropy is for masked ones
+    if len(index) == step.patch_mask.numel():  # the head ran on all patches: select the masked ones
         index = step.masked_index
         student, teacher = student[index], teacher[index]
     if settings.centering == "sinkhorn":
@@ -74,9 +74,9 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
 def _sinkhorn_per_position(
     logits: Tensor, position: Tensor, positions: int, temperature: float, iterations: int
 ) -> Tensor:
-    """Balance the patches without what their position alone predicts: a code for it would satisfy the loss.
+    """Sinkhorn-Knopp of patch logits, after subtracting the mean logits of each position.
 
-    Subtracting each position's mean logit removes that part; the balance is then joint.
+    Otherwise an output that depends on the position alone would minimise the loss.
     """
     count = torch.zeros(positions, device=logits.device).index_add(
         0, position, torch.ones_like(position, dtype=torch.float32)
@@ -88,17 +88,17 @@ def _sinkhorn_per_position(
 
 
 def koleo_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """KoLeo of each of the student's views, averaged."""
+    """KoLeo, averaged over the student's views."""
     return torch.stack([koleo(view) for view in cls_tokens(step.student, term)]).mean()
 
 
 def variance_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """The hinge on the variance of each of the student's views, averaged."""
+    """The variance hinge, averaged over the student's views."""
     return torch.stack([variance_hinge(view, **term.options) for view in cls_tokens(step.student, term)]).mean()
 
 
 def two_views_value(loss: Callable[..., Tensor]) -> TermFunction:
-    """A loss between two of the student's views, averaged over all pairs of views."""
+    """A term for a loss between two student views, averaged over all pairs of views."""
 
     def value(context: Context, step: StepOutputs, term: Term) -> Tensor:
         views = cls_tokens(step.student, term)
@@ -109,7 +109,7 @@ def two_views_value(loss: Callable[..., Tensor]) -> TermFunction:
 
 
 def hint_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """The student's predictor against the teacher's features."""
+    """FitNets' hint between the student's predictor and the teacher's features."""
     assert step.student.prediction is not None, "the predictor did not run"
     if term.tokens == "cls":
         teacher = step.teacher.cls_backbone.float()
@@ -127,14 +127,14 @@ def hint_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
 
 
 def attention_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """The class token's attention, student against teacher."""
-    assert step.student.attention is not None, "no attention was kept"
-    assert step.teacher.attention is not None, "no attention was kept"
+    """Attention transfer between the class tokens of student and teacher in the last block."""
+    assert step.student.attention is not None, "the student's attention was not computed"
+    assert step.teacher.attention is not None, "the teacher's attention was not computed"
     return attention_transfer(step.student.attention.flatten(0, 2), step.teacher.attention.flatten(0, 2))
 
 
 def relation_value(function: Callable[..., Tensor]) -> TermFunction:
-    """A term that compares relations of the student with the teacher's by `function`."""
+    """A term for a relational loss function of student and teacher."""
 
     def value(context: Context, step: StepOutputs, term: Term) -> Tensor:
         batch = relation_batch(step, term)

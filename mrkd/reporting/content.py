@@ -1,4 +1,4 @@
-"""Everything the page shows, as one tree of plain values: words and numbers here, pictures in `pictures`."""
+"""The content of the page as one tree of plain values: texts and numbers; `pictures` adds images and arrays."""
 
 import json
 import math
@@ -26,18 +26,18 @@ CURVES = {
     "learning_rate": "learning rate",
     "images_per_second": "images per second",
 }
-"""Key in metrics.jsonl, title."""
+"""Key in metrics.jsonl -> title of its curve."""
 MAX_POINTS = 1000
-"""Longer runs keep every k-th logged step, and every step at which features were measured."""
+"""Maximum number of points of a curve; longer runs keep each k-th step, and all steps with measured features."""
 
 
 def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False) -> dict[str, Any]:
-    """The tree behind the page, ready for JSON: no number in it is infinite or NaN.
+    """Build the content of the page, ready for JSON: no number in it is infinite or NaN.
 
     Args:
         runs: in the order in which their methods are shown.
-        command: what to type to get the same again.
-        live: whether the page will ask for news.
+        command: the command line that reproduces the page.
+        live: whether the page polls for updates.
     """
     methods = list(dict.fromkeys(run.method for run in runs))
     first = [next(run for run in runs if run.method == method) for method in methods]
@@ -58,14 +58,14 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
 
 
 def to_json(content: Mapping[str, Any]) -> str:
-    """JSON that may stand inside a `<script>`: no `<` is left that could end it or begin a comment."""
+    """JSON that is safe inside a `<script>`: it has no `<`, which could end the script or begin a comment."""
     return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _run(run: RunRecord) -> dict[str, Any]:
     summary = run.summary or {}
     last = run.metrics[-1] if run.metrics else {}
-    # Epochs are whole passes of equal length, so a step and its epoch tell the length of the run.
+    # Epochs have equal length, so the last step and its epoch give the length of the run.
     train = _section(run.config, "train")
     epochs, steps = train.get("epochs"), summary.get("steps") or train.get("steps")
     if steps is None and last.get("epoch") and epochs:
@@ -94,7 +94,7 @@ def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metrics by column: `step`, `epoch`, `seconds`, `values` and `terms` by name; null where nothing was logged."""
+    """Metrics by column: `step`, `epoch`, `seconds`; `values` and `terms` by name; null where nothing was logged."""
     stride = max(1, len(rows) // MAX_POINTS)
     kept = [row for place, row in enumerate(rows) if place % stride == 0 or "rankme" in row or place == len(rows) - 1]
     terms = list(dict.fromkeys(name for row in kept for name in _terms(row)))
@@ -113,7 +113,7 @@ def _terms(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """Five digits are more than a screen shows."""
+    """The number rounded to five digits, which is enough for a screen."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(f"{value:.5g}")
@@ -142,7 +142,7 @@ def _table(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def _protocols(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
-    """How the first evaluated run was measured, in words."""
+    """The evaluation protocols of the first evaluated run, as text."""
 
     def describe(protocol: Mapping[str, Any]) -> str:
         return ", ".join(f"{key.replace('_', ' ')}: {json.dumps(value)}" for key, value in protocol.items())

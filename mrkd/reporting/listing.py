@@ -1,4 +1,4 @@
-"""All runs below a folder, one line each: what they are, how far they have come, how well they do."""
+"""`mrkd runs`: list all runs below a folder, with method, data, progress, state, k-NN and verdict."""
 
 import json
 import re
@@ -17,32 +17,32 @@ State = Literal["running", "finished", "stopped", "failed", "damaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunLine:
-    """One run."""
+    """A run in the list."""
 
     name: str
-    """Path below the folder that was asked about."""
+    """Path relative to the listed folder."""
     state: State
-    """`stopped` runs go on when asked to; `failed` ones ended by an error; `damaged` ones cannot be read."""
+    """`stopped` runs can be resumed, `failed` ones ended with an error, `damaged` ones cannot be read."""
     age_seconds: float
-    """Since something was last written."""
+    """Seconds since a file was last written."""
     method: str = ""
     data: str = ""
     seed: int | None = None
     step: int | None = None
-    """Last step in the metrics."""
+    """Last logged step."""
     steps: int | None = None
-    """Of the whole run; None before the first step."""
+    """Length of the run in steps; None before the first step."""
     knn: float | None = None
-    """Percent, last measured on held-out training images."""
+    """Last k-NN on held-out training images, in percent."""
     best_knn: float | None = None
     verdict: str = ""
-    """Its kind, such as `healthy`."""
+    """Kind of the verdict, such as `healthy`."""
     reason: str = ""
-    """Why it failed or cannot be read."""
+    """Why the run failed or cannot be read."""
 
 
 def list_runs(folder: str | Path) -> list[RunLine]:
-    """Every run at or below `folder`, in the order in which people count: `run-2` before `run-10`.
+    """List all runs at or below `folder`, in natural order: `run-2` before `run-10`.
 
     Raises:
         UserError: there is no such folder.
@@ -55,7 +55,7 @@ def list_runs(folder: str | Path) -> list[RunLine]:
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A key under which numbers inside names sort as numbers."""
+    """Sort key for natural order: numbers inside names sort by value."""
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", name.lower())]
 
 
@@ -89,7 +89,7 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    # Plain YAML, unchecked: hundreds of runs are listed in the time that checking one config takes.
+    # Plain YAML without checks, because checking a config takes as long as listing hundreds of runs.
     tree = read_yaml(path / CONFIG)
     return {"method": tree["objective"]["method"], "data": tree["data"]["source"], "seed": tree["train"]["seed"]}
 
@@ -118,7 +118,7 @@ def describe_age(seconds: float) -> str:
 
 
 def runs_table(lines: Sequence[RunLine]) -> list[tuple[str, ...]]:
-    """The cells people read, a heading first."""
+    """The cells of the list as text, with a row of headings first."""
     rows: list[tuple[str, ...]] = [
         ("run", "method", "data", "seed", "steps", "state", "k-NN", "best", "verdict", "written")
     ]

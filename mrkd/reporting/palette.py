@@ -1,11 +1,11 @@
-"""One colour per method in every view and figure, told apart by dash too; the page gets them from here."""
+"""Colours and dashes of methods, the same in all views and figures."""
 
 from collections.abc import Sequence
 
-# Paul Tol's 'vibrant' scheme, which stays apart for colour-blind eyes and on light and dark paper; then two more.
+# Paul Tol's 'vibrant' scheme, which colour-blind people can distinguish, on light and dark backgrounds; then two more.
 METHODS = ("#0077bb", "#ee7733", "#009988", "#ee3377", "#33bbee", "#cc3311", "#9467bd", "#8c6d31")
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
-"""In the manner of SVG, in pixels; the next one for every round through the colours."""
+"""Dashes as in SVG, in pixels; the next one is used each time all colours have been used."""
 UNTRAINED = ("#8b939c", "1.5 3")
 """Random weights are grey and dotted."""
 CLASSES = (

@@ -1,4 +1,4 @@
-"""What run directories say, as plain numbers and arrays."""
+"""Read run directories into plain numbers and arrays."""
 
 import dataclasses
 from collections import Counter
@@ -18,7 +18,7 @@ from mrkd.system.files import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run, finished or not, as the report needs it."""
+    """The files of a run that the report needs; the run may be unfinished."""
 
     path: Path
     name: str
@@ -28,21 +28,21 @@ class RunRecord:
     """The settings, by section."""
     metrics: list[dict[str, Any]]
     summary: dict[str, Any] | None
-    """None while it trains."""
+    """Content of `summary.json`; None during training."""
     evaluation: dict[str, Any] | None
     segmentation: dict[str, Any] | None
-    """How well attention finds objects; None where nobody knows where they are."""
+    """Overlap of attention with objects; None for data without object masks."""
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays in one of the run's files, or None when no verb has written it yet."""
+        """The arrays in a file of the run; None if the file does not exist yet."""
         return read_npz(self.path / name) if (self.path / name).is_file() else None
 
 
 def find_runs(paths: Sequence[str | Path]) -> list[Path]:
-    """Run directories, with the directory of a comparison standing for its runs, in the order they were begun.
+    """Find run directories; the directory of a comparison stands for its runs. Sorted by start of the run.
 
     Raises:
-        UserError: there is nothing of the kind at one of the paths.
+        UserError: there is no run or comparison at one of the paths.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -59,7 +59,7 @@ def _begun(run: Path) -> float:
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
-    """The runs at these paths and in these comparisons; those of one method side by side, by seed.
+    """Read the runs at these paths and in these comparisons, grouped by method and sorted by seed.
 
     Raises:
         UserError: as `find_runs` and `read_run`.
@@ -70,7 +70,7 @@ def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
 
 
 def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Methods whose runs differ in more than the seed get a name for each kind: their figures have no common mean."""
+    """Rename methods whose runs differ in more than the seed: such runs must not share a mean."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for run in records:
         kinds.setdefault(run.method, []).append(_kind(run))
@@ -88,11 +88,11 @@ def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 _SHOWN = 3
-"""Settings in a name."""
+"""Maximum number of settings in such a name."""
 
 
 def _kind(run: RunRecord) -> dict[str, Any]:
-    """Everything but the seed that figures depend on, by dotted name."""
+    """All settings except the seed that affect results, by dotted key."""
     flat = {f"{section}.{key}": value for section, own in run.config.items() for key, value in _items(own)}
     kind = {key: value for key, value in flat.items() if key != "train.seed" and not may_change(key)}
     measured = {} if run.evaluation is None else run.evaluation["data"]

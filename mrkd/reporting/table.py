@@ -1,4 +1,4 @@
-"""The comparison table: figures of many runs as one row per method."""
+"""The comparison table: one row per method, with mean and standard deviation over seeds."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
@@ -11,7 +11,7 @@ from mrkd.reporting.read import RunRecord
 
 
 def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Mean and sample std over the seeds of every method, in the order of the runs; runs not evaluated are left out."""
+    """Mean and sample std over the seeds of each method, in the order of the runs, without runs not evaluated."""
     by_method: dict[str, list[dict[str, float]]] = {}
     seeds: dict[str, list[int]] = {}
     data: dict[str, Any] = {}
@@ -33,7 +33,7 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def flat_figures(run: RunRecord) -> dict[str, float]:
-    """The table's figures of one evaluated run, by column; what was not measured is absent."""
+    """The numbers of an evaluated run by column; columns that were not measured are absent."""
     assert run.evaluation is not None
     found = {
         column.key: column.number(run.evaluation.get(evaluator.name))
@@ -47,13 +47,13 @@ def flat_figures(run: RunRecord) -> dict[str, float]:
 
 
 def _jaccard_at_chosen_mass(segmentation: Mapping[str, Any]) -> float:
-    """The score at the mass that is nearest to the configured one."""
+    """The overlap at the mass nearest to the configured one."""
     scores, masses = segmentation["jaccard"]["combined"], segmentation["mass"]
     return scores[min(range(len(masses)), key=lambda place: abs(masses[place] - segmentation["chosen_mass"]))]
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """The columns that at least one row has a figure for."""
+    """The columns for which at least one row has a number."""
     return [column for key, column in COLUMNS.items() if any(key in row for row in rows)]
 
 
@@ -63,7 +63,7 @@ def mean_std(values: list[float]) -> dict[str, Any]:
 
 
 def table_markdown(table: dict[str, Any]) -> str:
-    """The table for a README: one row per method, mean ± std where there are several seeds."""
+    """The table as Markdown: one row per method, mean ± std with several seeds."""
     columns = columns_of(table["rows"])
     lines = ["| method | " + " | ".join(column.heading for column in columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")

@@ -1,4 +1,4 @@
-"""The report of running jobs, served to this machine alone and refreshing itself."""
+"""`mrkd watch`: a live report of running jobs, served on this machine only."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ _SHOWN = (CONFIG, METRICS, SUMMARY, EVALUATION, EMBEDDING, ATTENTION, SEGMENTATI
 
 
 class WatchServer(ThreadingHTTPServer):
-    """Serves the page about some runs on 127.0.0.1; `serve_forever` until `shutdown`.
+    """Serves a live page about some runs on 127.0.0.1, from `serve_forever` until `shutdown`.
 
     Args:
         runs: run directories, finished or not, or directories of comparisons.
@@ -40,7 +40,7 @@ class WatchServer(ThreadingHTTPServer):
 
     def __init__(self, runs: Sequence[str | Path], port: int) -> None:
         self.runs = [Path(run) for run in runs]
-        read_runs(self.runs)  # says what is wrong now rather than in the browser
+        read_runs(self.runs)  # so that errors appear here and not in the browser
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -49,11 +49,11 @@ class WatchServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page."""
         return f"http://{HOST}:{self.server_port}/"
 
     def version(self) -> str:
-        """Changes whenever a file that the page shows does."""
+        """A hash that changes whenever a file of the page's data changes."""
         digest = hashlib.sha256()
         for run in find_runs(self.runs):
             for name in _SHOWN:
@@ -65,12 +65,12 @@ class WatchServer(ThreadingHTTPServer):
         return digest.hexdigest()
 
     def content(self) -> dict[str, object]:
-        """What the page shows now."""
+        """The present content of the page."""
         return page_content(read_runs(self.runs), "mrkd watch " + " ".join(map(str, self.runs)), live=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Three paths, for whoever names this machine as the host."""
+    """Serves three paths, for requests with this machine as host."""
 
     server: WatchServer
     server_version = "mrkd"
@@ -78,7 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The page, its content, or the version of it."""
-        # A foreign site may let its own name point here, and would then read the answer: it still has to name itself.
+        # DNS rebinding: a foreign site may let its name resolve to this machine. Its requests still have its name as
+        # host.
         names = {f"{name}:{self.server.server_port}" for name in (HOST, "localhost")}
         if self.headers.get_all("Host", []) not in [[name] for name in names]:
             return self._answer(HTTPStatus.FORBIDDEN, "text/plain", f"this page is at {self.server.url} only\n")
@@ -106,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """The terminal stays with the user."""
+        """Log nothing to the terminal."""
 
 
 def watch(runs: Sequence[str | Path] | str | Path, port: int = 8765) -> None:

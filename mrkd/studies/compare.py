@@ -9,7 +9,7 @@ from typing import Any
 
 from mrkd.config import Config, DataConfig
 from mrkd.config.keys import equal_among_compared, part_of_measurement
-from mrkd.config.overrides import differences, flatten, laid_over
+from mrkd.config.overrides import differences, flatten, with_overrides
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
@@ -162,7 +162,7 @@ def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> 
     for key in own:
         if equal_among_compared(key):
             raise UserError(f"methods are compared on the same images, batch and length: leave {key} to all of them")
-    config = laid_over(config, own)
+    config = with_overrides(config, own)
     return dataclasses.replace(
         config,
         objective=dataclasses.replace(config.objective, method=method),

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from mrkd.config import Config
 from mrkd.config.keys import with_present_names
-from mrkd.config.overrides import differences, flatten, laid_over, to_dict
+from mrkd.config.overrides import differences, flatten, to_dict, with_overrides
 from mrkd.errors import UserError
 from mrkd.studies.space import Choice, Range, Space
 
@@ -104,7 +104,7 @@ class Studies:
         before = study.user_attrs
         if before["space"] != _shown(self.space):
             raise UserError(f"{self.out} holds a sweep of another space: choose another --out, or remove it")
-        old = laid_over(self.config, flatten(with_present_names(before["config"]), "config"))
+        old = with_overrides(self.config, flatten(with_present_names(before["config"]), "config"))
         if changes := differences(old, self.config):
             shown = ", ".join(f"{key}: {was} → {now}" for key, (was, now) in changes.items())
             raise UserError(f"{self.out} holds a sweep of other settings ({shown}): choose another --out, or remove it")

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from mrkd.config import Config
-from mrkd.config.overrides import laid_over, to_dict
+from mrkd.config.overrides import to_dict, with_overrides
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
 from mrkd.runs.run import METRICS, Run
@@ -113,7 +113,7 @@ class _Workers:
         studies, values, path = self.studies, claim.values(self.studies.space), self.studies.out / TRIALS / claim.name
         follow, failure = _Follow(claim, path), None
         try:
-            config = laid_over(studies.config, {**values, "objective.method": claim.method})
+            config = with_overrides(studies.config, {**values, "objective.method": claim.method})
             if not Run(path).finished:
                 failure = children.run(
                     config,
@@ -154,7 +154,7 @@ def _write(studies: Studies, command: str) -> dict[str, Any]:
     write_json(studies.out / RECORD, record)
     write_text(studies.out / TABLE, sweep_markdown(record))
     for method, values in best_settings(record).items():
-        best = laid_over(studies.config, {**values, "objective.method": method})
+        best = with_overrides(studies.config, {**values, "objective.method": method})
         write_text(studies.out / f"best-{method}.yaml", yaml.safe_dump(to_dict(best), sort_keys=False))
     if running := studies.running():
         print(f"{running} trials are still being trained by another process, which will write the end", flush=True)

@@ -1,4 +1,4 @@
-"""Training and measuring need the packages of pyproject's dependencies, and nothing of its extras."""
+"""Training and evaluation need only the required packages of pyproject.toml, no extras."""
 
 import io
 import json
@@ -24,7 +24,7 @@ TINY = (
 
 
 def mrkd(*words: object, status: int = 0) -> str:
-    """Output of one verb in a process without any of these packages."""
+    """The output of a verb in a process in which these packages cannot be imported."""
     code = f"{without(*MISSING)}\nfrom mrkd.cli import main; sys.exit(main({[str(word) for word in words]!r}))"
     environment = {name: value for name, value in os.environ.items() if name != "_ARGCOMPLETE"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
@@ -68,7 +68,7 @@ def test_comparing_needs_no_extra(parquet, tmp_path):
     assert list(out.rglob("evaluation.json"))
 
 
-def test_what_needs_an_extra_says_which(tmp_path):
+def test_a_feature_that_needs_an_extra_names_it(tmp_path):
     assert 'pip install "mrkd[hub]"' in mrkd("data", "owner/name", "--out", tmp_path / "look", status=2)
     assert "pip install argcomplete" in mrkd("completion", "bash", status=2)
     assert "mrkd[sweep]" in mrkd("sweep", "--methods", "rkd-d", "--out", tmp_path / "sweep", status=2)
@@ -78,6 +78,6 @@ def test_what_needs_an_extra_says_which(tmp_path):
         assert f'pip install "mrkd[{extra}]"' in shown
 
 
-def test_texts_of_help_need_no_extra():
+def test_help_needs_no_extra():
     for words in ((), ("methods",), ("settings",), ("pretrain", "--help"), ("--help", "all")):
         assert mrkd(*words)

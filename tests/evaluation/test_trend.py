@@ -27,7 +27,7 @@ def measured(ranks, knn=None, spreads=None):
         (measured([12, 20, 40, 45, 50], [45, 90, 90, 90, 90]), "healthy"),
         (measured([12, 40, 40, 41]), "converged"),
         (measured([40, 40, 41], spreads=[0.01, 0.05, 0.05]), "healthy"),
-        # rank falls and takes k-NN with it; with k-NN rising it is clusters that form
+        # rank and k-NN fall; a falling rank with rising k-NN means that features form clusters
         (measured([12, 40, 30, 20], [45, 80, 75, 70]), "falling"),
         (measured([12, 40, 30, 20], [45, 80, 85, 90]), "healthy"),
         (measured([12, 40, 30, 20]), "falling"),
@@ -35,11 +35,11 @@ def measured(ranks, knn=None, spreads=None):
         (measured([12, 40, 20, 25]), "healthy"),
     ],
 )
-def test_curves_are_named(rows, kind):
+def test_each_kind_of_curve_has_its_verdict(rows, kind):
     assert read_trend(rows, 64).kind == kind
 
 
-def test_sentences_hold_the_numbers_they_are_about():
+def test_verdicts_contain_the_measured_numbers():
     falling = read_trend(measured([12, 40, 30, 20], [45, 80, 75, 70]), 64)
     assert "used 40 of 64 directions and use 20 now, and k-NN 10 points" in falling.sentence
     assert falling.worrying
@@ -51,6 +51,6 @@ def test_sentences_hold_the_numbers_they_are_about():
     assert done.sentence == "converged: k-NN 90 % and 41 of 64 directions have held over the last 3 measurements"
 
 
-def test_each_sentence_is_one_line():
+def test_each_verdict_is_one_line():
     for rows in (measured([12, 40, 30, 20]), measured([12, 12]), measured([12, 40, 40, 41]), measured([12])):
         assert "\n" not in read_trend(rows, 64).sentence

@@ -88,7 +88,7 @@ def test_koleo_of_three_points_by_hand():
     assert koleo(points).item() == pytest.approx(-math.log(math.sqrt(2)), abs=1e-6)
 
 
-def test_koleo_ignores_scale_and_pushes_twins_apart_with_a_finite_gradient():
+def test_koleo_ignores_scale_and_pushes_duplicates_apart_with_a_finite_gradient():
     points = torch.randn(6, 3)
     assert koleo(points * 4).item() == pytest.approx(koleo(points).item(), rel=1e-5)
     twins = torch.ones(4, 3, requires_grad=True)

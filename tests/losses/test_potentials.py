@@ -16,7 +16,7 @@ def test_distances_are_those_of_cdist_and_zero_at_duplicates(dtype):
     assert torch.equal(pairwise_distance(rows[0]), pairwise_distance(rows[:1])[0])
 
 
-def test_settings_for_fast_float32_do_not_reach_a_full_product():
+def test_settings_for_fast_float32_do_not_affect_a_full_precision_product():
     left = torch.randn(200, 200)
     expected = left @ left
     before = torch.get_float32_matmul_precision()
@@ -29,7 +29,7 @@ def test_settings_for_fast_float32_do_not_reach_a_full_product():
 
 
 @pytest.mark.parametrize("loss", [rkd_angle, rkd_distance])
-def test_autocast_does_not_reach_a_relation(loss):
+def test_autocast_does_not_affect_a_relation(loss):
     student, teacher = torch.randn(2, 20, 16).unbind()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(student, teacher)

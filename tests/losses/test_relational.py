@@ -68,7 +68,7 @@ def test_equal_rows_give_zero_loss_and_zero_gradient(loss):
 
 @pytest.mark.parametrize("loss", RELATIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened_and_the_gradient_comes_back_in_kind(loss, dtype):
+def test_half_precision_is_computed_in_float32_and_the_gradient_has_the_inputs_dtype(loss, dtype):
     student = torch.randn(16, 8).to(dtype).requires_grad_(True)
     teacher = torch.randn(16, 8).to(dtype)
     value = loss(student, teacher)
@@ -88,7 +88,7 @@ def test_no_gradient_flows_into_the_teacher(loss):
 
 @pytest.mark.parametrize("loss", RELATIONS)
 @pytest.mark.parametrize("anchored", [False, True])
-def test_going_back_twice_gives_the_same_gradient_twice(loss, anchored):
+def test_two_backward_passes_give_the_same_gradient(loss, anchored):
     student, teacher = torch.randn(2, 300, 3, dtype=torch.float64).unbind()
     student.requires_grad_(True)
     value = loss(student, teacher, anchors=torch.randn(5, 3, dtype=torch.float64) if anchored else None)
@@ -97,7 +97,7 @@ def test_going_back_twice_gives_the_same_gradient_twice(loss, anchored):
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
-def test_a_teacher_that_asks_for_a_gradient_gets_none_and_breaks_nothing(loss):
+def test_a_teacher_that_requires_a_gradient_gets_none(loss):
     student, teacher = torch.randn(2, 6, 3).unbind()
     value = loss(student, teacher.requires_grad_(True)) + 0 * teacher.sum()
     assert torch.autograd.grad(value, teacher)[0].abs().max() == 0
@@ -151,8 +151,8 @@ def test_a_mask_gives_exactly_the_loss_of_the_subset_whatever_the_masked_rows_ho
 
 @pytest.mark.parametrize("loss", RELATIONS)
 def test_integer_weights_are_repeated_rows(loss):
-    # A row of weight 2 is two equal rows: equal rows have no distance, and their angle with a third is that of an edge
-    # with itself, in both sets alike.
+    # A row of weight 2 equals two equal rows: their distance is zero, and the cosine of their angle with a third row is
+    # 1 for student and teacher.
     student, teacher = torch.randn(2, 7, 5, dtype=torch.float64).unbind()
     repeated = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     weights = torch.tensor([2.0] + [1.0] * 6)
@@ -199,7 +199,7 @@ def test_without_a_gradient_the_value_is_the_same(loss):
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
-def test_a_loss_scale_reaches_a_float16_gradient_before_it_is_narrowed(loss):
+def test_a_loss_scale_is_applied_before_a_float16_gradient_is_rounded(loss):
     student, teacher = torch.randn(64, 8).half().requires_grad_(True), torch.randn(64, 8)
     (gradient,) = torch.autograd.grad(loss(student, teacher) * 1e-4, student)
     (scaled,) = torch.autograd.grad(loss(student, teacher) * 1e4, student)

@@ -1,4 +1,4 @@
-"""Compares the Triton kernels, run by Triton's interpreter on the CPU, with the torch form; run by test_angle.py."""
+"""Compare the Triton kernels, in Triton's interpreter on the CPU, with the torch backend; run by test_angle.py."""
 
 import torch
 from triton.runtime import interpreter
@@ -15,7 +15,7 @@ def _patch_and_read_one_element(tensor, scope):
 interpreter._patch_lang_tensor = _patch_and_read_one_element
 
 from mrkd.losses.kernels import angle_torch, angle_triton  # noqa: E402
-from mrkd.losses.kernels.distances import Frame, measure  # noqa: E402
+from mrkd.losses.kernels.distances import WeightedEmbeddings, squared_distances  # noqa: E402
 
 torch.manual_seed(0)
 for groups, rows, dtype, tolerance in (
@@ -31,14 +31,16 @@ for groups, rows, dtype, tolerance in (
         student[:, 1], teacher[:, 3] = student[:, 0], teacher[:, 2]
         weights[:, 4] = 0.0
     delta = torch.linspace(0.3, 1.5, groups, dtype=dtype)
-    ours, target = (measure(Frame(x, weights, None, masked=False))[0] for x in (student, teacher))
-    expected = angle_torch.exact(ours.clone(), target, weights, delta)
-    result = angle_triton.exact(ours.clone(), target, weights, delta)
+    student_squared, target = (
+        squared_distances(WeightedEmbeddings(x, weights, None, masked=False))[0] for x in (student, teacher)
+    )
+    expected = angle_torch.exact(student_squared.clone(), target, weights, delta)
+    result = angle_triton.exact(student_squared.clone(), target, weights, delta)
     pairs = [*zip(result, expected, strict=True)]
     pairs.append((angle_triton.exact_moments(target, weights), angle_torch.exact_moments(target, weights)))
     for got, wanted in pairs:
         error = (got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-300)
         assert error < tolerance, (groups, rows, dtype, error)
-    again = angle_triton.exact(ours.clone(), target, weights, delta)
+    again = angle_triton.exact(student_squared.clone(), target, weights, delta)
     assert all(torch.equal(a, b) for a, b in zip(result, again, strict=True))
 print("agrees")

@@ -80,7 +80,7 @@ def test_a_block_that_the_network_does_not_have_is_refused():
 
 
 def test_attention_of_sharded_networks_is_refused():
-    with pytest.raises(UserError, match="attention terms need whole networks"):
+    with pytest.raises(UserError, match="terms on attention do not work with sharded networks"):
         TeacherStudent(Config(model=SMALL), Needs(attention=True)).shard("cpu")
 
 

@@ -19,7 +19,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
     def tokens(count: int, masked: int) -> ViewTokens:
         features = torch.randn(count * images, 1 + patches, 5, requires_grad=True)
         split = features.unflatten(0, (count, images))
-        mixed = split.mean(dim=2)[..., :3]  # stands for a head: it hangs on the root
+        mixed = split.mean(dim=2)[..., :3]  # a stand-in for the head; a function of the features
         return ViewTokens(
             features=features,
             cls_backbone=split[:, :, 0],
@@ -59,7 +59,7 @@ def test_every_method_gives_a_finite_loss_with_a_value_per_term(method):
     assert len(losses.by_term) == len(terms)
 
 
-def test_koleo_joins_a_class_cross_entropy_only_where_no_relation_is_present():
+def test_koleo_is_added_to_a_class_cross_entropy_only_without_a_relation():
     def guarded(method: str) -> bool:
         return any(term.loss == "koleo" for term in resolve_terms(ObjectiveConfig(method=method, koleo=0.1)))
 
@@ -103,7 +103,7 @@ def test_a_weight_ramps_in_linearly():
     assert half == pytest.approx(full / 2, rel=1e-6)
 
 
-def test_a_share_gives_its_term_that_many_times_the_gradient_of_the_others():
+def test_a_grad_norm_ratio_sets_the_norm_of_a_terms_gradient_relative_to_the_others():
     step = make_step(local=True)
     plain, shared = Term(loss="koleo", weight=0.3), Term(loss="rkd-distance", grad_norm_ratio=0.5)
     features = [step.student.features, step.student_local.features]
@@ -121,7 +121,7 @@ def test_a_share_gives_its_term_that_many_times_the_gradient_of_the_others():
     assert added.norm().item() == pytest.approx(0.5 * reference.norm().item(), rel=1e-4)
 
 
-def test_factors_of_shares_survive_in_the_state_of_the_objective():
+def test_factors_of_gradient_norm_ratios_are_restored_from_the_state():
     terms = (Term(loss="koleo"), Term(loss="rkd-distance", grad_norm_ratio=0.5))
     first, second = Objective(SMALL, terms), Objective(SMALL, terms)
     first(make_step(), teacher_temperature=0.05, progress=1.0)
@@ -133,7 +133,7 @@ def test_factors_of_shares_survive_in_the_state_of_the_objective():
     )
 
 
-def test_relations_are_weighed_only_where_another_kind_of_loss_is_present():
+def test_the_relation_weight_applies_only_beside_another_kind_of_loss():
     alone = resolve_terms(ObjectiveConfig(method="rkd-d", relation_weight=5.0))
     joined = resolve_terms(ObjectiveConfig(method="ibot+rkd-d", relation_weight=5.0))
     shared = resolve_terms(
@@ -144,7 +144,7 @@ def test_relations_are_weighed_only_where_another_kind_of_loss_is_present():
     assert [term.grad_norm_ratio for term in shared] == [None, None, 0.5, pytest.approx(0.1)]
 
 
-def test_options_are_laid_over_the_relations_that_have_them():
+def test_relation_options_override_those_of_relations_that_have_them():
     objective = ObjectiveConfig(method="gram+rkd-d", relation_options={"standardize": True, "length": 3})
     options = {term.loss: term.options for term in resolve_terms(objective) if term.tokens == "cls"}
     assert options["gram"] == {"center": True, "standardize": True}
@@ -180,20 +180,20 @@ def test_unknown_and_impossible_methods_are_refused(method):
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        ({"loss": "ibot-cls"}, "defined on the space logits"),
+        ({"loss": "ibot-cls"}, "defined on space logits"),
         ({"loss": "rkd-distnce"}, "did you mean 'rkd-distance'"),
         ({"loss": "dark-rank", "options": {"lenght": 3}}, "did you mean 'length'"),
         ({"loss": "koleo", "options": {"alpha": 3}}, "it has none"),
         ({"loss": "relation", "options": {"potential": "cosine"}}, "needs the options potential and divergence"),
         ({"loss": "relation", "options": {"potential": "dot", "divergence": "listwise"}}, "orders distances"),
-        ({"loss": "spkd", "rows": "masked"}, "for relations between patches"),
-        ({"loss": "koleo", "anchors": "teacher"}, "takes no anchors"),
-        ({"loss": "spkd", "block": 1, "space": "logits"}, "leave block or space out"),
-        ({"loss": "koleo", "tokens": "patch-image"}, "not about patch tokens"),
-        ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "not about patch tokens"),
-        ({"loss": "hint", "space": "logits"}, "defined on the space backbone, got 'logits'"),
+        ({"loss": "spkd", "rows": "masked"}, "needs a relation between patches"),
+        ({"loss": "koleo", "anchors": "teacher"}, "cannot be used with anchors"),
+        ({"loss": "spkd", "block": 1, "space": "logits"}, "leave out block or space"),
+        ({"loss": "koleo", "tokens": "patch-image"}, "defined on tokens cls"),
+        ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "defined on tokens cls"),
+        ({"loss": "hint", "space": "logits"}, "defined on space backbone, got 'logits'"),
         ({"loss": "attention", "grad_norm_ratio": 0.5}, "measured at the backbone's output"),
-        ({"loss": "rkd-distance", "grad_norm_ratio": 0.5}, "relative to terms with a plain weight"),
+        ({"loss": "rkd-distance", "grad_norm_ratio": 0.5}, "relative to the terms with a weight"),
     ],
 )
 def test_a_term_that_contradicts_itself_is_refused_with_the_reason(term, message):
@@ -203,9 +203,9 @@ def test_a_term_that_contradicts_itself_is_refused_with_the_reason(term, message
 
 @pytest.mark.parametrize("method", ["rkd-d", "gram", "attention", "mim", "fitnet"])
 @pytest.mark.parametrize("mask", [{"probability": 0.0}, {"ratio": (0.0, 0.0)}])
-def test_what_is_equal_by_construction_is_refused_with_the_reason(method, mask):
+def test_a_term_that_is_zero_by_construction_is_refused_with_the_reason(method, mask):
     config = dataclasses.replace(SMALL, mask=MaskConfig(**mask))
-    with pytest.raises(UserError, match="agrees by construction"):
+    with pytest.raises(UserError, match="nothing is learnt"):
         Objective(config, resolve_terms(ObjectiveConfig(method=method)))
 
 
@@ -228,7 +228,7 @@ def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
     assert losses.by_term["nearest-neighbour/patch-position"] > 0
 
 
-def test_every_loss_of_the_table_is_used_by_a_method_or_named_for_free_use():
+def test_every_loss_of_the_table_is_used_by_a_method_or_listed_here_as_usable_by_name():
     used = {term.loss for method in METHODS.values() for term in method.terms}
     assert set(LOSSES) - used == {"koleo", "variance", "relation"}
     assert LOSSES["relation"].options() == ["potential", "divergence", "center", "keep_self"]

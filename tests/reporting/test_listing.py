@@ -17,7 +17,7 @@ def copy(run, folder):
     return folder
 
 
-def test_states_are_told_apart(trained_run, tmp_path):
+def test_states_of_runs_are_distinguished(trained_run, tmp_path):
     copy(trained_run, tmp_path / "b-finished")
     (copy(trained_run, tmp_path / "b-stopped") / "summary.json").unlink()
     running = copy(trained_run, tmp_path / "b-running")
@@ -42,7 +42,7 @@ def test_states_are_told_apart(trained_run, tmp_path):
     assert "line 1 must be a JSON object" in lines["b-damaged"].reason
 
 
-def test_a_run_that_ended_by_an_error_says_which_until_it_goes_on(tiny_config, tmp_path, monkeypatch):
+def test_a_failed_run_shows_its_error_until_it_is_resumed(tiny_config, tmp_path, monkeypatch):
     from mrkd.objective.loss_table import LOSSES
 
     with monkeypatch.context() as patch:
@@ -59,12 +59,12 @@ def test_a_run_that_ended_by_an_error_says_which_until_it_goes_on(tiny_config, t
     assert list_runs(tmp_path / "run")[0].state == "finished"
 
 
-def test_names_are_sorted_as_people_count():
+def test_names_are_in_natural_order():
     names = ["run-10", "run-2", "a/seed1", "run-2b", "Run-1", "10", "9"]
     assert sorted(names, key=natural_key) == ["9", "10", "a/seed1", "Run-1", "run-2", "run-2b", "run-10"]
 
 
-def test_ages_are_in_the_unit_people_use():
+def test_ages_are_in_a_readable_unit():
     assert [describe_age(seconds) for seconds in (5, 190, 7300, 200_000)] == ["5 s", "3 min", "2 h", "2 d"]
 
 

@@ -18,7 +18,7 @@ def ask(server, path, host=None, method="GET"):
     return answer.status, answer.read().decode(), answer.headers
 
 
-def test_the_page_of_a_running_job_is_served_and_changes_with_it(served):
+def test_the_page_of_a_running_job_is_served_and_updated(served):
     server, run = served
     status, page, headers = ask(server, "/")
     assert status == 200
@@ -33,7 +33,7 @@ def test_the_page_of_a_running_job_is_served_and_changes_with_it(served):
     assert content["runs"][0]["finished"]
 
 
-def test_only_this_machine_under_its_own_name_gets_an_answer(served):
+def test_only_requests_with_this_machine_as_host_are_answered(served):
     server, _ = served
     assert server.server_address[0] == "127.0.0.1"
     port = server.server_port
@@ -52,7 +52,7 @@ def test_nothing_else_is_served(served):
     assert ask(server, "/", method="POST")[0] == 501
 
 
-def test_a_damaged_file_is_told_and_survived(served):
+def test_a_damaged_file_is_reported_and_the_server_continues(served):
     server, run = served
     (run / "evaluation.json").write_text("{")
     status, text, _ = ask(server, "/content")
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_told_and_survived(served):
     assert ask(server, "/content")[0] == 200
 
 
-def test_a_taken_port_and_a_missing_run_are_one_line(served, tmp_path):
+def test_a_used_port_and_a_missing_run_are_reported_in_one_line(served, tmp_path):
     server, run = served
     with pytest.raises(UserError, match="--port 0 takes a free one"):
         WatchServer([run], server.server_port)

@@ -98,7 +98,7 @@ def test_other_files_are_refused_and_nothing_is_unpickled(vit, tmp_path):
 def test_networks_of_other_kinds_are_refused_in_one_line(name):
     with (
         torch.device("meta"),
-        pytest.raises(UserError, match="a ViT of square patches and blocks of norm"),
+        pytest.raises(UserError, match="a ViT with square patches and pre-norm blocks"),
     ):
         create_vit(ModelConfig(name=name), 224)
 

@@ -30,7 +30,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _name(source: str) -> str:
-    """The last part of a source; that of the folder it leads to for `.` and the like."""
+    """The last part of a source, or of the resolved path for `.` and `..`."""
     return Path(os.path.expanduser(source)).resolve().name
 
 

@@ -15,7 +15,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--few", help="labels used: a part of each class, such as 0.01, or so many of each class")
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
     parser.add_argument("--rates", help="candidate learning rates joined by commas (0.0003,0.001,0.003)")
-    parser.add_argument("--no-scratch", action="store_true", help="leave out the same network from random weights")
+    parser.add_argument(
+        "--no-scratch", action="store_true", help="do not also train the same network from random weights"
+    )
     parser.add_argument("--out", help="a new directory for classifier and results; RUN/finetune by default")
     add_checkpoint_option(parser)
 

@@ -24,7 +24,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def describe(name: str) -> str:
-    """A method's facts as comments above its terms: YAML that `--config` takes as it is."""
+    """A method as YAML for `--config`: its description as comments, then its terms."""
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term

@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console()
-    # In a pipe, lines are as long as they are: a name cut in half is of no use to the next program.
+    # In a pipe, lines are not cut: the next program needs full names.
     (console if console.is_terminal else Console(width=1000)).print(table)
 
 

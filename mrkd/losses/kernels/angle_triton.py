@@ -1,12 +1,12 @@
-"""The angle kernels for CUDA, in Triton. No atomics: every sum has one owner and one order, so results repeat.
+"""The angle kernels for CUDA, in Triton. They use no atomics: sums have a fixed order, so results repeat exactly.
 
-A program owns a tile of pairs (i, j), keeps it in registers, and walks over the third rows k: per step it reads four
-short contiguous pieces of row k (the matrices are symmetric) and spends 34 float operations on every element. Only
-tiles with I <= J run. All three angles of a triangle move the edge ij, so their cosines are needed, but the loss takes
-the one at k only: over all pairs and k that is every angle once. Few rows give few tiles; then several programs share
-a tile, each with a stretch of k, and their results are added in a fixed order.
+A program keeps a tile of pairs (i, j) in registers and loops over the third rows k. In each step it reads four short
+contiguous pieces of row k (the matrices are symmetric) and spends 34 float operations on every element. Only tiles with
+I <= J run. The gradient of edge ij needs the cosines of all three angles of a triangle; the loss adds only the angle at
+k, so that over all pairs and k every angle counts once. With few rows there are few tiles; several programs then share
+a tile, each with a part of the k, and their results are added in a fixed order.
 
-Axes: G groups, N rows, B side of a tile, S stretches of k.
+Axes: G groups, N rows, B side of a tile, S parts of the k.
 """
 
 import torch
@@ -19,7 +19,7 @@ from mrkd.losses.kernels.angle_torch import at_vertices, moments
 __all__ = ["at_vertices", "exact", "exact_moments", "moments"]
 
 _WANTED_PROGRAMS = 1024
-"""Enough to fill every present GPU. A constant, so that results do not depend on the GPU's size."""
+"""Number of programs to start: enough to fill a GPU, and constant, so that results do not depend on the GPU."""
 
 
 def exact(student: Tensor, teacher: Tensor, weights: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ def exact_moments(squared: Tensor, weights: Tensor) -> Tensor:
 
 
 def _launch(groups: int, rows: int) -> tuple[tuple[int, int, int], int, int]:
-    """The grid (tiles, stretches, groups), the side of a tile, and its warps: 16 pairs to a thread."""
+    """The grid (tiles, parts of the k, groups), the side of a tile, and warps per program, for 16 pairs per thread."""
     tile, warps = (64, 8) if rows > 512 else (32, 2) if rows > 16 else (16, 1)
     blocks = triton.cdiv(rows, tile)
     stretches = _WANTED_PROGRAMS // (groups * blocks * (blocks + 1) // 2)
@@ -52,7 +52,7 @@ def _launch(groups: int, rows: int) -> tuple[tuple[int, int, int], int, int]:
 
 @triton.jit
 def _inverse_root(squared):  # type: ignore[no-untyped-def]
-    # 1e-19 stands for zero where there is no distance: distances are near 1, and one selection is cheaper than two.
+    # 1e-19 counts as zero (distances are near 1): one selection is cheaper than two.
     return tl.rsqrt(tl.where(squared > 0, squared, 1e38))
 
 
@@ -113,7 +113,7 @@ def _edges(squared_s, squared_t, weights, delta, gradient, losses, rows, BLOCK: 
     out = gradient + (stretch * tl.num_programs(2) + group).to(tl.int64) * rows * rows
     tl.store(out + here, pull, mask=inside)
     tl.store(out + j.to(tl.int64)[None, :] * rows + i[:, None], pull, mask=inside)
-    # The angle between an edge and itself has cosine 1 in both sets, unless the edge has no length in one of them.
+    # The cosine between an edge and itself is 1 for student and teacher, or 0 where the edge has length zero.
     own_knee = tl.minimum(knee, 1.0)
     mismatch = tl.where((square_c_s > 0) != (square_c_t > 0), 0.5 * (weight_i + weight_j), 0.0)
     loss += tl.where(stretch == 0, mismatch * own_knee * (1.0 - 0.5 * own_knee), 0.0)

@@ -1,4 +1,4 @@
-// Overview: the table, what is said of every run, and how to get there again.
+// Overview: the comparison table, the health of each run, and the command that reproduces the page.
 
 import { swatch } from "./chart.js";
 import { methodStyle } from "./colours.js";
@@ -11,17 +11,17 @@ export const overview = {
 
   render(content, state, again) {
     return [
-      content.table.rows.length ? [...headline(content), comparison(content, state, again)] : h("p", { class: "note" }, "No run has been evaluated yet: 'mrkd evaluate RUN' measures one."),
-      h("h2", {}, "What the runs say of themselves"),
+      content.table.rows.length ? [...headline(content), comparison(content, state, again)] : h("p", { class: "note" }, "No run has been evaluated yet: run 'mrkd evaluate RUN'."),
+      h("h2", {}, "Run health"),
       verdicts(content.runs),
-      content.protocols.length ? h("details", {}, h("summary", {}, "How it was measured"), h("dl", {}, content.protocols.map(({ name, text }) => [h("dt", {}, name), h("dd", {}, text)]))) : null,
-      h("h2", {}, "Again"),
+      content.protocols.length ? h("details", {}, h("summary", {}, "Evaluation protocols"), h("dl", {}, content.protocols.map(({ name, text }) => [h("dt", {}, name), h("dd", {}, text)]))) : null,
+      h("h2", {}, "Reproduce"),
       command(content.command),
     ];
   },
 };
 
-/** What the first column says, and how sure it is. */
+/** One sentence on the best method in the first column, and whether the standard deviations overlap. */
 function headline({ table }) {
   const { key, title, unit, decimals } = table.columns[0];
   const measured = table.rows.filter((row) => row.cells[key]).sort((a, b) => b.cells[key].mean - a.cells[key].mean);
@@ -69,14 +69,14 @@ function comparison({ table }, state, again) {
         columns.map((column) => cell(row, column))))))),
     h("p", { class: "caption" },
       `${units(table.columns)}, on ${table.data.test_images} images of the ${table.data.scored_on} split of ${table.data.name}, after ${table.data.train_images} training images. `,
-      several ? "Mean ± sample std over seeds; below each figure a dot per seed and a bar from mean − std to mean + std, on the column's own axis. " : "Below each figure its place on the column's own axis. ",
-      "The best of each column is shaded, random weights aside. Peak memory is that of the training process."));
+      several ? "Mean ± sample std over seeds; below each number a dot per seed and a bar from mean − std to mean + std, on the axis of the column. " : "Below each number its position on the axis of the column. ",
+      "The best of each column, except random weights, is shaded. Peak memory is that of the training process."));
 }
 
-/** What the numbers are in. */
+/** The units of the numbers. */
 function units(columns) {
   const others = columns.filter(({ unit }) => unit !== "%").map(({ title }) => title);
-  return others.length ? `Percent, but for ${others.join(", ")}` : "Percent";
+  return others.length ? `Percent, except ${others.join(", ")}` : "Percent";
 }
 
 function columnScale(rows, { key, better }) {
