@@ -1,30 +1,16 @@
 """Methods beside each other, from the tables that `keep_table.py` keeps."""
 
-import statistics
 from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-from scipy import stats
 
 from mrkd.reporting.columns import COLUMNS
+from mrkd.reporting.difference import BASELINES, paired_difference
 from mrkd.reporting.table import format_cell
 from tables.form import markdown, read
 
 CIFAR10 = ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
 """Columns after k-NN."""
 README = ("knn", "linear_100_acc1", "finetune_acc1", "kmeans_acc", "rankme")
-
-
-def difference(own: dict[str, Any], other: dict[str, Any]) -> str:
-    """Mean difference in k-NN at the same seeds, with the 95 % interval of Student's t."""
-    theirs = dict(zip(other["seeds"], other["knn"]["values"], strict=True))
-    pairs = [value - theirs[seed] for seed, value in zip(own["seeds"], own["knn"]["values"], strict=True)]
-    mean = statistics.fmean(pairs)
-    if len(pairs) < 2:
-        return f"{mean:+.1f}"
-    half = stats.t.ppf(0.975, len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
-    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
@@ -37,7 +23,7 @@ def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
             f"`{row['method']}`",
             ", ".join(map(str, row["seeds"])),
             format_cell(row["knn"]),
-            "–" if row["method"] in ("ibot", "random") else difference(row, ibot),
+            "–" if row["method"] in ("ibot", *BASELINES) else str(paired_difference(row, ibot)),
             *(format_cell(row.get(key), COLUMNS[key].decimals) for key in keys),
         ]
         for row in table["rows"]
@@ -46,7 +32,7 @@ def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
     head = ["method", "seeds", COLUMNS["knn"].title, "− `ibot`", *titles]
     made = f"Commit {table['commit']}; {table['data']['device']} for each run."
     if any(len(row["peak_memory_mib"]["values"]) < len(row["seeds"]) for row in table["rows"]):
-        made += " The memory of a method with seeds of several commits is that at the last of them."
+        made += " For methods with seeds from several commits, memory is that of the last commit."
     return f"{markdown(head, rows)}\n\n{made}"
 
 

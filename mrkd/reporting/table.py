@@ -79,6 +79,8 @@ def table_markdown(table: dict[str, Any]) -> str:
     )
     for method, own in table.get("tuned", {}).items():
         lines.append(f"\nOnly {method}: {', '.join(f'{key} {value}' for key, value in own.items())}.")
+    if table.get("conclusion"):
+        lines.append(f"\n{table['conclusion']}")
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
+from mrkd.reporting.difference import conclusion
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.runs.comparability import has_comparable_evaluation
@@ -82,6 +83,7 @@ def compare(
     if not runs:
         raise UserError(f"every run failed; the first: {next(iter(failures.values()))}")
     table = make_table([read_run(path) for path in runs])
+    table["conclusion"] = conclusion(table["rows"])
     table["failures"] = failures
     table["command"] = command
     table["jobs"] = jobs
