@@ -54,6 +54,8 @@ def _run(arguments: list[str]) -> None:
     if not arguments:
         print(overview(VERBS), end="")
         return
+    if arguments[0] == "help":
+        arguments = ["--help", *arguments[1:]]
     if not arguments[0].startswith("-") and arguments[0] not in VERBS:
         raise UserError(f"unknown verb {arguments[0]!r}: {nearest(arguments[0], VERBS)}")
     options, extra = parser.parse_known_args(arguments)

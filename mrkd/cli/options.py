@@ -143,12 +143,16 @@ def _meant_by(key: str, options: Sequence[str]) -> str:
 
 def add_settings_options(parser: argparse.ArgumentParser, *, one_run: bool = True) -> None:
     """Add `--recipe`, `--config` and the shorthands."""
-    parser.add_argument("--recipe", help=f"a packaged recipe: {', '.join(recipe_names())}")
+    parser.add_argument(
+        "--recipe", help=f"a packaged recipe, whose values replace the defaults: {', '.join(recipe_names())}"
+    )
     parser.add_argument("--config", help="a YAML file of settings")
+    defaults = flatten(to_dict(Config()), "defaults")
     for shorthand in SHORTHANDS:
         if one_run or not shorthand.one_run:
-            name = shorthand.option.lstrip("-").upper()
-            parser.add_argument(shorthand.option, dest=shorthand.key, metavar=name, help=shorthand.help)
+            default = defaults[shorthand.key]
+            stated = "" if default is None or "(default)" in shorthand.help else f" (default {default})"
+            parser.add_argument(shorthand.option, dest=shorthand.key, metavar="VALUE", help=shorthand.help + stated)
 
 
 def config_from(options: argparse.Namespace) -> Config:

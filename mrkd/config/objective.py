@@ -76,12 +76,17 @@ class Term:
         check_fraction(f"term {self.loss}: ramp", self.ramp)
 
 
+def canonical_method(name: str) -> str:
+    """The name of a method as the package writes it: `iBOT + RKD_D` becomes `ibot+rkd-d`."""
+    return "+".join(part.strip().lower().replace("_", "-").replace(" ", "-") for part in name.split("+"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
     """The method, and the weights of its terms."""
 
     method: str = "ibot+rkd-d"
-    """A name from `mrkd methods`, or several joined by `+`, such as `ibot+rkd-d`."""
+    """A name from `mrkd methods`, or several joined by `+`, such as `ibot+rkd-d`; case and `_` do not matter."""
     terms: list[Term] | None = None
     """The terms of your own method; `method` is then only its name."""
     relation_weight: float = 5.0
@@ -98,6 +103,8 @@ class ObjectiveConfig:
     """Weight of KoLeo on the backbone's class tokens, which iBOT's class term gets in methods without relations."""
 
     def __post_init__(self) -> None:
+        if self.terms is None:
+            object.__setattr__(self, "method", canonical_method(self.method))
         for name in ("relation_weight", "patch_relation_weight", "koleo"):
             require(getattr(self, name) >= 0, f"objective.{name} must be 0 or more, got {getattr(self, name)}")
         require(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Kind = Literal["healthy", "converged", "not-learning", "falling", "constant", "uniform", "rank"]
+Kind = Literal["healthy", "flat", "not-learning", "falling", "constant", "uniform", "rank"]
 """Kinds of verdicts: three without a problem, one warning, and three collapses."""
 
 

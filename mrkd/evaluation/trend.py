@@ -1,4 +1,4 @@
-"""The verdict on a run from its measurements over time: healthy, not learning, converged, or losing rank.
+"""The verdict on a run from its measurements over time: healthy, not learning, flat, or losing rank.
 
 Each rule compares a few numbers with the thresholds below. None uses the loss, because it also falls in a collapse.
 """
@@ -10,28 +10,30 @@ from mrkd.evaluation.collapse import Verdict
 GAIN = 2.0
 """Minimum gain of k-NN, in percentage points, of a run that learns; less is noise with a few hundred images."""
 STILL = 3
-"""Number of consecutive measurements that must agree before a run is called converged."""
+"""Number of consecutive measurements that must agree before a run is called flat."""
 KNN_STILL = 1.0
 """Maximum difference of k-NN, in percentage points, between measurements that agree."""
 SHAPE_STILL = 0.05
 """Maximum relative difference of rank and of `feature_std` between measurements that agree."""
+LATE = 0.75
+"""Fraction of the schedule after which a flat curve says little: the learning rate has nearly ended."""
 RANK_LOST = 0.3
 """Fraction of the highest rank that must be lost, with two falls in a row, to call the rank falling."""
 
 
-def read_trend(measurements: Sequence[dict[str, float]], width: int) -> Verdict:
+def read_trend(measurements: Sequence[dict[str, float]], width: int, *, progress: float) -> Verdict:
     """The verdict on a run that has not collapsed.
 
     Args:
         measurements: each has `rankme` and `feature_std`, and `knn` in percent if there are labels. The first is that
             of the untrained network.
         width: number of channels, D, the maximum of the rank.
+        progress: fraction of the steps that have been taken.
     """
-    for rule in (_falling, _not_learning, _converged):
-        verdict = rule(measurements, width)
-        if verdict is not None:
-            return verdict
-    return Verdict(kind="healthy", sentence=f"healthy: {_directions(measurements, width)}")
+    verdict = (
+        _falling(measurements, width) or _not_learning(measurements, width) or _flat(measurements, width, progress)
+    )
+    return verdict or Verdict(kind="healthy", sentence=f"healthy: {_directions(measurements, width)}")
 
 
 def _directions(measurements: Sequence[dict[str, float]], width: int) -> str:
@@ -69,18 +71,19 @@ def _not_learning(measurements: Sequence[dict[str, float]], width: int) -> Verdi
     return Verdict(kind="not-learning", sentence=f"not yet learning: {told}; {_directions(measurements, width)}")
 
 
-def _converged(measurements: Sequence[dict[str, float]], width: int) -> Verdict | None:
+def _flat(measurements: Sequence[dict[str, float]], width: int, progress: float) -> Verdict | None:
     recent = measurements[-STILL:]
     if len(measurements) <= STILL or not _same_shape(recent):
         return None
     knn = _knn(recent)
     if knn and max(knn) - min(knn) > KNN_STILL:
         return None
-    held = f"k-NN {knn[-1]:.0f} % and " if knn else ""
+    knn_text = f"k-NN {knn[-1]:.0f} % and " if knn else ""
+    advice = "; the schedule has nearly ended, and a longer one may reach more" if progress >= LATE else ""
     return Verdict(
-        kind="converged",
-        sentence=f"converged: {held}{measurements[-1]['rankme']:.0f} of {width} directions have held over the last "
-        f"{STILL} measurements",
+        kind="flat",
+        sentence=f"flat: {knn_text}{measurements[-1]['rankme']:.0f} of {width} directions in the last "
+        f"{STILL} measurements{advice}",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mrkd.config import Config, DataConfig
 from mrkd.config.keys import equal_among_compared, part_of_measurement
+from mrkd.config.objective import canonical_method
 from mrkd.config.overrides import differences, flatten, with_overrides
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
@@ -65,7 +66,8 @@ def compare(
     if config.train.minutes is not None:
         raise UserError("compare needs the same length for all: give --epochs or --train.steps instead of --minutes")
     config = with_one_batch(config)
-    tuned = dict(tuned or {})
+    methods = [canonical_method(name) for name in methods]
+    tuned = {canonical_method(name): settings for name, settings in (tuned or {}).items()}
     planned = [
         _variant(config, method, seed, tuned.get(method, {}))
         for method in dict.fromkeys(methods)

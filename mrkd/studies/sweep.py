@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from mrkd.config import Config
+from mrkd.config.objective import canonical_method
 from mrkd.config.overrides import to_dict, with_overrides
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
@@ -63,7 +64,7 @@ def sweep(
         Interrupted: SIGTERM or SIGINT came, and the trials in progress have written their checkpoints.
     """
     optuna()
-    out, methods = Path(out), list(dict.fromkeys(methods))
+    out, methods = Path(out), list(dict.fromkeys(map(canonical_method, methods)))
     if not methods:
         raise UserError("sweep needs at least one method")
     for name, value in (("trials", trials), ("jobs", jobs)):

@@ -169,7 +169,8 @@ class Training:
         numbers = [result.losses.total, result.gradient_norm, *result.losses.by_term.values()]
         loss, gradient_norm, *terms = torch.stack([number.detach().float() for number in numbers]).tolist()
         health = step_health(result.outputs, config.distillation, result.teacher_temperature)
-        verdict = judge(progress.measurements, health, self.learner.pair, config)
+        done = progress.step / self.learner.steps
+        verdict = judge(progress.measurements, health, self.learner.pair, config, progress=done)
         progress.verdict = asdict(verdict)
         progress.seconds = time.monotonic() - self.started
         spent = time.monotonic() - self.first_batch_time

@@ -47,9 +47,17 @@ class FeatureMonitor:
 
 
 def judge(
-    measurements: Sequence[dict[str, float]], health: dict[str, float], pair: TeacherStudent, config: Config
+    measurements: Sequence[dict[str, float]],
+    health: dict[str, float],
+    pair: TeacherStudent,
+    config: Config,
+    *,
+    progress: float,
 ) -> Verdict:
-    """The verdict on all measured features, the untrained network's first, and on this step's outputs."""
+    """The verdict on all measured features, the untrained network's first, and on this step's outputs.
+
+    `progress` is the fraction of the steps that have been taken.
+    """
     features, width = measurements[-1], pair.network.backbone.vit.embed_dim
     verdict = diagnose(
         feature_std=features["feature_std"],
@@ -58,7 +66,7 @@ def judge(
         teacher_entropy=health.get("teacher_entropy"),
         prototypes=config.head.prototypes,
     )
-    return verdict if verdict.collapsed else read_trend(measurements, width)
+    return verdict if verdict.collapsed else read_trend(measurements, width, progress=progress)
 
 
 def status(loss: float, features: dict[str, float], verdict: Verdict, data_wait: float | None = None) -> str:

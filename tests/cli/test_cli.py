@@ -123,6 +123,38 @@ def test_methods_and_settings_are_listed(capsys):
     assert "epochs: 7" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("spelling", ["RKD-D", "rkd_d", "iBOT + RKD-D"])
+def test_methods_may_be_spelt_as_in_their_papers(spelling, capsys):
+    assert main(["settings", "--method", spelling]) == 0
+    assert f"method: {'ibot+rkd-d' if '+' in spelling else 'rkd-d'}\n" in capsys.readouterr().out
+    assert main(["methods", spelling]) == 0
+
+
+def test_settings_of_an_unknown_method_are_refused(capsys):
+    assert main(["settings", "--method", "rkd-x"]) == 2
+    assert "unknown method 'rkd-x': did you mean 'rkd-" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "pretrain"]])
+def test_help_may_be_asked_for_as_a_verb(words, capsys):
+    shown = []
+    for arguments in (words, ["--help", *words[1:]]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "mrkd pretrain" in shown[0]
+
+
+def test_the_help_of_a_verb_states_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "images per step, or auto (default 256)" in shown
+    assert "whole numbers joined by commas (default 0)" in shown
+
+
 def test_short_options_set_the_reaction_to_nan_and_collapse(capsys):
     assert main(["settings", "--on-nonfinite", "skip", "--on-collapse", "stop"]) == 0
     shown = capsys.readouterr().out

@@ -6,13 +6,19 @@ from pathlib import Path
 
 from mrkd.cli.options import add_settings_options, config_from, parse_seeds
 from mrkd.cli.verb import Verb
+from mrkd.config.objective import canonical_method
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     add_settings_options(parser, one_run=False)
     parser.add_argument("--methods", required=True, help="names joined by commas")
-    parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the CPU's threads")
+    parser.add_argument("--seeds", default="0", help="whole numbers joined by commas (default %(default)s)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs at a time, each with its share of the CPU's threads (default %(default)s)",
+    )
     parser.add_argument("--tuned", metavar="SWEEP", help="a sweep's folder or sweep.json: its best settings for each")
     parser.add_argument("--out", required=True, help="a directory for runs, table and report")
 
@@ -20,7 +26,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     config = config_from(options)
     seeds = parse_seeds(options.seeds)
-    methods = [name.strip() for name in options.methods.split(",")]
+    methods = [canonical_method(name) for name in options.methods.split(",")]
     from mrkd.studies.compare import compare
 
     tuned = None

@@ -28,8 +28,10 @@ def describe(name: str) -> str:
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term
+    from mrkd.config.objective import canonical_method
     from mrkd.objective.methods import all_methods, resolve_terms
 
+    name = canonical_method(name)
     terms = resolve_terms(ObjectiveConfig(method=name))
     lines = []
     for part in name.split("+"):

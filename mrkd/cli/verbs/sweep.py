@@ -20,7 +20,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--space", metavar="FILE", help="the same in YAML: lists, or {low: , high: }")
     parser.add_argument("--trials", type=int, default=10, help="of each method (default 10)")
-    parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at a time (default %(default)s)")
     parser.add_argument("--no-pruning", action="store_true", help="train all trials to the end, without pruning")
     parser.add_argument("--seed", dest="train.seed", metavar="SEED", help="of the proposals and of every training")
     parser.add_argument("--out", required=True, help="a directory for the study and its trials")

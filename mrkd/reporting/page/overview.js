@@ -108,7 +108,7 @@ function cell(row, column) {
 
 function verdicts(runs) {
   return h("ul", { class: "verdicts" }, runs.map(({ name, verdict, finished, seconds }) => {
-    const kind = ["healthy", "converged"].includes(verdict.kind) ? "healthy" : finished ? "bad" : "training";
+    const kind = ["healthy", "flat", "converged"].includes(verdict.kind) ? "healthy" : finished ? "bad" : "training";
     return h("li", {}, h("span", { class: `mark ${kind}`, "aria-hidden": "true" }, { healthy: "✓", bad: "!", training: "…" }[kind]),
       h("span", {}, h("b", {}, name), `: ${verdict.sentence}`, seconds >= 0.1 ? h("span", { class: "caption" }, ` (${format(seconds)} s)`) : null));
   }));
