@@ -1,4 +1,4 @@
-"""Decoded images kept between runs: one safetensors file per listing, named by what decides its content.
+"""A cache of decoded images: one safetensors file for each listing.
 
 The name is a digest of the decoder's version, the size, and a stamp of every file (path, bytes, time of change); to
 read all files and hash them would cost much of what the cache saves. A file holds the pixels, the rows that could be
@@ -23,7 +23,7 @@ from mrkd.system.files import write_atomically
 
 
 def cache_folder(config: DataConfig) -> Path | None:
-    """Where decoded images are kept; None when they are not."""
+    """The folder of the cache; None if there is no cache."""
     if config.cache is None:
         return None
     if config.cache != "auto":
@@ -34,7 +34,7 @@ def cache_folder(config: DataConfig) -> Path | None:
 
 
 class DecodedCache:
-    """The place of one listing's decoded images; without a place, nothing is found and nothing kept."""
+    """The cache file of one listing; without a cache folder, nothing is found and nothing written."""
 
     def __init__(self, listing: Listing, config: DataConfig) -> None:
         folder = cache_folder(config)
@@ -43,9 +43,9 @@ class DecodedCache:
         self.path = None if folder is None or stamp is None else folder / f"{_key(stamp, config)}.safetensors"
 
     def read(self) -> tuple[Tensor, Tensor] | None:
-        """Pixels (n, 3, S, S) uint8, mapped from the file, and the rows (n,) int64 they are of; None when not there.
+        """Pixels (n, 3, S, S) uint8, memory-mapped, and their rows (n,) int64 in the listing; None if there is no file.
 
-        A damaged file is named and removed.
+        A damaged file is reported and removed.
         """
         if self.path is None or not self.path.is_file():
             return None
@@ -65,7 +65,7 @@ class DecodedCache:
         return images, rows
 
     def write(self, images: Tensor, rows: Tensor) -> None:
-        """Keep them; when that fails, a line says so, and the next run decodes again."""
+        """Write the decoded images. If that fails, one line says so, and the next run decodes again."""
         if self.path is None or images.nbytes > self.limit_bytes:
             return
         tensors, metadata = {"images": images, "rows": rows}, {"crc32": _checksum(images, rows)}

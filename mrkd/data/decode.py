@@ -1,4 +1,4 @@
-"""One image file or embedded image, whoever made it, as RGB pixels: or nothing, when it cannot be read."""
+"""Decode one image file or embedded image of any kind to RGB pixels; None if it cannot be read."""
 
 import io
 import warnings
@@ -46,7 +46,7 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
 
 
 class Header(NamedTuple):
-    """What a file says of itself."""
+    """What the header of an image file states."""
 
     width: int
     height: int
@@ -57,7 +57,7 @@ class Header(NamedTuple):
 
 
 def read_header(cell: Cell) -> Header | None:
-    """The declared size and kind of an image, whether or not the rest of it can be read; None without even that."""
+    """The declared size and kind of an image, even if the rest cannot be read; None if the header is damaged too."""
     if isinstance(cell, np.ndarray):
         return Header(cell.shape[1], cell.shape[0], "pixels", "RGB")
     if cell is None or (isinstance(cell, Path) and not cell.is_file()):
@@ -76,7 +76,7 @@ def _fit(image: Image.Image, size: int) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes as RGB of 8 bits, by the rules of `read_image`."""
+    """Convert any of Pillow's modes to 8-bit RGB, by the rules of `read_image`."""
     if image.mode.startswith("I") or image.mode == "F":
         return _grey(np.asarray(image).astype(np.float64))
     if image.has_transparency_data:
@@ -86,7 +86,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey(values: np.ndarray) -> Image.Image:
-    """Pillow would clip at 255 what is deeper than 8 bits, and make black of what lies in [0, 1]."""
+    """Convert grey of more than 8 bits. Pillow would clip it at 255, and turn values in [0, 1] black."""
     values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
     brightest = values.max(initial=0.0)
     if brightest > 255:

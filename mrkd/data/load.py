@@ -1,4 +1,4 @@
-"""The images of a source, found, decoded and ready to use."""
+"""Open the splits of a source as datasets."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -57,7 +57,7 @@ def load(config: DataConfig, device: torch.device = CPU) -> Splits:
 
 
 def load_train(config: DataConfig, device: torch.device, processes: int) -> ImageDataset:
-    """The training split alone, for so many training processes on this machine.
+    """The training split alone; `processes` is the number of training processes on this machine.
 
     Raises:
         UserError: as `load`.

@@ -195,7 +195,8 @@ class StreamedDataset:
 
 
 def worker_count(asked: int | None, processes: int, device: torch.device) -> int:
-    """As asked; otherwise the cores shared out among the training processes, half of them where these train too."""
+    """The number of workers in the config; otherwise the cores divided among the training processes, half of them if
+    these compute on the CPU too."""
     if asked is not None:
         return asked
     return max(1, min(16, usable_cores() // processes // (2 if device.type == "cpu" else 1)))

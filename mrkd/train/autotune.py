@@ -1,7 +1,7 @@
-"""How many images a step takes and how many steps a run has, where that is left to the machine.
+"""Choose the batch size and the number of steps, if the config leaves them open.
 
-Everything is decided once, before the run directory is written: the resolved numbers are in its config, and a run that
-goes on takes them from there.
+They are chosen once, before the run directory is written. The numbers are stored in its config, and a resumed run reads
+them there.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ MARGIN = 0.95
 
 
 def recall(config: Config, out: str | Path) -> Config:
-    """The same settings with the numbers that were chosen when the run in `out` was started, if there is one."""
+    """The config with the numbers that were chosen when the run in `out` was started, if there is one."""
     run = Run(out)
     if not run.started:
         return config
@@ -56,7 +56,7 @@ def recall(config: Config, out: str | Path) -> Config:
 
 
 def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabric: Fabric, started: float) -> Config:
-    """The same settings with numbers for `train.auto_batch` and `train.minutes`; says what was chosen and why.
+    """The config with numbers for `train.auto_batch` and `train.minutes`; prints what was chosen and why.
 
     Args:
         config: of a new run.
@@ -85,7 +85,7 @@ def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabr
 
 
 def sampler_of(config: Config, images: int) -> BatchSampler:
-    """The order in which a run meets so many training images.
+    """The order of a run with so many training images.
 
     Raises:
         UserError: they are fewer than a batch.
@@ -94,20 +94,20 @@ def sampler_of(config: Config, images: int) -> BatchSampler:
 
 
 def run_length(config: Config, images: int) -> int:
-    """Steps of a run over so many training images."""
+    """The number of steps of a run with so many training images."""
     each = sampler_of(config, images).steps_per_epoch
     return each * config.train.epochs if config.train.steps is None else config.train.steps
 
 
-def start_of(config: Config, out: str | Path) -> Config:
-    """What networks are built from: without `model.weights` where a checkpoint replaces them; that file may be gone."""
+def without_replaced_weights(config: Config, out: str | Path) -> Config:
+    """The config without `model.weights` if a checkpoint replaces them, because that file may be gone."""
     if config.model.weights is None or not Checkpoints(Path(out) / CHECKPOINTS, keep=1).listed():
         return config
     return dataclasses.replace(config, model=dataclasses.replace(config.model, weights=None))
 
 
 def learning_rate_rule(config: Config) -> str:
-    """How the batch scales the learning rate, with this run's numbers."""
+    """A sentence on how the batch scales the learning rate of this run."""
     peak = scaled_learning_rate(config.optim, config.train.batch)
     return f"learning rate {config.optim.learning_rate:g} x batch {config.train.batch} / 256 = {peak:.3g} at its peak"
 
@@ -136,7 +136,7 @@ def _choose_batch(config: Config, terms: tuple[Term, ...], dataset: ImageDataset
 
 
 def with_one_batch(config: Config) -> Config:
-    """A number for an automatic batch where several methods must have the same: by the number of images alone."""
+    """The config with an automatic batch chosen by the number of images alone, so that all methods have the same."""
     if not config.train.auto_batch:
         return config
     images = len(list_splits(config.data).train)
@@ -146,7 +146,7 @@ def with_one_batch(config: Config) -> Config:
 
 
 def batch_by_images(images: int, most: int, devices: int) -> int:
-    """The automatic batch where memory does not bound it: a power of two for each device."""
+    """The automatic batch if memory does not limit it: a power of two for each device."""
     return devices * _power_of_two(batch_limit(images, most) // devices)
 
 
@@ -160,7 +160,7 @@ def _power_of_two(limit: int) -> int:
 
 
 def _fits(config: Config, terms: tuple[Term, ...], images: ResidentDataset, fabric: Fabric) -> bool:
-    """Whether two steps of this batch leave some of the device's memory."""
+    """Whether two steps with this batch leave some of the device's memory free."""
     torch.cuda.reset_peak_memory_stats(fabric.device)
     try:
         learner = Learner(config, terms, fabric, steps=2)
@@ -178,7 +178,7 @@ def _fits(config: Config, terms: tuple[Term, ...], images: ResidentDataset, fabr
 
 
 def _trial_batch(images: ResidentDataset, config: Config, fabric: Fabric) -> Tensor:
-    """This device's share of a batch made of these images, repeated where they are fewer."""
+    """This device's part of a batch made of these images, which are repeated if they are fewer."""
     rows = torch.arange(config.train.batch) % len(images)
     return images.images[rows[local_slice(config.train.batch)].to(images.images.device)].to(fabric.device)
 
@@ -209,7 +209,7 @@ def _fit_steps(
 
 
 def _time_steps(learner: Learner, dataset: ImageDataset, config: Config, fabric: Fabric) -> float:
-    """Seconds of a step with what it waits for its images, after some that compile and allocate.
+    """Seconds of a step, including the wait for its images. Steps that compile and allocate are not timed.
 
     Batches that a stream has ready before they are asked for are used up first: they would hide a slow decoder. All
     devices take the same number of steps.

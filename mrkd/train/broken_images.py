@@ -1,4 +1,4 @@
-"""Images that cannot be read, named in the run directory as they come to light."""
+"""Report images that cannot be read, in the run directory and in the terminal."""
 
 from mrkd.data.dataset import ImageDataset
 from mrkd.distributed.gather import all_gather_names
@@ -20,7 +20,7 @@ class BrokenImages:
         self.last_reported = 0
 
     def recall(self) -> None:
-        """A stream that is resumed knows the broken images that it met before; images in memory are all known."""
+        """Read the broken images that a resumed stream had found before; for images in memory all are known."""
         path = self.run.path / BROKEN
         if self.dataset.streamed and path.is_file():
             self.dataset.broken.extend(read_json(path))

@@ -156,7 +156,7 @@ class Training:
         self.progress.skipped_steps = self.nonfinite.skipped
 
     def _monitor(self, result: StepResult, bar: Bar) -> tuple[str, bool]:
-        """Measure and log when it is time; the status to show, and whether the k-NN is the best so far."""
+        """Measure and log if it is due; returns the status to show, and whether the k-NN is the best so far."""
         config, progress = self.config, self.progress
         last = progress.step == self.learner.steps
         measured = progress.step % self.monitor_every == 0 or last

@@ -1,4 +1,4 @@
-"""What training looks at now and then: features of training images, and the health they tell of."""
+"""Monitoring during training: k-NN, rank and spread of features of training images, and the verdict."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from mrkd.model.teacher_student import TeacherStudent
 
 
 class FeatureMonitor:
-    """Frozen features of training images, measured now and then; the test split is never looked at."""
+    """Measures frozen features of training images; the test split is not used."""
 
     def __init__(self, train: ResidentDataset, config: Config) -> None:
         self.config = config
@@ -26,7 +26,7 @@ class FeatureMonitor:
 
     @torch.no_grad()
     def measure(self, pair: TeacherStudent) -> dict[str, float]:
-        """RankMe and std of the teacher's features, and k-NN from bank to held-out training images when labelled."""
+        """RankMe and std of the teacher's features and, with labels, k-NN on held-out training images."""
         vit = pair.teacher_vit().to(self.bank.images.device)
         # Compiled blocks would be compiled once more for batches of another size, and slower for every size.
         with torch.compiler.set_stance("force_eager"):
@@ -70,7 +70,7 @@ def judge(
 
 
 def status(loss: float, features: dict[str, float], verdict: Verdict, data_wait: float | None = None) -> str:
-    """The few numbers beside the progress bar; `data_wait` is a fraction of the time."""
+    """The text beside the progress bar; `data_wait` is a fraction of the time."""
     wait = "" if data_wait is None else f" · data-wait {100 * data_wait:.1f} %"
     knn = f" · k-NN {features['knn']:.1f} %" if "knn" in features else ""
     return f"loss {loss:.4f}{knn}{wait} · {verdict.sentence}"

@@ -18,7 +18,7 @@ from mrkd.objective.methods import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.runs.run import Run
 from mrkd.system.signals import StopRequest
-from mrkd.train.autotune import recall, resolve, run_length, start_of
+from mrkd.train.autotune import recall, resolve, run_length, without_replaced_weights
 from mrkd.train.loggers import MetricsLoggers, check_logger
 from mrkd.train.loop import Training
 from mrkd.train.step import Learner
@@ -54,7 +54,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     dataset = load_train(config.data, fabric.device, config.train.devices)
     config = resolve(config, terms, dataset, fabric, started)
     length = run_length(config, len(dataset)) if terms else 0
-    learner = Learner(start_of(config, out), terms, fabric, length)
+    learner = Learner(without_replaced_weights(config, out), terms, fabric, length)
     # One process writes; the others compute the same numbers and keep quiet.
     writes = fabric.is_global_zero
     run = Run.start(out, config) if writes else Run(out)

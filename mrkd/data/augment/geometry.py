@@ -16,7 +16,7 @@ TRIES = 10
 
 
 class Placement(NamedTuple):
-    """Which part of its image each view shows; every field (V, B)."""
+    """The part of its image that each view shows; every field is (V, B)."""
 
     center_x: Tensor
     center_y: Tensor
@@ -86,7 +86,7 @@ def warp(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> T
 
 
 def warp_anywhere(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> Tensor:
-    """The same in plain torch, on any device."""
+    """`warp` in plain torch, for any device."""
     views = len(placement.angle)
     grid = _grid(placement, size)  # (V, B, S, S, 2)
     # All views of an image in one call, one below the other, so that no image is repeated.
@@ -114,7 +114,7 @@ def _crop_on_cpu(images: Tensor, placement: Placement, size: int) -> Tensor:
 
 
 def _grid(placement: Placement, size: int) -> Tensor:
-    """Where each pixel of each view comes from: (V, B, S, S, 2), x before y."""
+    """The source coordinates of each pixel of each view: (V, B, S, S, 2), x before y."""
     centers = (torch.arange(size, device=placement.angle.device) * 2 + 1.0) / size - 1.0
     x, y = centers[None, :], centers[:, None]
     center_x, center_y, half_width, half_height, angle = (one[..., None, None] for one in placement)

@@ -1,4 +1,7 @@
-"""Which patches the student does not see. Axes: V views, B images, N patches in a grid of R rows and C columns."""
+"""Draw masks: the patches that the student does not see.
+
+Axes: V views, B images, N patches in a grid of R rows and C columns.
+"""
 
 import torch
 from torch import Tensor
@@ -7,7 +10,7 @@ from mrkd.config import MaskConfig
 
 
 def draw_masks(shape: tuple[int, int], grid: tuple[int, int], config: MaskConfig, generator: torch.Generator) -> Tensor:
-    """One mask per image and view, each with a ratio of its own.
+    """One mask for each image and view, each with its own ratio of masked patches.
 
     Args:
         shape: (V, B).
