@@ -10,7 +10,6 @@ from tables.form import markdown, read
 
 CIFAR10 = ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
 """Columns after k-NN."""
-README = ("knn", "linear_100_acc1", "finetune_acc1", "kmeans_acc", "rankme")
 
 
 def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
@@ -73,7 +72,6 @@ def cifar10_poster() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "quick": partial(quick, {key: column.heading for key, column in COLUMNS.items()}),
-    "readme": partial(quick, {key: COLUMNS[key].title for key in README}),
     "cifar10": cifar10,
     "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
     "cifar10-long": partial(cifar10, "cifar10-long.json"),
