@@ -43,27 +43,33 @@ SHORTHANDS = (
     ),
     Shorthand(option="--size", key="data.size", help="side of the images in pixels, such as 96 or 224"),
     Shorthand(option="--patch", key="model.patch", help="side of a patch in pixels; with --model, what its name says"),
-    Shorthand(option="--weights", key="model.weights", help="start from a timm file, a run, or an export of one"),
-    Shorthand(option="--model", key="model.name", help="a timm ViT such as vit_small_patch16_224; null for own sizes"),
+    Shorthand(
+        option="--weights", key="model.weights", help="initial weights: a timm file, a run, or an export of a run"
+    ),
+    Shorthand(
+        option="--model",
+        key="model.name",
+        help="a timm ViT such as vit_small_patch16_224; null to use model.width and others",
+    ),
     Shorthand(
         option="--method",
         key="objective.method",
         help="a name from 'mrkd methods', or several joined by +",
         one_run=True,
     ),
-    Shorthand(option="--seed", key="train.seed", help="seed of weights, order, views and masks", one_run=True),
-    Shorthand(option="--logger", key="train.logger", help="also send metrics to wandb or mlflow (by extras)"),
+    Shorthand(option="--seed", key="train.seed", help="seed of weights, data order, views and masks", one_run=True),
+    Shorthand(option="--logger", key="train.logger", help="also log to wandb or mlflow (extras)"),
     Shorthand(option="--batch-size", key="train.batch", help="images per step, or auto"),
-    Shorthand(option="--epochs", key="train.epochs", help="passes over the images"),
-    Shorthand(option="--minutes", key="train.minutes", help="time for the training; the schedule is made to fit"),
+    Shorthand(option="--epochs", key="train.epochs", help="number of passes over the images"),
+    Shorthand(option="--minutes", key="train.minutes", help="minutes for the whole training; sets the number of steps"),
     Shorthand(option="--devices", key="train.devices", help="number of devices, or of processes on a CPU"),
     Shorthand(option="--precision", key="train.precision", help="auto (default), 32-true or bf16-mixed"),
     Shorthand(
         option="--on-nonfinite",
         key="train.on_nonfinite",
-        help="stop (default) or skip steps in which a number is NaN or infinite",
+        help="stop (default), or skip steps with NaN or infinity",
     ),
-    Shorthand(option="--on-collapse", key="train.on_collapse", help="warn (default) or stop when features collapse"),
+    Shorthand(option="--on-collapse", key="train.on_collapse", help="warn (default), or stop if features collapse"),
 )
 
 
@@ -76,23 +82,23 @@ def load_config(recipe: str | None = None, file: str | Path | None = None, **ove
         UserError: an unknown recipe or setting, or a value of the wrong type.
     """
     dotted = {name.replace("__", ".", 1): value for name, value in overrides.items()}
-    return build(_layers(recipe, file, dotted))
+    return build(_merged_settings(recipe, file, dotted))
 
 
-def _layers(recipe: str | None, file: str | Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+def _merged_settings(recipe: str | None, file: str | Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
     flat = {} if recipe is None else load_recipe(recipe)
     if file is not None:
         flat.update(flatten(read_yaml(Path(file)), str(file)))
     for key in overrides:
         check_key(key)
-    return _under(flat, overrides)
+    return _with_precedence(flat, overrides)
 
 
 LENGTHS = ("train.epochs", "train.steps", "train.minutes")
 """Settings for the length of a run; only one may be given."""
 
 
-def _under(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+def _with_precedence(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """Combine settings with typed overrides; a typed length or batch replaces other forms of it in `flat`."""
     typed = [key for key in LENGTHS if overrides.get(key) not in (None, "null", "~")]
     if len(typed) > 1:
@@ -122,7 +128,7 @@ def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[s
             raise UserError(f"unexpected argument {token!r}")
         key, equals, value = token[2:].partition("=")
         if key not in known_keys():
-            raise UserError(f"unknown setting {key!r}: {_meant_by(key, options)}")
+            raise UserError(f"unknown setting {key!r}: {_hint(key, options)}")
         if not equals:
             if not rest:
                 raise UserError(f"--{key} needs a value")
@@ -131,7 +137,7 @@ def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[s
     return overrides
 
 
-def _meant_by(key: str, options: Sequence[str]) -> str:
+def _hint(key: str, options: Sequence[str]) -> str:
     """A hint for an unknown option: a similar option, or the setting for which it is a shorthand in other verbs."""
     close = difflib.get_close_matches(f"--{key}", options, n=1, cutoff=0.8) or [
         shorthand.key
@@ -161,7 +167,7 @@ def config_from(options: argparse.Namespace) -> Config:
     Raises:
         UserError: an unknown recipe or setting, or a value of the wrong type.
     """
-    return build(_layers(options.recipe, options.config, _given(options)))
+    return build(_merged_settings(options.recipe, options.config, _given(options)))
 
 
 def resumed_config(options: argparse.Namespace, path: str) -> Config:
@@ -204,7 +210,7 @@ def run_config_on(options: argparse.Namespace) -> Config:
     config = _saved_config(options.run, {})
     if options.data is not None:
         config = with_other_data(config, options.data)
-    return build(_under(flatten(to_dict(config), "config"), _settings(options)))
+    return build(_with_precedence(flatten(to_dict(config), "config"), _settings(options)))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -238,4 +244,4 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
     from mrkd.runs.run import CONFIG, Run
 
-    return build(_under(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))
+    return build(_with_precedence(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))

@@ -23,7 +23,7 @@ class DataConfig:
     test_images: int | None = setting(None, part_of_measurement=True)
     """Maximum number of test images; null uses all."""
     holdout: Literal["test", "validation"] = setting("test", part_of_measurement=True)
-    """Images for evaluation: `test`, the test split, or `validation`, a fifth of the training images (for tuning)."""
+    """Images for evaluation: `test`, the test split, or `validation`, a fifth set aside from training (for tuning)."""
     image_column: str | None = setting(None, part_of_measurement=True)
     """Column of the images, or of their paths; null looks for usual names such as `image` or `path`."""
     label_column: str | None = setting(None, part_of_measurement=True)

@@ -41,7 +41,7 @@ def nearest_setting(name: str) -> str:
         return f"it is called {present_names()[name]} now"
     keys, word = known_keys(), name.replace("-", "_")
     last = word.rpartition(".")[2]
-    close = _called(last, keys)
+    close = _similar_keys(last, keys)
     close = close or difflib.get_close_matches(word, keys, n=1, cutoff=0.7)
     if not close:
         lasts = [key.rpartition(".")[2] for key in keys]
@@ -50,7 +50,7 @@ def nearest_setting(name: str) -> str:
     return did_you_mean(close) if close else "'mrkd settings' prints all there are"
 
 
-def _called(last: str, keys: Sequence[str]) -> list[str]:
+def _similar_keys(last: str, keys: Sequence[str]) -> list[str]:
     """Keys whose last part is this name or has these initials (`lr`), or else contains it as a word."""
     parts = {key: key.rpartition(".")[2].split("_") for key in keys}
     exact = [
@@ -115,7 +115,7 @@ def build(flat: Mapping[str, Any]) -> Config:
     """
     for key in flat:
         check_key(key)
-    given = _by_section(_spelled_out(flat))
+    given = _by_section(_expand_auto_batch(flat))
     return Config(**{name: construct(kind, values, name) for name, (kind, values) in given.items()})
 
 
@@ -135,7 +135,7 @@ def _by_section(flat: Mapping[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]
         section.name: (
             section.default_factory,
             {
-                key.removeprefix(f"{section.name}."): _typed(key, value) if isinstance(value, str) else value
+                key.removeprefix(f"{section.name}."): _parse_value(key, value) if isinstance(value, str) else value
                 for key, value in flat.items()
                 if key.startswith(f"{section.name}.")
             },
@@ -144,14 +144,14 @@ def _by_section(flat: Mapping[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]
     }
 
 
-def _spelled_out(flat: Mapping[str, Any]) -> dict[str, Any]:
+def _expand_auto_batch(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Replace `train.batch: auto` by `train.auto_batch: true`; a number is left unchanged."""
     if flat.get("train.batch") != "auto":
         return dict(flat)
     return {**{key: value for key, value in flat.items() if key != "train.batch"}, "train.auto_batch": True}
 
 
-def _typed(key: str, value: str) -> Any:
+def _parse_value(key: str, value: str) -> Any:
     try:
         return yaml.load(value, Loader=_PlainLoader)
     except _YAML_ERRORS:

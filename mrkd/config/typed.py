@@ -48,7 +48,7 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
         return _of_type(value, kind, key)
     except _WrongTypeError:
         got = "null; leave it out for its default" if value is None else repr(value)
-        raise UserError(f"{key} must be {_described(kind)}, got {got}") from None
+        raise UserError(f"{key} must be {_type_text(kind)}, got {got}") from None
 
 
 def _refuse_not_finite(value: Any, key: str) -> None:
@@ -103,8 +103,8 @@ def _plain(item: Any) -> Any:
     return item
 
 
-def _described(kind: Any) -> str:
+def _type_text(kind: Any) -> str:
     """The type as text without module names, such as `Literal['all', 'masked'] | None`."""
     if get_origin(kind) in (Union, UnionType):
-        return " | ".join(map(_described, get_args(kind)))
+        return " | ".join(map(_type_text, get_args(kind)))
     return "None" if kind is NoneType else re.sub(r"(\w+\.)+\b", "", formatannotation(kind))

@@ -63,12 +63,12 @@ def _not_learning(measurements: Sequence[dict[str, float]], width: int) -> Verdi
     if knn:
         if knn[-1] >= knn[0] + GAIN:
             return None
-        told = f"k-NN is {knn[-1]:.0f} %, and was {knn[0]:.0f} % with random weights"
+        finding = f"k-NN is {knn[-1]:.0f} %, and was {knn[0]:.0f} % with random weights"
     else:
         if not _same_shape([first, last]):
             return None
-        told = "rank and spread of the features are still those of random weights"
-    return Verdict(kind="not-learning", sentence=f"not yet learning: {told}; {_directions(measurements, width)}")
+        finding = "rank and spread of the features are still those of random weights"
+    return Verdict(kind="not-learning", sentence=f"not yet learning: {finding}; {_directions(measurements, width)}")
 
 
 def _flat(measurements: Sequence[dict[str, float]], width: int, progress: float) -> Verdict | None:

@@ -161,13 +161,13 @@ class _Triplets(Protocol):
         """(3, G) sums over the teacher's cosines, as in `angle_torch.moments`."""
         ...
 
-    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """(G,) loss and (G, N, M) edge gradient, for `embedding_gradient`."""
         ...
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _AllTriplets:
     """All triplets of rows."""
 
     backend: ModuleType
@@ -178,18 +178,18 @@ class _Rows:
     def moments(self) -> Tensor:
         return self.backend.exact_moments(self.teacher, self.weights)
 
-    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         return self.backend.exact(self.student, self.teacher, self.weights, delta)
 
 
 @dataclass(frozen=True)
-class _Sampled(_Rows):
+class _SampledTriplets(_AllTriplets):
     """The triplets of rows whose vertex was drawn at random."""
 
     vertices: Tensor
     """(G, V) row numbers."""
 
-    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         index = self.vertices[..., None].expand(-1, -1, self.student.shape[2])
         edges = (self.student.gather(1, index), self.teacher.gather(1, index))
         counted = (self.weights > 0).sum(dim=1, keepdim=True)
@@ -203,7 +203,7 @@ class _Sampled(_Rows):
 
 
 @dataclass(frozen=True)
-class _Anchored:
+class _AnchoredTriplets:
     """The triplets of a row as vertex and two anchors as ends."""
 
     backend: ModuleType
@@ -225,7 +225,7 @@ class _Anchored:
         end_weights, _, teacher_ends = self._ends()
         return self.backend.moments(self.teacher, teacher_ends, self.weights, end_weights)
 
-    def solve(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         end_weights, *ends = self._ends()
         return self.backend.at_vertices(
             self.student, self.teacher, *ends, self.weights, end_weights, delta, need_ends=False
@@ -262,17 +262,17 @@ def _angle(
         if check:
             check_values(raw, student=scale, teacher=target_scale)
         module = _module(backend, student.device)
-        triplets: _Triplets = _Rows(module, student_squared, target, weights)
+        triplets: _Triplets = _AllTriplets(module, student_squared, target, weights)
         if inputs.anchors is not None:
-            triplets = _Anchored(module, student_squared, target, weights, inputs.anchors, scale, target_scale)
+            triplets = _AnchoredTriplets(module, student_squared, target, weights, inputs.anchors, scale, target_scale)
         elif vertices is not None:
-            triplets = _Sampled(module, student_squared, target, weights, vertices)
+            triplets = _SampledTriplets(module, student_squared, target, weights, vertices)
         inverse_deviation = torch.ones_like(group_weight)
         if standardize:
             inverse_deviation = _inverse_deviation(triplets.moments(), weights.dtype)
         # h_delta(x / s) = h_(delta s)(x) / s^2: standardising only changes Huber's delta, so the kernels need no such
         # option.
-        loss, edge_gradient = triplets.solve(huber_delta / inverse_deviation)
+        loss, edge_gradient = triplets.loss_and_gradient(huber_delta / inverse_deviation)
         factor = group_weight * inverse_deviation.square()
         value = (loss * factor).sum()
         if not check:

@@ -26,16 +26,16 @@ class Pairing:
     """(G, M, D_student): the student's rows, or the anchors."""
     teacher_columns: Tensor
     """(G, M, D_teacher): the teacher's rows, or the anchors."""
-    rows: Tensor
+    row_mask: Tensor
     """(G, N) bool, True where a row counts."""
-    columns: Tensor
+    column_mask: Tensor
     """(G, M) bool, True where a column counts."""
-    own: bool
+    columns_are_rows: bool
     """Whether rows and columns are the same embeddings, so that the diagonal carries no information."""
 
     def valid(self, *, diagonal: bool) -> Tensor:
         """(G, N, M) bool: the pairs that count; `diagonal` False leaves out a row's relation to itself."""
-        pairs = self.rows[:, :, None] & self.columns[:, None, :]
+        pairs = self.row_mask[:, :, None] & self.column_mask[:, None, :]
         if diagonal:
             return pairs
         return pairs & ~torch.eye(pairs.shape[1], pairs.shape[2], dtype=torch.bool, device=pairs.device)
@@ -61,23 +61,23 @@ def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_w
     teacher = teacher.to(student.dtype)
     groups, count = student.shape[:2]
     if row_weights is None:
-        rows = torch.ones(groups, count, dtype=torch.bool, device=student.device)
+        row_mask = torch.ones(groups, count, dtype=torch.bool, device=student.device)
     else:
         if row_weights.dtype != torch.bool:
             raise ValueError(f"row_weights must be bool for this relation, got {row_weights.dtype}")
-        rows = row_weights if grouped else row_weights[None]
-        if rows.shape != (groups, count):
-            raise ValueError(f"row_weights must have shape (G, N) = {(groups, count)}, got {tuple(rows.shape)}")
+        row_mask = row_weights if grouped else row_weights[None]
+        if row_mask.shape != (groups, count):
+            raise ValueError(f"row_weights must have shape (G, N) = {(groups, count)}, got {tuple(row_mask.shape)}")
     if anchors is None:
-        rows = rows & (rows.sum(dim=1, keepdim=True) >= 2)  # a single row has no relation
+        row_mask = row_mask & (row_mask.sum(dim=1, keepdim=True) >= 2)  # a single row has no relation
         return Pairing(
             student=student,
             teacher=teacher,
             student_columns=student,
             teacher_columns=teacher,
-            rows=rows,
-            columns=rows,
-            own=True,
+            row_mask=row_mask,
+            column_mask=row_mask,
+            columns_are_rows=True,
         )
     anchors = widened(anchors.detach() if anchors.ndim == 3 else anchors.detach()[None]).to(student.dtype)
     for name, tensor in (("student", student), ("teacher", teacher)):
@@ -91,9 +91,9 @@ def make_pairing(student: Tensor, teacher: Tensor, anchors: Tensor | None, row_w
         teacher=teacher,
         student_columns=anchors,
         teacher_columns=anchors,
-        rows=rows,
-        columns=torch.ones(anchors.shape[:2], dtype=torch.bool, device=student.device),
-        own=False,
+        row_mask=row_mask,
+        column_mask=torch.ones(anchors.shape[:2], dtype=torch.bool, device=student.device),
+        columns_are_rows=False,
     )
 
 

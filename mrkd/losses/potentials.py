@@ -85,11 +85,11 @@ def relation_matrices(pairing: Pairing, potential: PotentialFunction, *, center:
     `center` subtracts each side's mean embedding first. An untrained network gives every image nearly the same vector;
     all cosines are then near 1, and centring makes the differences visible.
     """
-    valid = pairing.valid(diagonal=False) if pairing.own else pairing.valid(diagonal=True)
+    valid = pairing.valid(diagonal=False) if pairing.columns_are_rows else pairing.valid(diagonal=True)
 
     def matrix(rows: Tensor, columns: Tensor) -> Tensor:
         if center:
-            rows, columns = _centered(rows, pairing.rows), _centered(columns, pairing.columns)
+            rows, columns = _centered(rows, pairing.row_mask), _centered(columns, pairing.column_mask)
         return potential(rows, columns, valid)
 
     with torch.no_grad():

@@ -54,7 +54,7 @@ def relation(
     check_relation(potential, divergence, settings)
     pairing = make_pairing(student, teacher, anchors, row_weights)
     if keep_self is None:
-        keep_self = not pairing.own or divergence in WITH_DIAGONAL
+        keep_self = not pairing.columns_are_rows or divergence in WITH_DIAGONAL
     with torch.autocast(student.device.type, enabled=False):
         student_relations, teacher_relations = relation_matrices(pairing, POTENTIALS[potential], center=center)
         if divergence in SOFTMAX_ROWS and potential in DISTANCES:
@@ -288,5 +288,5 @@ def dark_rank(
             POTENTIALS["euclidean"] if scale_by_mean else lambda rows, columns, _: euclidean_distance(rows, columns)
         )
         student_relations, teacher_relations = relation_matrices(pairing, potential, center=False)
-        valid = pairing.valid(diagonal=not pairing.own)
+        valid = pairing.valid(diagonal=not pairing.columns_are_rows)
         return divergences.listwise(student_relations, teacher_relations, valid, length=length, alpha=alpha, beta=beta)

@@ -19,7 +19,7 @@ class Method:
     """One sentence."""
     equation: str
     """Equation of one term, in plain text."""
-    ignores: str
+    invariant_to: str
     """Transformations of the embeddings that leave the loss unchanged."""
     collapses_to: str
     """Degenerate solutions: embeddings with a low loss that say nothing about the images."""
@@ -47,7 +47,7 @@ METHODS: dict[str, Method] = {
         terms=(),
         summary="no training: random weights, the floor of every comparison",
         equation="-",
-        ignores="-",
+        invariant_to="-",
         collapses_to="-",
         cost="-",
         source="-",
@@ -56,7 +56,7 @@ METHODS: dict[str, Method] = {
         terms=(_IBOT_CLS, _IBOT_PATCH),
         summary="cross-entropy of class tokens across views and of masked patches, output by output",
         equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), class tokens + masked patches",
-        ignores="-",
+        invariant_to="-",
         collapses_to="uniform outputs (loss ln K), constant outputs, codes for positions",
         cost="N K",
         source="Zhou et al., iBOT, ICLR 2022 (arXiv:2111.07832)",
@@ -65,7 +65,7 @@ METHODS: dict[str, Method] = {
         terms=(_IBOT_CLS,),
         summary="iBOT's cross-entropy of class tokens alone",
         equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), class tokens",
-        ignores="-",
+        invariant_to="-",
         collapses_to="uniform outputs (loss ln K), constant outputs",
         cost="N K",
         source="Caron et al., DINO, ICCV 2021 (arXiv:2104.14294)",
@@ -74,7 +74,7 @@ METHODS: dict[str, Method] = {
         terms=(_IBOT_PATCH,),
         summary="iBOT's cross-entropy of masked patches alone: BEiT's task with the teacher as tokenizer",
         equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), masked patches",
-        ignores="-",
+        invariant_to="-",
         collapses_to="codes for positions; the class token learns nothing",
         cost="N K",
         source="Bao et al., BEiT, ICLR 2022 (arXiv:2106.08254); the tokenizer of Zhou et al. 2022",
@@ -83,7 +83,7 @@ METHODS: dict[str, Method] = {
         terms=(Term(loss="simclr", space="bottleneck"),),
         summary="find the other view of an image among all images of the batch",
         equation="-log exp(cos(a_i, b_i) / T) / sum over the 2 N - 1 others exp(cos(a_i, .) / T)",
-        ignores="rotation of both views together",
+        invariant_to="rotation of both views together",
         collapses_to="features that suffice to tell images apart, such as colour",
         cost="N^2 D",
         source="Chen et al., SimCLR, ICML 2020 (arXiv:2002.05709)",
@@ -94,7 +94,7 @@ METHODS: dict[str, Method] = {
         terms=(Term(loss="vicreg", space="projection", options={"invariance": 5.0}),),
         summary="equal embeddings of both views, channels that vary and do not repeat each other",
         equation="5 |a - b|^2 / D + 25 max(0, 1 - std) + sum of squared off-diagonal covariances / D",
-        ignores="translation of both views together",
+        invariant_to="translation of both views together",
         collapses_to="low rank when the hinge is met by few directions",
         cost="N D^2",
         source="Bardes et al., VICReg, ICLR 2022 (arXiv:2105.04906)",
@@ -103,7 +103,7 @@ METHODS: dict[str, Method] = {
         terms=_both("rkd-distance"),
         summary="pairwise distances between images, and between patches at one position across images",
         equation="h(d_ij / mean d - d'_ij / mean d'), h Huber, d Euclidean distances",
-        ignores=_MOTION,
+        invariant_to=_MOTION,
         collapses_to=_POINT,
         cost="N^2 D",
         source=_RKD + ", eq. 5-7",
@@ -112,7 +112,7 @@ METHODS: dict[str, Method] = {
         terms=_both("rkd-angle"),
         summary="angles in triplets of images, and of patches at one position across images",
         equation="h(cos(x_i - x_j, x_k - x_j) - the teacher's), h Huber, all triplets",
-        ignores=_MOTION,
+        invariant_to=_MOTION,
         collapses_to=_POINT,
         cost="N^2 D + N^3",
         source=_RKD + ", eq. 8-9",
@@ -121,7 +121,7 @@ METHODS: dict[str, Method] = {
         terms=(*_both("rkd-distance"), *_both("rkd-angle", weight=2.0)),
         summary="distances and angles, weighed 1 to 2 as in the authors' experiments",
         equation="rkd-d + 2 rkd-a",
-        ignores=_MOTION,
+        invariant_to=_MOTION,
         collapses_to=_POINT,
         cost="N^2 D + N^3",
         source=_RKD,
@@ -130,7 +130,7 @@ METHODS: dict[str, Method] = {
         terms=_both("spkd", center=True),
         summary="rows of dot products, each row of unit length",
         equation="(G_i / |G_i| - G'_i / |G'_i|)^2, G = X X^T, centred",
-        ignores="rotation, translation, scale of either side",
+        invariant_to="rotation, translation, scale of either side",
         collapses_to="low rank",
         cost="N^2 D",
         source="Tung and Mori, ICCV 2019 (arXiv:1907.09682)",
@@ -139,7 +139,7 @@ METHODS: dict[str, Method] = {
         terms=_both("pkt", center=True),
         summary="cosines read as probabilities, row by row",
         equation="sum_j p'_ij log(p'_ij / p_ij), p_ij = (1 + cos_ij) / row sum, centred",
-        ignores="rotation, translation of either side, length of each vector",
+        invariant_to="rotation, translation of either side, length of each vector",
         collapses_to="uniform rows",
         cost="N^2 D",
         source="Passalis and Tefas, ECCV 2018 (arXiv:1803.10837)",
@@ -148,7 +148,7 @@ METHODS: dict[str, Method] = {
         terms=_both("cckd", center=True),
         summary="RBF kernels of unit vectors",
         equation="(k_ij - k'_ij)^2, k = exp(-0.4 |x_i - x_j|^2), unit vectors, centred",
-        ignores="rotation, translation of either side, length of each vector",
+        invariant_to="rotation, translation of either side, length of each vector",
         collapses_to="low rank",
         cost="N^2 D",
         source="Peng et al., ICCV 2019 (arXiv:1904.01802)",
@@ -157,7 +157,7 @@ METHODS: dict[str, Method] = {
         terms=_both("relation-softmax", center=True),
         summary="softmax rows of cosines to the other images",
         equation="CE(softmax(cos'_ij / T_t), softmax(cos_ij / T_s)), j != i, centred",
-        ignores="rotation of either side, length of each vector",
+        invariant_to="rotation of either side, length of each vector",
         collapses_to="uniform rows (loss ln(N - 1))",
         cost="N^2 D",
         source="Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282)",
@@ -166,7 +166,7 @@ METHODS: dict[str, Method] = {
         terms=_both("structural", anchors="teacher"),
         summary="iBOT's cross-entropy between softmax rows of similarities to the teacher's batch",
         equation="CE(Sinkhorn(cos(t_i, t_j) / T_t), softmax(cos(s_i, t_j) / T_s)), centred",
-        ignores="rotation of both sides together, length of each vector",
+        invariant_to="rotation of both sides together, length of each vector",
         collapses_to="uniform rows (loss ln N)",
         cost="N^2 D",
         source="cross-entropy of Zhou et al. 2022 on similarity rows as in Zheng et al., ReSSL, NeurIPS 2021",
@@ -175,7 +175,7 @@ METHODS: dict[str, Method] = {
         terms=_both("cka"),
         summary="alignment of the centred Gram matrices",
         equation="1 - <K, K'> / (|K| |K'|), K = X X^T, centred",
-        ignores=_MOTION,
+        invariant_to=_MOTION,
         collapses_to="one direction that both agree on",
         cost="N^2 D",
         source="Kornblith et al., ICML 2019 (arXiv:1905.00414)",
@@ -187,7 +187,7 @@ METHODS: dict[str, Method] = {
         ),
         summary="cosines between images, and between the patches of an image",
         equation="(cos_ij - cos'_ij)^2, centred",
-        ignores="rotation, translation of either side, length of each vector",
+        invariant_to="rotation, translation of either side, length of each vector",
         collapses_to="low rank; codes for positions within an image",
         cost="N^2 D",
         source="Simeoni et al., DINOv3, 2025 (arXiv:2508.10104)",
@@ -196,7 +196,7 @@ METHODS: dict[str, Method] = {
         terms=_both("dark-rank", scale_by_mean=True),
         summary="the order of each image's nearest neighbours",
         equation="-log of the Plackett-Luce likelihood of the teacher's 4 nearest, scores -3 (d / mean d)^3",
-        ignores="rotation, translation, scale of the student; any monotone change of the teacher's distances",
+        invariant_to="rotation, translation, scale of the student; any monotone change of the teacher's distances",
         collapses_to="equal distances (loss ln 4!)",
         cost="N^2 D",
         source="Chen et al., DarkRank, AAAI 2018 (arXiv:1707.01220), hard form of Park et al.'s code",
@@ -205,7 +205,7 @@ METHODS: dict[str, Method] = {
         terms=(Term(loss="attention"),),
         summary="attention of the class token over the patches, head by head, masked view against full",
         equation="(a / |a| - a' / |a'|)^2, a the attention of one head",
-        ignores="everything but the last block's queries and keys",
+        invariant_to="everything but the last block's queries and keys",
         collapses_to="attention that does not depend on the image",
         cost="H N",
         source="Zagoruyko and Komodakis, ICLR 2017 (arXiv:1612.03928)",
@@ -217,7 +217,7 @@ METHODS: dict[str, Method] = {
         ),
         summary="features themselves: class tokens across views and masked patches, through a linear regressor",
         equation="|W s - standardised t|^2 / D",
-        ignores="-",
+        invariant_to="-",
         collapses_to="few directions; codes for positions in the patches",
         cost="N D^2",
         source="Romero et al., FitNets, ICLR 2015 (arXiv:1412.6550)",
@@ -241,7 +241,7 @@ def _from_docstring(relation: str) -> Method:
         terms=_both(relation),
         summary=summary.rstrip("."),
         equation="-",
-        ignores="-",
+        invariant_to="-",
         collapses_to="-",
         cost="-",
         source=source or "-",
@@ -273,7 +273,7 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
         return ()
     terms = [term for name in names for term in methods[name].terms]
     mixed = any(map(_scaled_when_mixed, terms)) and not all(map(_scaled_when_mixed, terms))
-    scaled = [_scale(term, objective, mixed) for term in terms]
+    scaled = [_scaled_term(term, objective, mixed) for term in terms]
     # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo makes it worse:
     # ibot+rkd-d on the validation holdout of digits fell from 82.6 to 76.3 % k-NN (30 epochs, seed 0).
     related = any(LOSSES[term.loss].relational for term in terms)
@@ -282,7 +282,7 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     return tuple(term for term in scaled if term.weight > 0)
 
 
-def _scale(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
+def _scaled_term(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
     if not _scaled_when_mixed(term):
         return term
     factor = objective.patch_relation_weight if term.tokens != "cls" else 1.0

@@ -146,5 +146,5 @@ def test_the_command_offers_all_formats_and_prints_the_difference(trained_run, t
     assert set(FORMATS) == set(ALL_FORMATS)
     assert main(["export", str(trained_run), "--out", str(tmp_path / "b.safetensors")]) == 0
     shown = capsys.readouterr().out
-    assert "read back: features differ by at most 0.0e+00" in shown
+    assert "verified: features differ by at most 0.0e+00" in shown
     assert "load with: timm.create_model(" in shown

@@ -29,13 +29,13 @@ def drawn(images=5):
 @pytest.mark.parametrize("drop_path", [0.0, 0.5])
 def test_selected_tokens_and_their_gradients_are_those_of_the_full_block(drop_path, activation_checkpointing):
     backbone = backbone_of(drop_path, activation_checkpointing=activation_checkpointing).double()
-    images, mask, chosen = drawn()
+    images, mask, patch_index = drawn()
     images = images.double()
     results = []
-    for index in (None, chosen):
+    for index in (None, patch_index):
         torch.manual_seed(2)  # stochastic depth drops the same paths of the same images
         output = backbone(images, mask, index)
-        patches = output.selected_patch_tokens if index is not None else output.patch_tokens.flatten(0, 1)[chosen]
+        patches = output.selected_patch_tokens if index is not None else output.patch_tokens.flatten(0, 1)[patch_index]
         weights = torch.linspace(1.0, 2.0, 16).double()
         loss = (output.cls_tokens * weights).square().sum() + (patches * weights).sin().sum()
         gradients = torch.autograd.grad(loss, list(backbone.parameters()))
@@ -57,29 +57,31 @@ def test_rotary_networks_with_registers_return_selected_tokens_too(name):
     vit = create_vit(ModelConfig(name=name), 56 if "14" in name else 64)
     assert supports_token_subset(vit.blocks[-1])
     backbone = MaskedBackbone(vit)
-    images, chosen = torch.randn(2, 3, *[56 if "14" in name else 64] * 2), torch.tensor([0, 3, 17, 20])
+    images, patch_index = torch.randn(2, 3, *[56 if "14" in name else 64] * 2), torch.tensor([0, 3, 17, 20])
     with torch.no_grad():
-        whole, part = backbone(images), backbone(images, None, chosen)
-    torch.testing.assert_close(part.cls_tokens, whole.cls_tokens)
-    torch.testing.assert_close(part.selected_patch_tokens, whole.patch_tokens.flatten(0, 1)[chosen])
+        full, part = backbone(images), backbone(images, None, patch_index)
+    torch.testing.assert_close(part.cls_tokens, full.cls_tokens)
+    torch.testing.assert_close(part.selected_patch_tokens, full.patch_tokens.flatten(0, 1)[patch_index])
 
 
 def test_layer_scale_is_applied_to_a_subset_of_tokens():
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=0, init_values=0.3, dynamic_img_size=True)
     backbone, (images, _, _) = MaskedBackbone(vit), drawn()
-    chosen = torch.tensor([0, 3, 4])
+    patch_index = torch.tensor([0, 3, 4])
     with torch.no_grad():
-        whole, part = backbone(images), backbone(images, None, chosen)
-    torch.testing.assert_close(part.features, torch.cat([whole.cls_tokens, whole.patch_tokens.flatten(0, 1)[chosen]]))
+        full, part = backbone(images), backbone(images, None, patch_index)
+    torch.testing.assert_close(
+        part.features, torch.cat([full.cls_tokens, full.patch_tokens.flatten(0, 1)[patch_index]])
+    )
 
 
 def test_other_kinds_of_blocks_and_blocks_with_requested_outputs_run_for_all_tokens():
     kept = backbone_of(keep_blocks=(1,))
     assert not kept.skips_unused_tokens
-    images, mask, chosen = drawn()
-    output = kept(images, mask, chosen)
+    images, mask, patch_index = drawn()
+    output = kept(images, mask, patch_index)
     assert output.blocks[0].shape == (5, 17, 16)
-    torch.testing.assert_close(output.selected_patch_tokens, kept(images, mask).patch_tokens.flatten(0, 1)[chosen])
+    torch.testing.assert_close(output.selected_patch_tokens, kept(images, mask).patch_tokens.flatten(0, 1)[patch_index])
     assert not supports_token_subset(timm.create_model("vit_relpos_small_patch16_224", pretrained=False).blocks[-1])
 
 

@@ -14,13 +14,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", required=True, help="names joined by commas")
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas (default %(default)s)")
     parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="runs at a time, each with its share of the CPU's threads (default %(default)s)",
+        "--jobs", type=int, default=1, help="runs at a time, which share the threads (default %(default)s)"
     )
-    parser.add_argument("--tuned", metavar="SWEEP", help="a sweep's folder or sweep.json: its best settings for each")
-    parser.add_argument("--out", required=True, help="a directory for runs, table and report")
+    parser.add_argument(
+        "--tuned", metavar="SWEEP", help="folder or sweep.json of a sweep, to use its best settings for each method"
+    )
+    parser.add_argument("--out", required=True, help="directory for runs, table and report")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -42,7 +41,7 @@ def _run(options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="compare",
-    summary="train and measure several methods under equal conditions, into one table",
+    summary="train and evaluate several methods under equal conditions, and write a table",
     example="mrkd compare --recipe quick --data digits --methods random,ibot,rkd-d --seeds 0,1 --out runs/table",
     run=_run,
     options=_options,

@@ -10,7 +10,7 @@ from mrkd.errors import UserError
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="?", help="as for --data: a folder, a file, a name on the hub")
+    parser.add_argument("source", nargs="?", help="the images, as for --data")
     add_settings_options(parser)
     parser.add_argument("--out", help="folder for data.json, images.png and views.png (default runs/data-NAME)")
 
@@ -36,7 +36,7 @@ def _name(source: str) -> str:
 
 VERB = Verb(
     name="data",
-    summary="show what a source of images holds, and the views that training would see",
+    summary="describe a source of images, and show the views for training",
     example="mrkd data PATH/photographs --size 96",
     run=_run,
     options=_options,

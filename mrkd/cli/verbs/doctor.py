@@ -10,7 +10,7 @@ MARKS = {"ok": "ok", "absent": "–", "wrong": "WRONG"}
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", default=".", help="where runs would be written; here by default")
+    parser.add_argument("folder", nargs="?", default=".", help="where runs would be written (default: current folder)")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -27,7 +27,7 @@ def _run(options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="doctor",
-    summary="say what is installed, what this machine can do, and how fast the angle kernels are",
+    summary="show installed packages, devices, and the speed of the angle kernels",
     example="mrkd doctor",
     run=_run,
     options=_options,

@@ -8,8 +8,8 @@ from mrkd.cli.verb import Verb
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
-    parser.add_argument("--data", help="the images, as for pretrain; the run's own by default")
-    parser.add_argument("--out", required=True, help="a .parquet, .npz or .npy file (the last holds vectors alone)")
+    parser.add_argument("--data", help="the images, as for pretrain (default: those of the run)")
+    parser.add_argument("--out", required=True, help="a .parquet, .npz or .npy file (.npy has vectors only)")
     parser.add_argument("--tokens", choices=("cls", "patch-mean"), default="cls", help="class token or mean patch")
     add_checkpoint_option(parser)
 
@@ -25,7 +25,7 @@ def _run(options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="embed",
-    summary="write a vector for every image, with its path and label",
+    summary="write an embedding of each image, with its path and label",
     example="mrkd embed runs/a --data digits --out embeddings.parquet",
     run=_run,
     options=_options,

@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="evaluate",
-    summary="measure a run: k-NN, linear, fine-tune, clusters",
+    summary="evaluate a run: k-NN, linear probe, fine-tuning, clustering",
     example="mrkd evaluate runs/a",
     run=_run,
     options=_options,

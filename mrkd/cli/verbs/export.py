@@ -27,13 +27,13 @@ def _run(options: argparse.Namespace) -> None:
 
     done = export(options.run, options.out, options.format, head=options.head, checkpoint=options.checkpoint)
     print(f"exported: {done.path}" + (f" and {done.head}" if done.head else ""))
-    print(f"read back: features differ by at most {done.difference:.1e} (allowed {done.tolerance:.0e})")
+    print(f"verified: features differ by at most {done.difference:.1e} (allowed {done.tolerance:.0e})")
     print(f"load with: {done.load}")
 
 
 VERB = Verb(
     name="export",
-    summary="write a run's backbone for timm, torch, ONNX or the Hugging Face hub, checked",
+    summary="export a run's backbone for timm, torch, ONNX or the Hugging Face hub, and verify it",
     example="mrkd export runs/a --format timm --out backbone.safetensors",
     run=_run,
     options=_options,

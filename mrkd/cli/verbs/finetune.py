@@ -11,14 +11,14 @@ from mrkd.errors import UserError
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
-    parser.add_argument("--data", help="labelled images, as for pretrain; the run's own by default")
-    parser.add_argument("--few", help="labels used: a part of each class, such as 0.01, or so many of each class")
+    parser.add_argument("--data", help="labelled images, as for pretrain (default: those of the run)")
+    parser.add_argument("--few", help="labels to use: a fraction of each class, such as 0.01, or a number per class")
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
     parser.add_argument("--rates", help="candidate learning rates joined by commas (0.0003,0.001,0.003)")
     parser.add_argument(
         "--no-scratch", action="store_true", help="do not also train the same network from random weights"
     )
-    parser.add_argument("--out", help="a new directory for classifier and results; RUN/finetune by default")
+    parser.add_argument("--out", help="new directory for classifier and results (default: RUN/finetune)")
     add_checkpoint_option(parser)
 
 
@@ -57,7 +57,9 @@ def _few(text: str | None) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError:
-        raise UserError(f"--few must be a part such as 0.01, or a number of labels per class, got {text!r}") from None
+        raise UserError(
+            f"--few must be a fraction such as 0.01, or a number of labels per class, got {text!r}"
+        ) from None
 
 
 def _rates(text: str | None) -> list[float]:
@@ -73,7 +75,7 @@ def _figure(value: dict[str, Any]) -> str:
 
 VERB = Verb(
     name="finetune",
-    summary="train a classifier on labels, beside the same network from random weights",
+    summary="train a classifier on labels, and compare it with random weights",
     example="mrkd finetune runs/a --data digits --few 0.1 --seeds 0,1,2",
     run=_run,
     options=_options,

@@ -16,10 +16,10 @@ STEPS = {"evaluate": show_evaluation, "attend": show_attention, "report": show_r
 def _options(parser: argparse.ArgumentParser) -> None:
     add_settings_options(parser)
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--out", help="a new directory for the run, or one with an unfinished run of the same settings")
-    place.add_argument("--resume", metavar="RUN", help="go on with an unfinished run under its own settings")
-    parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
-    parser.add_argument("--then", default="", help="also do, in this order: evaluate,attend,report")
+    place.add_argument("--out", help="directory for the run: new, or with an unfinished run of the same settings")
+    place.add_argument("--resume", metavar="RUN", help="resume an unfinished run with its own settings")
+    parser.add_argument("--profile", action="store_true", help="print the time of each part of a step")
+    parser.add_argument("--then", default="", help="verbs to run afterwards, in this order: evaluate,attend,report")
 
 
 def _run(options: argparse.Namespace) -> None:

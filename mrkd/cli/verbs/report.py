@@ -15,7 +15,7 @@ def show_report(path: str, config: Config) -> None:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", help="run directories, or the directory of a comparison")
-    parser.add_argument("--out", help="the file; report.html in the first of them by default")
+    parser.add_argument("--out", help="the file (default: report.html in the first directory)")
 
 
 def _run(options: argparse.Namespace) -> None:

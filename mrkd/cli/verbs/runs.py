@@ -7,7 +7,7 @@ from mrkd.cli.verb import Verb
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", nargs="?", default="runs", help="looked through with all folders in it; runs by default"
+        "folder", nargs="?", default="runs", help="folder to search, with all its subfolders (default: runs)"
     )
 
 

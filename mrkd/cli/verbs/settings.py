@@ -22,7 +22,7 @@ def _run(options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="settings",
-    summary="print every setting as YAML, with a recipe's and your values",
+    summary="print all settings as YAML, with the values of a recipe and of the command line",
     example="mrkd settings --recipe quick --train.epochs 20",
     run=_run,
     options=add_settings_options,
