@@ -10,11 +10,24 @@ from PIL import Image, ImageOps
 
 from mrkd.data.listing import Cell
 
-# Pillow's remarks on odd files: broken ones are counted and named. Set once: changing filters is not safe in threads.
+try:
+    import pillow_heif
+except ImportError:
+    pillow_heif = None
+else:
+    pillow_heif.register_heif_opener()
+
+# Pillow's remarks on odd files: unreadable ones are counted and named. Set once, as changing filters is not safe in
+# threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 DECODING = 2
 """Counts up whenever the same file would give other pixels, so that no cache of older ones is used."""
+
+
+def can_read_heif() -> bool:
+    """Whether the package for HEIC and HEIF files is installed."""
+    return pillow_heif is not None
 
 
 def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | None:
@@ -28,7 +41,7 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
         size: S.
         max_pixels: larger images are not decoded; a few bytes can declare a picture that fills the memory.
     Returns:
-        None when the image is broken, too large, or not a regular file.
+        None when the image is unreadable, too large, or not a regular file.
     """
     if isinstance(cell, np.ndarray):
         return cell if cell.shape[:2] == (size, size) else _fit(Image.fromarray(cell), size)

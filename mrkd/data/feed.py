@@ -114,12 +114,19 @@ def _classes(images: ImageSet | Listing) -> Tensor | list[int]:
     return [0] * len(images) if images.labels is None else images.labels
 
 
-def open_feed(config: Config, device: torch.device) -> Feed:
+def open_feed(config: Config, device: torch.device, *, announce: bool = False) -> Feed:
     """Training images in memory, or a stream where they would not fit `data.max_resident_gib`.
+
+    With `announce`, what a person may not expect of the images is printed, one line each.
 
     Raises:
         UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
     """
     data = config.data
-    listing = list_splits(data).train
+    listings = list_splits(data)
+    if announce:
+        missing = [f"no evaluation will be possible: {listings.unscorable}"] if listings.unscorable else []
+        for note in (*listings.notes, *missing):
+            print(f"note: {note}", flush=True)
+    listing = listings.train
     return StreamedFeed(listing, config, device) if streams(listing, data) else ResidentFeed(listing, data, device)

@@ -7,6 +7,7 @@ import torch
 
 from mrkd.config import DataConfig
 from mrkd.data.images import Images, open_images
+from mrkd.data.listing import UNLABELLED
 from mrkd.data.sources.find import list_splits, no_images
 from mrkd.data.sources.splits import SPLIT_SEED, stratified
 from mrkd.errors import UserError
@@ -26,6 +27,10 @@ class Splits:
     """Short name for tables, such as `digits`."""
     broken: tuple[str, ...] = ()
     """Names of images that could not be read, as far as is known: streamed ones are not looked at beforehand."""
+    notes: tuple[str, ...] = ()
+    """See `Listings`."""
+    unscorable: str = ""
+    """Why no evaluation by labels is possible; empty when one is."""
 
     def require_test(self) -> Images:
         """The test split, or a UserError."""
@@ -36,14 +41,36 @@ class Splits:
             )
         return self.test
 
+    def labelled(self) -> tuple[Images, Images]:
+        """The training and the test images that have labels.
+
+        Raises:
+            UserError: nothing can be scored by labels.
+        """
+        test = self.require_test()
+        if self.unscorable:
+            raise UserError(f"evaluation needs labels, but {self.unscorable}")
+        return with_labels(self.train), with_labels(test)
+
+
+def with_labels(images: AnyImages) -> AnyImages:
+    """The images that have a label; all where none has one."""
+    if images.labels is None or not bool((images.labels == UNLABELLED).any()):
+        return images
+    return images.take((images.labels != UNLABELLED).nonzero().flatten())
+
 
 def load(config: DataConfig, device: torch.device = CPU) -> Splits:
     """Find, decode and resize the images of a source; those of a split that does not fit into memory stay in files.
+
+    What a person may not expect of the images is printed, one line each.
 
     Raises:
         UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
     """
     listings = list_splits(config)
+    for note in listings.notes:
+        print(f"note: {note}", flush=True)
     train, broken = open_images(listings.train, config, device)
     test = None
     if listings.test is not None:
@@ -51,7 +78,14 @@ def load(config: DataConfig, device: torch.device = CPU) -> Splits:
         broken += more
     if len(train) == 0:
         raise no_images(config.source)
-    return Splits(train=train, test=test, name=listings.name, broken=broken)
+    return Splits(
+        train=train,
+        test=test,
+        name=listings.name,
+        broken=broken,
+        notes=listings.notes,
+        unscorable=listings.unscorable,
+    )
 
 
 def stratified_split(

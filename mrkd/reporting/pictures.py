@@ -85,7 +85,7 @@ def _names(arrays: dict[str, np.ndarray]) -> list[str] | None:
     if "labels" not in arrays:
         return None
     names = arrays["class_names"]
-    return [str(names[label]) if label < len(names) else str(label) for label in arrays["labels"]]
+    return [str(names[label]) if 0 <= label < len(names) else "unlabelled" for label in arrays["labels"]]
 
 
 def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:

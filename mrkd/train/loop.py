@@ -78,7 +78,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
         return Path(out)
     check_logger(config.train.logger)
     fabric = make_fabric(config)
-    feed = open_feed(config, fabric.device)
+    feed = open_feed(config, fabric.device, announce=fabric.is_global_zero)
     config = resolve(config, terms, feed, fabric, started)
     length = run_length(config, len(feed)) if terms else 0
     learner = Learner(start_of(config, out), terms, fabric, length)

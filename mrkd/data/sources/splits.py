@@ -2,16 +2,22 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mrkd.data.sources.text import shortened
+from mrkd.errors import UserError
+
 SPLIT_SEED = 0
 """Splits and subsets never depend on the run's seed, so that all runs are scored on the same images."""
-VALIDATION = ("val", "valid", "validation", "eval")
-"""What a validation split is called; it is scored where there is no test split."""
+VALIDATION = ("val", "valid", "validation", "eval", "dev")
+"""What a validation split is called; it is scored where there is no test split with labels."""
 TRAINING = ("train", "training")
 TESTING = ("test", "testing")
+SPLIT_COLUMNS = ("split", "set", "subset", "partition")
+"""Columns that name the split of each row."""
 
 
 def split_of(*names: str) -> str:
@@ -28,6 +34,25 @@ def split_said(name: str) -> str | None:
     if words & set(VALIDATION) and not (words & set(TRAINING) and not other_words(name)):
         return "validation"
     return "train" if words & set(TRAINING) else None
+
+
+def rows_by_split(values: Sequence[Any], column: str) -> dict[str, list[int]]:
+    """The rows of each split, by a column that names the split of every row.
+
+    Raises:
+        UserError: a value names no split.
+    """
+    words = [str(value).strip().casefold() for value in values]
+    said = {word: split_said(word) for word in set(words)}
+    by_split: dict[str, list[int]] = {}
+    for row, word in enumerate(words):
+        split = said[word]
+        if split is None:
+            raise UserError(
+                f"{column} must say train, validation (val, dev) or test, got {shortened(values[row])} in row {row}"
+            )
+        by_split.setdefault(split, []).append(row)
+    return by_split
 
 
 def other_words(name: str) -> tuple[str, ...]:
