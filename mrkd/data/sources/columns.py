@@ -73,5 +73,6 @@ def _alike(columns: Sequence[str], name: str) -> list[str]:
 
 def _no_column(source: str, columns: Sequence[str], kind: str, wanted: str) -> UserError:
     return UserError(
-        f"{source} has no {kind} column {wanted!r}; its columns are {printable(', '.join(columns))}: set data.{kind}_column"
+        f"{source} has no {kind} column {wanted!r}; its columns are {printable(', '.join(columns))}: "
+        f"set data.{kind}_column"
     )

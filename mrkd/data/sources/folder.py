@@ -7,7 +7,7 @@ from pathlib import Path
 from mrkd.data.listing import KeptCells
 from mrkd.data.sources.labels import Found
 from mrkd.data.sources.splits import other_words, split_said
-from mrkd.data.sources.text import clean, listed
+from mrkd.data.sources.text import clean, listed, printable
 from mrkd.errors import UserError
 
 Parts = tuple[str, ...]
@@ -125,7 +125,10 @@ def _values(images: Sequence[Parts], level: int | None, classes: set[str]) -> tu
         return own, "they lie outside the class folders"
     if not folders:
         return None, "they lie in no class folders"
-    return None, f"most lie in no class folders, or all in one ({listed(folders)})"
+    if len(folders) == 1 and all(len(parts) > 1 for parts in images):
+        foreign = ", which is no class of the training images" if classes else ""
+        return None, f"they all lie in the folder {printable(folders[0])}{foreign}"
+    return None, f"most lie in no class folders ({listed(folders)} hold the others)"
 
 
 def _splits_inside_classes(split: str, images: Sequence[Parts]) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def _why(part: Found, raw: list[Any] | None) -> str:
         return part.why_unlabelled
     if raw is None:
         return "nothing says their class"
-    spelled = Counter(shortened(value) for value in raw if label_of(value) is None)
+    spelled = Counter("null" if value is None else shortened(value) for value in raw if label_of(value) is None)
     return f"the label is {', '.join(f'{text} in {count:,}' for text, count in spelled.most_common(3))}"
 
 
