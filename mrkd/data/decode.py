@@ -45,8 +45,8 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
     """
     if isinstance(cell, np.ndarray):
         return cell if cell.shape[:2] == (size, size) else _fit(Image.fromarray(cell), size)
-    if cell is None or (not isinstance(cell, bytes) and not Path(cell).is_file()):
-        return None  # a named pipe would wait for ever
+    if cell is None or (not isinstance(cell, bytes) and not _is_file(Path(cell))):
+        return None
     try:
         with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
             if opened.width * opened.height > max_pixels:
@@ -73,13 +73,21 @@ def read_header(cell: Cell) -> Header | None:
     """The declared size and kind of an image, whether or not the rest of it can be read; None without even that."""
     if isinstance(cell, np.ndarray):
         return Header(cell.shape[1], cell.shape[0], "pixels", "RGB")
-    if cell is None or (isinstance(cell, Path) and not cell.is_file()):
+    if cell is None or (isinstance(cell, Path) and not _is_file(cell)):
         return None
     try:
         with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
             return Header(opened.width, opened.height, opened.format or "?", opened.mode)
     except Exception:  # as above
         return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a regular file: reading a named pipe would wait for ever."""
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the file system allows
+        return False
 
 
 def _fit(image: Image.Image, size: int) -> np.ndarray:
