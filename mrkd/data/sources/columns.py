@@ -6,7 +6,7 @@ from typing import Any
 
 from mrkd.config import DataConfig
 from mrkd.data.sources.labels import USUAL_LABELS
-from mrkd.data.sources.text import printable
+from mrkd.data.sources.text import clean, printable
 from mrkd.errors import UserError
 
 USUAL_IMAGES = ("img", "image")
@@ -68,7 +68,7 @@ def without_label(columns: Sequence[str]) -> str:
 
 
 def _alike(columns: Sequence[str], name: str) -> list[str]:
-    return [column for column in columns if column.strip().casefold() == name.strip().casefold()]
+    return [column for column in columns if clean(column).casefold() == clean(name).casefold()]
 
 
 def _no_column(source: str, columns: Sequence[str], kind: str, wanted: str) -> UserError:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 
 from mrkd.config import DataConfig
@@ -9,7 +10,7 @@ from mrkd.data.listing import KeptCells
 from mrkd.data.sources.columns import find_column, image_and_label_columns, without_label
 from mrkd.data.sources.labels import Found, numbers_of
 from mrkd.data.sources.splits import SPLIT_COLUMNS, rows_by_split
-from mrkd.data.sources.text import shortened
+from mrkd.data.sources.text import clean, listed, printable, shortened
 from mrkd.errors import UserError
 
 USUAL_PATHS = ("image", "img", "path", "file", "filename", "file_name", "filepath", "image_path")
@@ -37,6 +38,7 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
     by_split = {"train": [*range(len(rows))]}
     if split is not None:
         by_split = rows_by_split([row[columns.index(split)] for row in rows], f"{path.name}: column {split!r}")
+    notes = _repeated(path, paths, texts)
     return {
         name: Found(
             names=[paths[row] for row in chosen],
@@ -44,9 +46,21 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
             values=None if labels is None else [_kept(labels[row], texts[row]) for row in chosen],
             column=f"{path.name}: column {label!r}",
             why_unlabelled=without_label(columns) if label is None else "",
+            notes=notes if name == next(iter(by_split)) else (),
         )
         for name, chosen in by_split.items()
     }
+
+
+def _repeated(path: Path, paths: list[str], texts: list[str]) -> tuple[str, ...]:
+    """A warning about images that several rows name."""
+    again = [name for name, count in Counter(paths).items() if count > 1]
+    if not again:
+        return ()
+    apart = Counter(name for name, _ in set(zip(paths, texts, strict=False)))
+    differing = sum(count > 1 for count in apart.values())
+    told = f"{len(again):,} images are in several rows, {differing:,} with several labels"
+    return (f"{path.name}: {told}: {printable(listed(again))}",)
 
 
 def _kept(label: object, text: str) -> object:
@@ -62,7 +76,7 @@ def _read(path: Path, config: DataConfig) -> tuple[list[str], Rows]:
         lines = _parsed(text, _delimiter(text, path, config))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path.name} as CSV in UTF-8: {error}; save it as UTF-8 if it is not") from None
-    columns = [name.strip() for name in lines[0]] if lines else []
+    columns = [clean(name) for name in lines[0]] if lines else []
     return columns, [_fitted(path, number, row, len(columns)) for number, row in enumerate(lines[1:])]
 
 

@@ -14,11 +14,29 @@ IMAGE_SUFFIXES = (
 )
 HEIF_SUFFIXES = (".heic", ".heif")
 """Read where the package pillow-heif is installed."""
-PICTURES = (".tga", ".psd", ".svg", ".jxl", ".dng", ".cr2", ".nef", ".arw", ".exr", ".npy", ".dcm", ".ico", ".qoi")
-"""Endings of pictures that are not read, which a person is told."""
+TEXTS = (
+    ".txt",
+    ".md",
+    ".rst",
+    ".xml",
+    ".html",
+    ".htm",
+    ".yaml",
+    ".yml",
+    ".toml",
+    ".ini",
+    ".cfg",
+    ".log",
+    ".pdf",
+    ".py",
+    ".sh",
+)
+"""Endings of what often lies beside images and holds none."""
 LISTS = (".csv", ".tsv", ".json", ".jsonl", ".mat")
 """Endings of files that may hold labels."""
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".rar", ".7z")
+PAPERS = ("README", "LICENSE", "LICENCE", "COPYING", "MAKEFILE", "VERSION", "CHANGES", "AUTHORS")
+"""Files without an ending that are no images."""
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 
 
@@ -40,10 +58,13 @@ class Files:
 
     def notes(self) -> tuple[str, ...]:
         """One line for each kind of file that a person may have meant to be read."""
+        known = (*TEXTS, *LISTS, *ARCHIVES, *HEIF_SUFFIXES, "")
         kinds = {
-            "pictures of a kind that is not read": _ending(self.others, PICTURES),
+            "files of other kinds": [path for path in self.others if path.suffix.lower() not in known],
             'pictures that need pip install "mrkd[heif]"': _ending(self.others, HEIF_SUFFIXES),
-            "files without an ending that do not start like an image": _ending(self.others, ("",)),
+            "files without an ending that do not start like an image": [
+                path for path in _ending(self.others, ("",)) if path.name.upper() not in PAPERS
+            ],
             "archives, which must be unpacked": _ending(self.others, ARCHIVES),
             "pipes, sockets, devices or dead links": self.irregular,
         }

@@ -89,6 +89,9 @@ def _summary(listing: Listing, use: str) -> SplitSummary:
 
 def _notes(found: Mapping[str, Listing], shares: _Shares) -> list[str]:
     notes = []
+    if "train" not in found and len(found) > 1:
+        uses = ", ".join(f"the {split} images are {use}" for split, use in shares.uses.items())
+        notes.append(f"there is no training split: {uses}")
     for split, listing in found.items():
         missing = len(listing) - listing.labelled()
         if missing and any(other.labelled() for other in found.values()):
@@ -99,16 +102,27 @@ def _notes(found: Mapping[str, Listing], shares: _Shares) -> list[str]:
         unknown = sorted(shares.test.classes() - shares.train.classes())
         if unknown and shares.train.labelled():
             notes.append(f"no training image has these classes, which are scored: {listed(unknown)}")
-    return notes + _alike({name for listing in found.values() for name in listing.class_names})
+    return notes + _sparse_numbers(found) + _alike({name for listing in found.values() for name in listing.class_names})
 
 
 def _alike(names: set[str]) -> list[str]:
     """Classes that somebody may have meant to be one."""
     by_letters: dict[str, list[str]] = {}
     for name in sorted(names):
-        by_letters.setdefault(name.casefold(), []).append(name)
+        by_letters.setdefault(" ".join(name.casefold().split()), []).append(name)
     pairs = [" and ".join(map(repr, alike)) for alike in by_letters.values() if len(alike) > 1]
-    return [f"classes that differ in upper and lower case alone are kept apart: {listed(pairs)}"] if pairs else []
+    return [f"classes that differ in case or spaces alone are kept apart: {listed(pairs)}"] if pairs else []
+
+
+def _sparse_numbers(found: Mapping[str, Listing]) -> list[str]:
+    """Numbers that are no class indices, such as years: every number up to the largest becomes a class."""
+    names = max((listing.class_names for listing in found.values()), key=len)
+    used = set().union(*(listing.classes() for listing in found.values()))
+    if len(names) <= 2 * len(used) + 1 or names != tuple(map(str, range(len(names)))):
+        return []
+    return [
+        f"labels are numbers below {len(names):,}, of which {len(used):,} have images: all {len(names):,} are classes"
+    ]
 
 
 def _unscorable(train: Listing, test: Listing | None, config: DataConfig) -> str:

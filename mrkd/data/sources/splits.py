@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrkd.data.sources.text import shortened
+from mrkd.data.sources.text import clean, shortened
 from mrkd.errors import UserError
 
 SPLIT_SEED = 0
@@ -42,7 +42,7 @@ def rows_by_split(values: Sequence[Any], column: str) -> dict[str, list[int]]:
     Raises:
         UserError: a value names no split.
     """
-    words = [str(value).strip().casefold() for value in values]
+    words = [clean(str(value)).casefold() for value in values]
     said = {word: split_said(word) for word in set(words)}
     by_split: dict[str, list[int]] = {}
     for row, word in enumerate(words):

@@ -1,14 +1,19 @@
 """Names as they are shown and compared: composed, stripped, on one line."""
 
+import string
 import unicodedata
 
 _HARMFUL = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories that break a line, a file or a terminal: control characters, lone surrogates, separators."""
 
 
+_AROUND = string.whitespace + "\x85\xa0\u2028\u2029\u3000\u200b\u200e\u200f\u2060\ufeff"
+"""Spaces and marks of no width, which spreadsheets and web pages leave around names."""
+
+
 def clean(text: str) -> str:
-    """A name without spaces around it, in Unicode's composed form (NFC), with harmful characters escaped."""
-    return printable(unicodedata.normalize("NFC", text.strip()))
+    """A name in Unicode's composed form (NFC), without spaces and invisible marks around it, on one line."""
+    return printable(unicodedata.normalize("NFC", text.strip(_AROUND)))
 
 
 def printable(text: str) -> str:

@@ -15,6 +15,7 @@ from mrkd.data.listing import Cell, stamp_of
 from mrkd.data.sources.labels import Found, label_of, numbers_of
 from mrkd.data.sources.splits import split_of
 from mrkd.data.sources.tar_samples import Sample, samples_of
+from mrkd.data.sources.text import listed
 
 
 class TarCells:
@@ -71,10 +72,19 @@ def find_in_shards(files: list[Path], root: Path, config: DataConfig) -> dict[st
         split: [(number, sample) for number, path in enumerate(paths) for sample in samples_of(path, config, notes)]
         for split, paths in by_split.items()
     }
+    filled = {(split, number) for split, several in samples.items() for number, _ in several}
+    bare = [
+        path.name
+        for split, paths in by_split.items()
+        for number, path in enumerate(paths)
+        if (split, number) not in filled
+    ]
+    if bare and filled:
+        notes.append(f"{len(bare):,} of {len(files):,} tar files have no images: {listed(bare)}")
     written = [sample.label for several in samples.values() for _, sample in several]
     # An unlabelled sample keeps what is written, so that a person is told.
     labels = iter([raw if number is None else number for raw, number in zip(written, numbers_of(written), strict=True)])
-    found = {}
+    found: dict[str, Found] = {}
     for split, several in samples.items():
         first = tuple(notes) if not found else ()
         found[split] = _found(by_split[split], several, [next(labels) for _ in several], first)

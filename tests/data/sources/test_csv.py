@@ -88,6 +88,19 @@ def test_two_label_columns_of_one_name_are_refused(tmp_path):
         list_splits(config(write_csv(tmp_path, "image,label,label", [",cat,dog"])))
 
 
+def test_images_in_several_rows_are_told(tmp_path):
+    path = write_csv(tmp_path, "image,label", [",a", ",b"])
+    path.write_text(path.read_text() + "0.png,b\n1.png,b\n")
+    note = "list.csv: 2 images are in several rows, 1 with several labels: 0.png, 1.png"
+    assert list_splits(config(path)).notes == (note,)
+
+
+def test_marks_of_no_width_around_names_are_no_part_of_them(tmp_path):
+    rows = [",cat\u200b", ",cat", ",\xa0dog"]
+    listings = list_splits(config(write_csv(tmp_path, "\u200bimage,label\ufeff", rows)))
+    assert listings.train.class_names == ("cat", "dog")
+
+
 def test_columns_without_a_usual_name_are_named(tmp_path):
     listings = list_splits(config(write_csv(tmp_path, "image,species", [",cat", ",dog"])))
     assert "the columns are image, species: set data.label_column" in listings.unscorable

@@ -157,7 +157,7 @@ def test_two_spellings_of_one_name_in_unicode_are_one_class(tmp_path):
 
 def test_classes_that_differ_in_case_alone_are_told(tmp_path):
     listings = list_splits(config(fill(tmp_path, "Cat", "cat")))
-    assert listings.notes == ("classes that differ in upper and lower case alone are kept apart: 'Cat' and 'cat'",)
+    assert listings.notes == ("classes that differ in case or spaces alone are kept apart: 'Cat' and 'cat'",)
 
 
 def test_a_name_that_is_no_utf_8_or_has_a_line_break_is_shown_escaped(tmp_path):

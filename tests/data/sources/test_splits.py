@@ -103,6 +103,17 @@ def test_unlabelled_images_are_trained_on_and_none_is_set_aside_for_scoring(tmp_
     assert (len(train), len(test)) == (16, 4)
 
 
+def test_splits_without_a_training_one_are_told(tmp_path):
+    fill(tmp_path, "test/a", "test/b", "val/a", "val/b")
+    (note,) = list_splits(config(tmp_path)).notes
+    assert note.startswith("there is no training split: the test images are trained on, except 2 set aside, the valid")
+
+
+def test_numbers_that_are_no_class_indices_are_told(tmp_path):
+    listings = list_splits(config(labelled_parquet(tmp_path / "x.parquet", [2019, 2020, 2021] * 2)))
+    assert listings.notes == ("labels are numbers below 2,022, of which 3 have images: all 2,022 are classes",)
+
+
 def test_unlabelled_training_images_beside_labelled_test_images_cannot_be_scored(tmp_path):
     fill(tmp_path, "train", "test/a", "test/b")
     assert "the training images are unlabelled" in list_splits(config(tmp_path)).unscorable

@@ -82,6 +82,12 @@ def test_a_sample_with_two_equal_images_is_refused_with_the_rule(tmp_path, pair)
         list_splits(config(path))
 
 
+def test_tar_files_without_images_are_told(tmp_path):
+    shard(tmp_path / "train.tar", ("1.png", png()))
+    shard(tmp_path / "test.tar")
+    assert list_splits(config(tmp_path)).notes == ("1 of 2 tar files have no images: test.tar",)
+
+
 def test_labels_without_an_image_and_names_that_come_twice_are_told(tmp_path):
     members = [("1.png", png(1)), ("1.png", png(2)), ("3.cls", b"0")]
     splits = load(config(shard(tmp_path / "x.tar", *members)))
