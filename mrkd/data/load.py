@@ -41,15 +41,17 @@ class Splits:
             )
         return self.test
 
-    def labelled(self) -> tuple[Images, Images]:
+    def labelled(self, what_for: str = "evaluation") -> tuple[Images, Images]:
         """The training and the test images that have labels.
 
+        Args:
+            what_for: what needs them, for the message.
         Raises:
             UserError: nothing can be scored by labels.
         """
         test = self.require_test()
         if self.unscorable:
-            raise UserError(f"evaluation needs labels, but {self.unscorable}")
+            raise UserError(f"{what_for} needs labels, but {self.unscorable}")
         return with_labels(self.train), with_labels(test)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mrkd.data.listing import Listings
+from mrkd.data.listing import Listings, SplitSummary
 from mrkd.surveying.look import Look
 
 NAMED = 5
@@ -24,7 +24,7 @@ def gather(looks: dict[str, Look], listings: Listings, size: int) -> dict[str, A
         "name": listings.name,
         "size": size,
         "images": {split: len(look.listing) for split, look in looks.items()},
-        "splits": {split: dataclasses.asdict(summary) for split, summary in listings.splits.items()},
+        "splits": {split: _plain(summary) for split, summary in listings.splits.items()},
         "notes": list(listings.notes),
         "unscorable": listings.unscorable,
         "width": _spread([header.width for header in headers]),
@@ -45,6 +45,10 @@ def gather(looks: dict[str, Look], listings: Listings, size: int) -> dict[str, A
         "channel_std": np.sqrt(np.maximum(square - mean**2, 0)).tolist(),
         "resident_gib": sum(len(look.headers) for look in looks.values()) * 3 * size**2 / 2**30,
     }
+
+
+def _plain(summary: SplitSummary) -> dict[str, Any]:
+    return {**dataclasses.asdict(summary), "classes": list(summary.classes)}
 
 
 def _spread(values: list[int]) -> dict[str, float]:

@@ -15,21 +15,8 @@ IMAGE_SUFFIXES = (
 HEIF_SUFFIXES = (".heic", ".heif")
 """Read where the package pillow-heif is installed."""
 TEXTS = (
-    ".txt",
-    ".md",
-    ".rst",
-    ".xml",
-    ".html",
-    ".htm",
-    ".yaml",
-    ".yml",
-    ".toml",
-    ".ini",
-    ".cfg",
-    ".log",
-    ".pdf",
-    ".py",
-    ".sh",
+    *(".txt", ".md", ".rst", ".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".ini", ".cfg"),
+    *(".log", ".pdf", ".py", ".sh"),
 )
 """Endings of what often lies beside images and holds none."""
 LISTS = (".csv", ".tsv", ".json", ".jsonl", ".mat")
