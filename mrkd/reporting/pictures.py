@@ -95,10 +95,11 @@ def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:
         arrays = run.arrays(EMBEDDING)
         if arrays is None:
             continue
+        used, labels = np.unique(arrays["labels"], return_inverse=True)  # of very many classes, few have images
         place = sets.place(
             arrays["images"],
-            labels=pack_integers(arrays["labels"]),
-            classNames=[str(name) for name in arrays["class_names"]],
+            labels=pack_integers(labels),
+            classNames=[str(arrays["class_names"][label]) for label in used],
         )
         views.append(
             {
