@@ -69,8 +69,8 @@ def stratified(labels: Sequence[int] | Tensor, fraction: float, seed: int = SPLI
     generator = torch.Generator().manual_seed(seed)
     classes = torch.as_tensor(labels, dtype=torch.int64).cpu()
     keep, out = [], []
-    for label in classes.unique():
-        members = (classes == label).nonzero().flatten()
+    sizes = classes.unique(return_counts=True)[1].tolist()
+    for members in classes.argsort(stable=True).split(sizes):  # ascending rows of one class after another
         members = members[torch.randperm(len(members), generator=generator)]
         count = round(fraction * len(members))
         out.append(members[:count])
