@@ -70,8 +70,8 @@ def stratified(labels: Sequence[int] | Tensor, fraction: float, seed: int = SPLI
     classes = torch.as_tensor(labels, dtype=torch.int64).cpu()
     keep, out = [], []
     sizes = classes.unique(return_counts=True)[1].tolist()
-    for members in classes.argsort(stable=True).split(sizes):  # ascending rows of one class after another
-        members = members[torch.randperm(len(members), generator=generator)]
+    for rows in classes.argsort(stable=True).split(sizes):  # ascending rows of one class after another
+        members = rows[torch.randperm(len(rows), generator=generator)]
         count = round(fraction * len(members))
         out.append(members[:count])
         keep.append(members[count:])

@@ -7,7 +7,7 @@ from mrkd.data.load import load
 from mrkd.data.sources.find import list_splits
 from mrkd.data.sources.splits import sample
 from mrkd.errors import UserError
-from tests.helpers.sources import config, fill, labelled_parquet, put
+from tests.helpers.sources import cells, config, fill, labelled_parquet, put
 
 
 def test_limits_are_applied_before_anything_is_decoded(tmp_path):
@@ -67,6 +67,21 @@ def test_hub_files_whose_test_labels_are_minus_one_are_scored_on_validation(tmp_
     listings = list_splits(config(tmp_path))
     assert (len(listings.train), listings.test.labels) == (8, [0, 1])
     assert listings.notes == ("test: all 3 images are unlabelled, not scored: the label is -1 in 3",)
+
+
+def test_a_data_set_of_the_hub_whose_test_labels_are_minus_one_is_scored_on_validation(monkeypatch):
+    import datasets
+
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
+
+    def table(*labels: int) -> datasets.Dataset:
+        return datasets.Dataset.from_dict({"image": cells(*range(len(labels))), "label": labels}, features=features)
+
+    splits = datasets.DatasetDict(train=table(0, 1, 1), validation=table(1, 0), test=table(-1, -1))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *name: splits)
+    listings = list_splits(config("somebody/things"))
+    assert (listings.test.labels, listings.test.class_names) == ([1, 0], ("a", "b"))
+    assert listings.notes == ("test: all 2 images are unlabelled, not scored: the label is -1 in 2",)
 
 
 @pytest.mark.parametrize(
