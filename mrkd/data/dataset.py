@@ -36,7 +36,7 @@ class ImageDataset(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """(n,) int64 class indices on the device; None when the images carry no labels."""
+        """(n,) int64 class indices on the device, -1 for an unlabelled image; None when no image has a label."""
 
     @property
     def class_names(self) -> tuple[str, ...]:

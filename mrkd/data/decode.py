@@ -10,11 +10,24 @@ from PIL import Image, ImageOps
 
 from mrkd.data.listing import Cell
 
-# Pillow's remarks on odd files: broken ones are counted and named. Set once: changing filters is not safe in threads.
+try:
+    import pillow_heif
+except ImportError:
+    pillow_heif = None
+else:
+    pillow_heif.register_heif_opener()
+
+# Pillow's remarks on odd files: unreadable ones are counted and named. Set once, as changing filters is not safe in
+# threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 DECODING = 2
 """Counts up whenever the same file would give other pixels, so that no cache of older ones is used."""
+
+
+def can_read_heif() -> bool:
+    """Whether the package for HEIC and HEIF files is installed."""
+    return pillow_heif is not None
 
 
 def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | None:
@@ -28,12 +41,12 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
         size: S.
         max_pixels: larger images are not decoded; a few bytes can declare a picture that fills the memory.
     Returns:
-        None when the image is broken, too large, or not a regular file.
+        None when the image is unreadable, too large, or not a regular file.
     """
     if isinstance(cell, np.ndarray):
         return cell if cell.shape[:2] == (size, size) else _fit(Image.fromarray(cell), size)
-    if cell is None or (not isinstance(cell, bytes) and not Path(cell).is_file()):
-        return None  # a named pipe would wait for ever
+    if cell is None or (not isinstance(cell, bytes) and not _is_file(Path(cell))):
+        return None
     try:
         with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
             if opened.width * opened.height > max_pixels:
@@ -60,13 +73,21 @@ def read_header(cell: Cell) -> Header | None:
     """The declared size and kind of an image, even if the rest cannot be read; None if the header is damaged too."""
     if isinstance(cell, np.ndarray):
         return Header(cell.shape[1], cell.shape[0], "pixels", "RGB")
-    if cell is None or (isinstance(cell, Path) and not cell.is_file()):
+    if cell is None or (isinstance(cell, Path) and not _is_file(cell)):
         return None
     try:
         with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
             return Header(opened.width, opened.height, opened.format or "?", opened.mode)
     except Exception:  # as above
         return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a regular file: reading a named pipe would wait for ever."""
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the file system allows
+        return False
 
 
 def _fit(image: Image.Image, size: int) -> np.ndarray:

@@ -54,9 +54,13 @@ def stamp_of(paths: Iterable[Cell], extra: bytes = b"") -> str:
         try:
             state = path.stat()
             digest.update(f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}\0".encode(errors="surrogateescape"))
-        except OSError:  # a dead link, which counts as broken when it is read
+        except OSError:  # a dead link, which counts as unreadable later
             digest.update(f"{path.absolute()}\0missing\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+UNLABELLED = -1
+"""Stands for the class index of an image that nobody labelled, where others of its split are labelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +68,28 @@ class Listing:
     """The images of one split: named, found, not decoded. Everything here has one entry per row."""
 
     names: list[str]
-    """What a person is told when an image is broken: its path inside the source, or its row."""
+    """What a person is told when an image is unreadable: its path inside the source, or its row."""
     cells: Cells
     """Where the images are."""
     labels: list[int] | None
-    """Class indices; None when the images carry no labels."""
+    """Class indices, `UNLABELLED` where an image has none; None when no image of the split has one."""
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
     masks: np.ndarray | None = None
     """(n, S, S) bool, True on the object; None when nobody knows where it is."""
+    why_unlabelled: str = ""
+    """Why images of this split have no label; empty when all have one."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def labelled(self) -> int:
+        """The number of images with a label."""
+        return 0 if self.labels is None else len(self.labels) - self.labels.count(UNLABELLED)
+
+    def classes(self) -> set[str]:
+        """The names of the classes that have an image here."""
+        return {self.class_names[label] for label in set(self.labels or ()) if label != UNLABELLED}
 
     def take(self, rows: Iterable[int]) -> "Listing":
         """The images at `rows`, in that order."""
@@ -90,6 +104,21 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSummary:
+    """What a source has of one split, used or not."""
+
+    images: int
+    labelled: int
+    """Images with a label."""
+    why_unlabelled: str
+    """Why the others have none; empty when all have one."""
+    classes: tuple[str, ...]
+    """Sorted names of the classes that have an image here."""
+    use: str
+    """What becomes of the images, such as `trained on`, `scored` or `left alone`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Listings:
     """The images to train on and those that evaluations score."""
 
@@ -98,3 +127,9 @@ class Listings:
     """None when the source is unlabelled and has no split of its own."""
     name: str
     """Short name for tables, such as `digits`."""
+    splits: dict[str, SplitSummary] = dataclasses.field(default_factory=dict)
+    """What the source calls train, validation and test, before anything is set aside."""
+    notes: tuple[str, ...] = ()
+    """One line for each thing that a person may not expect of these images."""
+    unscorable: str = ""
+    """Why no evaluation by labels is possible; empty when one is."""

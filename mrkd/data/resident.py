@@ -27,7 +27,7 @@ class ResidentDataset:
     images: Tensor
     """(n, 3, S, S) uint8."""
     labels: Tensor | None
-    """(n,) int64 class indices; None when the images carry no labels."""
+    """(n,) int64 class indices, -1 for an unlabelled image; None when no image has a label."""
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
     masks: Tensor | None = None

@@ -9,6 +9,8 @@ import torch
 
 from mrkd.config import Config
 from mrkd.config.overrides import with_other_data
+from mrkd.data.dataset import ImageDataset
+from mrkd.data.listing import UNLABELLED
 from mrkd.data.load import load
 from mrkd.errors import UserError
 from mrkd.evaluation.features import Tokens, extract_features
@@ -29,7 +31,7 @@ class Embeddings:
     splits: tuple[str, ...]
     """(n) `train` or `test`."""
     labels: np.ndarray | None
-    """(n,) int64 class indices; None without labels."""
+    """(n,) int64 class indices, -1 for an unlabelled image; None without any label."""
     class_names: tuple[str, ...]
     """Names in the order of the indices."""
     origin: dict[str, str]
@@ -84,13 +86,13 @@ def embed(
         broken += [name for name in images[split].names if name not in read]
     if broken:
         print(f"{len(broken)} broken images were left out, such as {broken[0]}", flush=True)
-    labels = [part.images.labels.cpu().numpy() for part in parts.values() if part.images.labels is not None]
+    labels = [_labels(part.images) for part in parts.values()]
     result = Embeddings(
         vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()]),
         paths=tuple(name for part in parts.values() for name in part.images.names),
         splits=tuple(split for split, part in parts.items() for _ in range(len(part))),
-        labels=np.concatenate(labels) if len(labels) == len(parts) else None,
-        class_names=splits.train.class_names,
+        labels=None if all(part.labels is None for part in images.values()) else np.concatenate(labels),
+        class_names=max((part.class_names for part in images.values()), key=len),
         origin={
             "run": str(run.path),
             "method": run.config().objective.method,
@@ -102,6 +104,10 @@ def embed(
     if out is not None:
         write_embeddings(result, Path(out))
     return result
+
+
+def _labels(images: ImageDataset) -> np.ndarray:
+    return np.full(len(images), UNLABELLED) if images.labels is None else images.labels.cpu().numpy()
 
 
 def _check_target(out: Path) -> None:
@@ -129,7 +135,9 @@ def _write_parquet(embeddings: Embeddings, path: Path) -> None:
     columns: dict[str, Any] = {"path": pa.array(embeddings.paths), "split": pa.array(embeddings.splits)}
     if embeddings.labels is not None:
         columns["label"] = pa.array(embeddings.labels)
-        columns["class_name"] = pa.array([embeddings.class_names[label] for label in embeddings.labels])
+        columns["class_name"] = pa.array(
+            [None if label == UNLABELLED else embeddings.class_names[label] for label in embeddings.labels]
+        )
     width = embeddings.vectors.shape[1]
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.vectors.ravel()), width)
     pq.write_table(pa.table(columns).replace_schema_metadata(embeddings.origin), path)

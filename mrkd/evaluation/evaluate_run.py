@@ -36,8 +36,7 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
     splits = load(config.data, device)
     images = {"training images": splits.train, "test images": splits.require_test()}
     if any(evaluator.needs_labels for evaluator in EVALUATORS):
-        for part in images.values():
-            part.require_labels("evaluation")
+        images = dict(zip(images, splits.labelled(), strict=True))
     vit = load_backbone(run).to(device)
     started = time.monotonic()
     train, test = (extract_features(vit, part, title=f"features of {title}") for title, part in images.items())

@@ -85,7 +85,7 @@ def _names(arrays: dict[str, np.ndarray]) -> list[str] | None:
     if "labels" not in arrays:
         return None
     names = arrays["class_names"]
-    return [str(names[label]) if label < len(names) else str(label) for label in arrays["labels"]]
+    return [str(names[label]) if 0 <= label < len(names) else "unlabelled" for label in arrays["labels"]]
 
 
 def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:
@@ -95,10 +95,11 @@ def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:
         arrays = run.arrays(EMBEDDING)
         if arrays is None:
             continue
+        used, labels = np.unique(arrays["labels"], return_inverse=True)  # of very many classes, few have images
         place = sets.place(
             arrays["images"],
-            labels=pack_integers(arrays["labels"]),
-            classNames=[str(name) for name in arrays["class_names"]],
+            labels=pack_integers(labels),
+            classNames=[str(arrays["class_names"][label]) for label in used],
         )
         views.append(
             {

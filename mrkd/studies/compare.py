@@ -99,9 +99,9 @@ def compare(
 def _check_measurable(data: DataConfig) -> None:
     """Before anything is trained: every run is going to be scored by its labels."""
     splits = list_splits(data)
-    if splits.train.labels is None or splits.test is None:
+    if splits.unscorable:
         raise UserError(
-            f"compare scores every method by labels, and {data.source} has none, or too few images to set some aside: "
+            f"compare scores every method by labels, but of {data.source} {splits.unscorable}: "
             "give labelled images, or train with mrkd pretrain"
         )
 

@@ -24,7 +24,7 @@ def draw_images(path: Path, images: Sequence[np.ndarray], captions: Sequence[str
     axes = figure.subplots(rows, COLUMNS, squeeze=False)
     for axis, image, caption in zip(axes.flat, images, captions, strict=False):
         axis.imshow(image, interpolation="nearest")
-        axis.set_title(caption if len(caption) <= 16 else f"{caption[:15]}…", fontsize=6, pad=2)
+        axis.set_title(caption if len(caption) <= 16 else f"{caption[:15]}…", fontsize=6, pad=2, parse_math=False)
     _finish(figure, axes, title, path)
 
 
@@ -62,7 +62,7 @@ def _figure(columns: int, rows: int, width: float, height: float, head: float) -
 def _finish(figure: Any, axes: Any, title: str, path: Path) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     figure.savefig(path, format="png")
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from mrkd.config import Config
+from mrkd.data.listing import UNLABELLED
 from mrkd.data.load import stratified_split
 from mrkd.data.resident import ResidentDataset
 from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
@@ -33,17 +35,25 @@ class FeatureMonitor:
             bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
         result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
         if self.bank.labels is not None and self.queries.labels is not None:
-            settings = self.config.evaluation
-            votes = knn_class_scores(
-                bank,
-                self.bank.labels,
-                queries,
-                k=min(settings.k, len(bank)),
-                temperature=settings.knn_temperature,
-                classes=len(self.bank.class_names),
-            )
-            result["knn"] = accuracy(votes, self.queries.labels)
+            known, asked = self.bank.labels != UNLABELLED, self.queries.labels != UNLABELLED
+            if known.any() and asked.any():
+                result["knn"] = self._knn(
+                    bank[known], self.bank.labels[known], queries[asked], self.queries.labels[asked]
+                )
         return result
+
+    def _knn(self, bank: Tensor, bank_labels: Tensor, queries: Tensor, truth: Tensor) -> float:
+        """Accuracy in percent of the labelled queries' votes among the labelled images of the bank."""
+        settings = self.config.evaluation
+        votes = knn_class_scores(
+            bank,
+            bank_labels,
+            queries,
+            k=min(settings.k, len(bank)),
+            temperature=settings.knn_temperature,
+            classes=len(self.bank.class_names),
+        )
+        return accuracy(votes, truth)
 
 
 def judge(

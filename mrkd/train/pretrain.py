@@ -51,7 +51,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
         return Path(out)
     check_logger(config.train.logger)
     fabric = make_fabric(config)
-    dataset = load_train(config.data, fabric.device, config.train.devices)
+    dataset = load_train(config.data, fabric.device, config.train.devices, announce=fabric.is_global_zero)
     config = resolve(config, terms, dataset, fabric, started)
     length = run_length(config, len(dataset)) if terms else 0
     learner = Learner(without_replaced_weights(config, out), terms, fabric, length)

@@ -14,6 +14,7 @@ from mrkd.errors import UserError
 from mrkd.model.backbone import create_vit
 from mrkd.runs.checkpoint import Checkpoints
 from mrkd.runs.run import Run
+from tests.helpers.sources import labelled_parquet
 
 
 def test_every_image_of_the_source_gets_the_class_token_of_the_backbone(trained_run, tmp_path):
@@ -49,6 +50,15 @@ def test_a_flat_folder_is_embedded_by_path_without_labels(trained_run, tmp_path)
     assert arrays["paths"].tolist() == [f"{number}.png" for number in range(5)]
     assert "labels" not in arrays
     np.testing.assert_array_equal(arrays["embeddings"], found.vectors)
+
+
+def test_unlabelled_images_among_labelled_ones_have_no_class_name(trained_run, tmp_path):
+    source = labelled_parquet(tmp_path / "images" / "x.parquet", ["a", "b", None] * 5)
+    found = mrkd.embed(trained_run, data=source, out=tmp_path / "e.parquet")
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert sorted(found.labels.tolist()) == [-1] * 5 + [0] * 5 + [1] * 5
+    names = {0: "a", 1: "b", -1: None}
+    assert table["class_name"].to_pylist() == [names[label] for label in found.labels.tolist()]
 
 
 def test_the_mean_of_the_patches_is_another_vector(trained_run):

@@ -1,6 +1,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from mrkd.errors import UserError
@@ -99,6 +100,17 @@ def test_names_and_verdicts_are_escaped_in_the_page(tmp_path):
     assert content["methods"] == [HOSTILE]
     assert content["command"] == HOSTILE
     assert content["maps"]["sets"][0]["classNames"][0] == HOSTILE
+
+
+def test_of_very_many_classes_the_map_has_those_with_images(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_arrays(run)
+    arrays = dict(np.load(run / "embedding.npz"))
+    arrays["class_names"] = np.array([str(number) for number in range(70_000)])
+    arrays["labels"] = arrays["labels"] + 69_990
+    np.savez(run / "embedding.npz", **arrays)
+    names = content_of(page_of(run))["maps"]["sets"][0]["classNames"]
+    assert names == [str(number) for number in np.unique(arrays["labels"])]
 
 
 def test_numbers_that_are_not_finite_are_left_out(tmp_path):

@@ -2,19 +2,21 @@
 
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from mrkd.config import DataConfig
-from mrkd.data.listing import Listing, Listings
+from mrkd.data.listing import Listings
 from mrkd.data.sources.csv import find_in_csv
 from mrkd.data.sources.digits import find_digits
-from mrkd.data.sources.folder import IMAGE_SUFFIXES, find_in_folder, walk
+from mrkd.data.sources.files import IMAGE_SUFFIXES
+from mrkd.data.sources.folders import find_in_any_folder
 from mrkd.data.sources.hub import find_on_hub
 from mrkd.data.sources.labels import Found, classify
 from mrkd.data.sources.parquet import find_in_parquet
 from mrkd.data.sources.shapes import find_shapes
-from mrkd.data.sources.splits import stratified, subset
+from mrkd.data.sources.sharing import share_out
 from mrkd.data.sources.webdataset import find_in_shards
 from mrkd.errors import UserError
 
@@ -29,18 +31,11 @@ def list_splits(config: DataConfig) -> Listings:
         UserError: the source is missing or empty.
     """
     name, found = _find(config)
-    train, test = _train_and_test(classify(found, use_labels=config.use_labels))
-    if train is None:
-        raise no_images(config.source)
-    if config.holdout == "validation":
-        train, test = _split_off(train, 0.2)
-    if config.train_images is not None and config.train_images < len(train):
-        train = train.take(subset(len(train), config.train_images).tolist())
-    if test is not None and config.test_images is not None and config.test_images < len(test):
-        test = test.take(subset(len(test), config.test_images).tolist())
-    if test is not None and len(test) == 0:  # one or two images of every class
-        test = None
-    return Listings(train=train, test=test, name=name)
+    notes = tuple(note for part in found.values() for note in part.notes)
+    listings = share_out(classify(found, use_labels=config.use_labels), config, name, notes)
+    if listings is None:
+        raise no_images(config.source, notes)
+    return listings
 
 
 def check_outside(out: str | Path, source: str) -> None:
@@ -58,20 +53,6 @@ def check_outside(out: str | Path, source: str) -> None:
     )
 
 
-def _train_and_test(found: dict[str, Listing]) -> tuple[Listing | None, Listing | None]:
-    found = {split: listing for split, listing in found.items() if len(listing)}
-    train, test = found.get("train"), found.get("test") or found.get("validation")
-    if train is None or test is None:
-        only = train or test
-        return (only, None) if only is None or only.labels is None else _split_off(only, 0.2)
-    return train, test
-
-
-def _split_off(listing: Listing, fraction: float) -> tuple[Listing, Listing]:
-    keep, out = stratified([0] * len(listing) if listing.labels is None else listing.labels, fraction)
-    return listing.take(keep.tolist()), listing.take(out.tolist())
-
-
 def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
     """Short name and images of the source, by split."""
     source = config.source
@@ -81,7 +62,7 @@ def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
         return hub[1].partition("/")[2] or hub[1], find_on_hub(hub[1], config)
     path = _local_path(source)
     if path.is_dir():
-        return path.resolve().name, _find_in_folder(path, config)
+        return path.resolve().name, find_in_any_folder(path, config)
     if path.exists():
         return path.resolve().stem, _find_in_file(path, config)
     first, *rest = Path(source).parts
@@ -102,16 +83,9 @@ def _local_path(source: str) -> Path:
     return Path(os.path.expanduser(source))  # Path.expanduser raises where ~ is followed by nobody's name
 
 
-def _find_in_folder(path: Path, config: DataConfig) -> dict[str, Found]:
-    files = sorted(walk(path))
-    if tables := [file for file in files if file.suffix == ".parquet"]:
-        return find_in_parquet(tables, path, config)
-    if shards := [file for file in files if file.suffix == ".tar"]:
-        return find_in_shards(shards, path, config)
-    return find_in_folder(path)
-
-
 def _find_in_file(path: Path, config: DataConfig) -> dict[str, Found]:
+    if not path.is_file():  # reading a named pipe would wait for ever
+        raise UserError(f"{path} must be a folder or a regular file, got a pipe, socket or device: name another")
     match path.suffix.lower():
         case ".parquet":
             return find_in_parquet([path], path.parent, config)
@@ -124,8 +98,9 @@ def _find_in_file(path: Path, config: DataConfig) -> dict[str, Found]:
     )
 
 
-def no_images(source: str) -> UserError:
+def no_images(source: str, notes: Sequence[str] = ()) -> UserError:
     """What to say of a source without a readable image."""
     return UserError(
         f"no readable images found in {source}: expected parquet, tar, or files ending in {' '.join(IMAGE_SUFFIXES)}"
+        f"{''.join(f'; {note}' for note in notes)}"
     )
