@@ -37,8 +37,8 @@ def image(x: float, y: float, number: int, theme: Theme, masked: frozenset[int] 
         row, column = divmod(patch, PATCHES)
         parts.append(f'<rect x="{column * side}" y="{row * side}" width="{side}" height="{side}" fill="{theme.mask}"/>')
     for cut in range(1, PATCHES):
-        for ends in (((cut * side, 0), (cut * side, TILE)), ((0, cut * side), (TILE, cut * side))):
-            parts.append(line(*ends, theme.box, width=1))
+        parts.append(line((cut * side, 0), (cut * side, TILE), theme.box, width=1))
+        parts.append(line((0, cut * side), (TILE, cut * side), theme.box, width=1))
     return f'<g transform="translate({x:g} {y:g})">{"".join(parts)}</g>'
 
 

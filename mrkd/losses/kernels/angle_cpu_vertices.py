@@ -52,9 +52,9 @@ def moments(edges: Tensor, ends: Tensor, vertex_weights: Tensor, end_weights: Te
 
 
 @numba.njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def _angles_at_vertices(
+def _angles_at_vertices(  # type: ignore[no-untyped-def]
     need_ends, edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, vertex_weights, end_weights, delta
-):  # type: ignore[no-untyped-def]
+):
     """The angles at all vertices. Each task owns some ends i, so no two tasks write to the same gradient entry."""
     groups, vertices, ends = edges_s.shape
     stripes = (ends + _ENDS_AT_ONCE - 1) // _ENDS_AT_ONCE
@@ -80,9 +80,9 @@ def _angles_at_vertices(
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
-def _angles_at_vertex(
+def _angles_at_vertex(  # type: ignore[no-untyped-def]
     edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, end_weights, weight, delta, i, end_gradient
-):  # type: ignore[no-untyped-def]
+):
     """The angles at one vertex between end i and every end k."""
     half, two, zero = edges_s.dtype.type(0.5), edges_s.dtype.type(2), edges_s.dtype.type(0)
     edge_s, edge_t, inverse_i = edges_s[i], edges_t[i], inverse_s[i]
