@@ -27,3 +27,5 @@ class Verb:
     """Declares the verb's own options."""
     takes_settings: bool = False
     """Whether any setting is an option too, as in `--train.epochs 20`; they arrive in `extra`."""
+    ends_with_terminal: bool = False
+    """Whether it ends when its terminal is closed, instead of going on to its end without one."""

@@ -21,6 +21,7 @@ from mrkd.runs.run import (
     SEGMENTATION,
     SUMMARY,
 )
+from mrkd.system.output import say
 
 HOST = "127.0.0.1"
 _SHOWN = (CONFIG, METRICS, SUMMARY, EVALUATION, EMBEDDING, ATTENTION, SEGMENTATION, RELATIONS)
@@ -116,5 +117,5 @@ def watch(runs: Sequence[str | Path] | str | Path, port: int = 8765) -> None:
         UserError: as `WatchServer`.
     """
     with WatchServer([runs] if isinstance(runs, str | Path) else runs, port) as server:
-        print(f"watching at {server.url} (Ctrl-C ends it)", flush=True)
+        say(f"watching at {server.url} (Ctrl-C ends it)")
         server.serve_forever()

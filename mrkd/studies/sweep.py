@@ -21,6 +21,7 @@ from mrkd.studies.space import Space, check_space
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.studies.sweep_results import RECORD, best_settings, short, sweep_markdown, sweep_record
 from mrkd.system.files import write_json, write_text
+from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import with_one_batch
 
@@ -140,7 +141,7 @@ class _Workers:
             shown = f"failed: {failure}"
         self.ended += 1
         settings = ", ".join(f"{key} {short(value)}" for key, value in values.items())
-        print(f"── {claim.name} {shown} · {settings}{self._time_left()}", flush=True)
+        say(f"── {claim.name} {shown} · {settings}{self._time_left()}")
 
     def _time_left(self) -> str:
         left = self.studies.missing() + len(self.studies.held) - 1
@@ -157,7 +158,7 @@ def _write(studies: Studies, command: str) -> dict[str, Any]:
         best = laid_over(studies.config, {**values, "objective.method": method})
         write_text(studies.out / f"best-{method}.yaml", yaml.safe_dump(to_dict(best), sort_keys=False))
     if running := studies.running():
-        print(f"{running} trials are still being trained by another process, which will write the end", flush=True)
+        say(f"{running} trials are still being trained by another process, which will write the end")
     elif missing := [method for method in studies.methods if record["methods"][method]["best"] is None]:
         raise UserError(f"no trial of {', '.join(missing)} came to its end: {studies.out / TABLE} says why")
     return record

@@ -33,6 +33,19 @@ def sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def hangup_ignored() -> Iterator[None]:
+    """Have the work go on when its terminal is closed; processes that it starts inherit this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 class StopRequest:
     """Use as a context manager; ask `received` wherever the work can be put down.
 

@@ -40,6 +40,7 @@ from mrkd.runs.checkpoint import Checkpoints
 from mrkd.runs.run import BACKBONE, BROKEN, CHECKPOINTS, SUMMARY, Run
 from mrkd.runs.weights import save_backbone
 from mrkd.system.files import read_json, write_json
+from mrkd.system.output import say
 from mrkd.system.progress import Bar
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, resolve, run_length, start_of
@@ -74,7 +75,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     terms = resolve_terms(config.objective)
     check_optimizer(config.optim.name)
     if Run(out).finished:
-        print(f"{out} is finished: nothing is left to train")
+        say(f"{out} is finished: nothing is left to train")
         return Path(out)
     check_logger(config.train.logger)
     fabric = make_fabric(config)
@@ -184,7 +185,7 @@ class Training:
         if checkpoint is not None:
             self._load(found[1] if found else checkpoint.read())
             self.checkpoint = checkpoint.path
-            print(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}", flush=True)
+            say(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}")
         else:
             self._measure()
         if self.writes:
@@ -212,7 +213,7 @@ class Training:
             self.broken_reported = len(broken)
             write_json(self.run.path / BROKEN, list(broken))
             done = "replaced by others of their batch" if self.feed.streams else "skipped"
-            print(f"{len(broken)} broken images were {done}: {self.run.path / BROKEN}", flush=True)
+            say(f"{len(broken)} broken images were {done}: {self.run.path / BROKEN}")
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.writes:
@@ -240,7 +241,8 @@ class Training:
         rest = self.feed.batches(order, local_slice(config.train.batch))
         first = progress.step
         title = f"{config.objective.method} seed {config.train.seed}"
-        with Bar(title, learner.steps, progress.step) as bar:
+        known = status(None, progress.features, progress.verdict["sentence"])
+        with Bar(title, learner.steps, progress.step, status=known) as bar:
             while True:
                 with learner.clock.part("data"):
                     batch = next(rest, None)
@@ -310,7 +312,7 @@ class Training:
         best = measured and progress.features.get("knn", -1.0) > progress.best_knn
         if best:
             progress.best_knn = progress.features["knn"]
-        return status(loss, progress.features, verdict, data_wait), best
+        return status(loss, progress.features, verdict.sentence, data_wait), best
 
     def _warn(self, verdict: Verdict, bar: Bar) -> None:
         if not verdict.worrying:

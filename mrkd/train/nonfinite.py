@@ -13,6 +13,7 @@ from mrkd.config import TrainConfig
 from mrkd.errors import UserError
 from mrkd.runs.run import Run
 from mrkd.system.files import write_atomically
+from mrkd.system.output import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class NonfiniteWatch:
                     f"its batch: {batch}: lower optim.learning_rate"
                     + (", or continue with --on-nonfinite skip" if stop else "")
                 )
-            print(f"step {record.step} is skipped: {bad[0][0]} became {bad[0][1]}", flush=True)
+            say(f"step {record.step} is skipped: {bad[0][0]} became {bad[0][1]}")
 
     def _keep_batch(self, record: _Record) -> Path:
         """Everything that draws the same images, views and masks again."""
