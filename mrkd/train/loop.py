@@ -195,6 +195,7 @@ class Training:
         self.started = time.monotonic() - self.progress.seconds
 
     def _measure(self) -> None:
+        self.run.check_held()
         self.progress.features = self.monitor.measure(self.learner.pair)
         self.progress.measurements.append(self.progress.features)
         if self.relations is not None:
@@ -211,6 +212,7 @@ class Training:
         broken = all_gather_names(self.feed.broken) if self.feed.streams else self.feed.broken
         if self.writes and len(broken) > self.broken_reported:
             self.broken_reported = len(broken)
+            self.run.check_held()
             write_json(self.run.path / BROKEN, list(broken))
             done = "replaced by others of their batch" if self.feed.streams else "skipped"
             say(f"{len(broken)} broken images were {done}: {self.run.path / BROKEN}")
@@ -371,6 +373,7 @@ class Training:
         vit = pair.teacher_vit()
         if not self.writes:
             return
+        self.run.check_held()
         if self.profile is not None:
             self._report_profile(self.profile)
         save_backbone(vit, self.run.path / BACKBONE, {"method": self.config.objective.method})

@@ -62,7 +62,7 @@ def judge(
 
 
 def status(loss: float | None, features: dict[str, float], verdict: str, data_wait: float | None = None) -> str:
-    """The few numbers beside the progress bar; no loss before the first is read; `data_wait`, a fraction of the time."""
+    """The few numbers beside the progress bar; the loss may not be known yet; `data_wait` is a fraction of the time."""
     wait = "" if data_wait is None else f" · data-wait {100 * data_wait:.1f} %"
     knn = f" · k-NN {features['knn']:.1f} %" if "knn" in features else ""
     return f"loss {'–' if loss is None else f'{loss:.4f}'}{knn}{wait} · {verdict}"

@@ -74,6 +74,7 @@ class NonfiniteWatch:
 
     def _keep_batch(self, record: _Record) -> Path:
         """Everything that draws the same images, views and masks again."""
+        self.run.check_held()
         path = self.run.path / f"nonfinite-step-{record.step:08d}.npz"
         generators: dict[str, Any] = {
             f"{name}_generator": value.numpy() for name, value in record.draws.items() if isinstance(value, Tensor)
