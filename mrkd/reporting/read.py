@@ -11,8 +11,9 @@ import numpy as np
 
 from mrkd.config.keys import may_change
 from mrkd.errors import UserError
+from mrkd.runs.metrics import ThinnedMetrics
 from mrkd.runs.npz import read_npz
-from mrkd.runs.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run
+from mrkd.runs.run import CONFIG, EVALUATION, METRICS, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
 
@@ -27,6 +28,7 @@ class RunRecord:
     config: dict[str, Any]
     """The settings, by section."""
     metrics: list[dict[str, Any]]
+    """Of a long run only some, evenly spaced, and the last."""
     summary: dict[str, Any] | None
     """None while it trains."""
     evaluation: dict[str, Any] | None
@@ -58,13 +60,16 @@ def _begun(run: Path) -> float:
     return (run / CONFIG).stat().st_mtime
 
 
-def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
+def read_runs(paths: Sequence[str | Path], known: dict[Path, ThinnedMetrics] | None = None) -> list[RunRecord]:
     """The runs at these paths and in these comparisons; those of one method side by side, by seed.
 
+    Args:
+        paths: run directories, or directories of comparisons.
+        known: keeps the metrics between calls, so that each reads only what is new.
     Raises:
         UserError: as `find_runs` and `read_run`.
     """
-    records = _told_apart([read_run(path) for path in find_runs(paths)])
+    records = _told_apart([read_run(path, known) for path in find_runs(paths)])
     methods = list(dict.fromkeys(run.method for run in records))
     return sorted(records, key=lambda run: (methods.index(run.method), run.seed))
 
@@ -103,8 +108,8 @@ def _items(section: Any) -> list[tuple[str, Any]]:
     return list(section.items()) if isinstance(section, dict) else []
 
 
-def read_run(path: Path) -> RunRecord:
-    """Read one run directory.
+def read_run(path: Path, known: dict[Path, ThinnedMetrics] | None = None) -> RunRecord:
+    """Read one run directory; `known` as in `read_runs`.
 
     Raises:
         UserError: there is no run, or one of its files is damaged.
@@ -118,6 +123,8 @@ def read_run(path: Path) -> RunRecord:
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path / CONFIG} must name objective.method and train.seed") from None
 
+    metrics = ({} if known is None else known).setdefault(path, ThinnedMetrics(path / METRICS))
+
     def optional(name: str) -> Any:
         return read_json(path / name) if (path / name).is_file() else None
 
@@ -127,7 +134,7 @@ def read_run(path: Path) -> RunRecord:
         method=method,
         seed=seed,
         config=config,
-        metrics=run.metrics(),
+        metrics=metrics.read(),
         summary=optional(SUMMARY),
         evaluation=optional(EVALUATION),
         segmentation=optional(SEGMENTATION),

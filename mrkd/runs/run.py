@@ -28,6 +28,7 @@ from mrkd.config.keys import may_change, with_present_names
 from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dict
 from mrkd.errors import UserError
 from mrkd.runs.lock import LOCK, DirectoryLock, is_locked
+from mrkd.runs.metrics import complete_lines, parse_row
 from mrkd.system.files import TEMPORARY, write_json, write_text
 
 CONFIG = "config.yaml"
@@ -216,19 +217,7 @@ class Run:
             UserError: another line is damaged.
         """
         path = self.path / METRICS
-        if not path.is_file():
-            return []
-        lines = path.read_bytes().split(b"\n")  # a whole line ends in one, so the last part is empty or cut off
-        rows = []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise UserError(f"{path} line {number} must be a JSON object with a step: restore or remove the line")
-            rows.append(row)
-        return rows
+        return [parse_row(path, number, line) for number, line in complete_lines(path)]
 
 
 def _is_leftover(entry: Path) -> bool:

@@ -5,7 +5,7 @@ import pytest
 
 from mrkd.errors import UserError
 from mrkd.reporting import report
-from mrkd.reporting.content import MAX_POINTS, page_content, to_json
+from mrkd.reporting.content import page_content, to_json
 from mrkd.reporting.html import render
 from mrkd.reporting.link import EXPORT, IMPORT, link, page_file
 from mrkd.reporting.read import read_run, read_runs
@@ -139,7 +139,7 @@ def test_long_runs_keep_what_was_measured(tmp_path):
     rows = [{"step": step, "loss": 1.0} | ({"rankme": 2.0} if step == 4321 else {}) for step in range(10_000)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     metrics = page_content([read_run(run)], "")["runs"][0]["metrics"]
-    assert len(metrics["step"]) <= MAX_POINTS + 2
+    assert 500 <= len(metrics["step"]) <= 1002
     assert 4321 in metrics["step"]
     assert metrics["step"][-1] == 9999
 
