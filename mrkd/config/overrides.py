@@ -124,10 +124,11 @@ def read_scalars(path: Path) -> dict[str, str]:
     try:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.CollectionStartEvent):
-                named = isinstance(event, yaml.MappingStartEvent)
-                outer = prefixes[-1] if prefixes else ""
-                inner = "" if not prefixes else None if outer is None or key is None else f"{outer}{key}."
-                prefixes.append(inner if named else None)
+                outer = prefixes[-1] if prefixes else None
+                if outer is not None and key is None:
+                    raise yaml.YAMLError("a key must be a single value")
+                inner = "" if not prefixes else None if outer is None else f"{outer}{key}."
+                prefixes.append(inner if isinstance(event, yaml.MappingStartEvent) else None)
                 key = None
                 if len(prefixes) > _DEEPEST:
                     raise yaml.YAMLError(f"more than {_DEEPEST} collections inside each other")
