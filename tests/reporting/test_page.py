@@ -9,6 +9,7 @@ from mrkd.reporting.content import page_content, to_json
 from mrkd.reporting.html import render
 from mrkd.reporting.link import EXPORT, IMPORT, link, page_file
 from mrkd.reporting.read import read_run, read_runs
+from mrkd.reporting.table import make_table, table_markdown
 from tests.helpers.made_up_runs import add_arrays, finish_run, make_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'$x_1$"
@@ -99,6 +100,18 @@ def test_names_and_sentences_cannot_leave_their_place(tmp_path):
     assert content["methods"] == [HOSTILE]
     assert content["command"] == HOSTILE
     assert content["maps"]["sets"][0]["classNames"][0] == HOSTILE
+
+
+def test_names_cannot_steer_the_terminal_of_whoever_prints_the_page_or_the_table(tmp_path):
+    run = make_run(tmp_path / "run", method="ibot\x1b[2J\n\u202e")
+    add_arrays(run, class_names=["cat\x1b]0;x\x07", "dog\n"])
+    page = report(run, tmp_path / "out" / "report.html").read_text()
+    content = content_of(page)
+    assert content["methods"] == [r"ibot\x1b[2J\n\u202e"]
+    assert content["maps"]["sets"][0]["classNames"] == [r"cat\x1b]0;x\x07", r"dog\n"]
+    svgs = [path.read_text() for path in (tmp_path / "out" / "figures").glob("*.svg")]
+    assert r"dog\n" in "".join(svgs)
+    assert not set("\x1b\x07\u202e") & set(page + "".join(svgs) + table_markdown(make_table([read_run(run)])))
 
 
 def test_numbers_that_are_not_finite_are_left_out(tmp_path):
