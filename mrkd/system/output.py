@@ -8,7 +8,7 @@ import re
 import select
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, marks that turn the direction of writing, and bytes that are no UTF-8."""
@@ -95,7 +95,7 @@ class _LastingFile(io.RawIOBase):
         """Always."""
         return True
 
-    def write(self, content: "bytes | memoryview") -> int:  # type: ignore[override]
+    def write(self, content: Any, /) -> int:
         """All of the bytes, or none of them once the reader is gone."""
         left = memoryview(content).cast("B")
         while left:
