@@ -14,6 +14,7 @@ from mrkd.cli.parser import make_parser, overview, refuse_unknown
 from mrkd.cli.process import is_first_process
 from mrkd.cli.verbs import VERBS
 from mrkd.errors import Interrupted, UserError, check_platform, nearest
+from mrkd.system.memory import lacks_memory
 from mrkd.system.output import Output, lasting_output, printable
 from mrkd.system.signals import hangup_ignored, sigterm_raises
 
@@ -38,7 +39,15 @@ def _status(arguments: list[str]) -> int:
     except UserError as error:
         _complain(error)
         return 2
-    except OSError as error:
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if lacks_memory(error):
+            _complain(
+                f"out of memory ({type(error).__name__}: {str(error)[:200]}): give it more, or a smaller batch or network; "
+                "a training goes on from its last checkpoint with the same command"
+            )
+            return 2
+        if not isinstance(error, OSError):
+            raise
         reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         _complain(f"{error.filename or 'writing failed'}: {reason}")
         return 2
