@@ -42,8 +42,8 @@ def _status(arguments: list[str]) -> int:
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if lacks_memory(error):
             _complain(
-                f"out of memory ({type(error).__name__}: {str(error)[:200]}): give it more, or a smaller batch or network; "
-                "a training goes on from its last checkpoint with the same command"
+                f"out of memory ({type(error).__name__}: {str(error)[:200]}): take a smaller batch or network, or give it "
+                "more memory; a training goes on from its last checkpoint with the same command"
             )
             return 2
         if not isinstance(error, OSError):
