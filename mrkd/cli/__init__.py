@@ -41,10 +41,7 @@ def _status(arguments: list[str]) -> int:
         return 2
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if lacks_memory(error):
-            _complain(
-                f"out of memory ({type(error).__name__}: {str(error)[:200]}): take a smaller batch or network, or give it "
-                "more memory; a training goes on from its last checkpoint with the same command"
-            )
+            _complain(f"out of memory ({type(error).__name__}: {str(error)[:200]}): {_AGAINST_SHORT_MEMORY}")
             return 2
         if not isinstance(error, OSError):
             raise
@@ -59,6 +56,11 @@ def _status(arguments: list[str]) -> int:
         _complain("interrupted")
         return 130
     return 0
+
+
+_AGAINST_SHORT_MEMORY = (
+    "take a smaller batch or network, or give it more memory; a training goes on from its last checkpoint"
+)
 
 
 def _complain(reason: object) -> None:
