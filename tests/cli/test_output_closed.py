@@ -95,21 +95,3 @@ def test_a_comparison_whose_reader_has_gone_makes_its_table(tmp_path):
     done = subprocess.run(command, stdout=closed_pipe(), stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "table" / "report.html").is_file()
-
-
-@pytest.mark.slow
-def test_one_killed_run_of_a_comparison_is_named_and_the_same_command_makes_it_good(tmp_path):
-    out = tmp_path / "table"
-    command = [*MRKD, "compare", *FAST, "--methods", "rkd-d,random", "--out", str(out), "--train.epochs", "40"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for_rows(out / "runs" / "rkd-d-seed0", 3, child)
-    [trained] = subprocess.check_output(["pgrep", "-P", str(child.pid)], text=True).split()
-    os.kill(int(trained), signal.SIGKILL)
-    said, errors = child.communicate(timeout=120)
-    assert child.returncode == 2
-    assert "rkd-d-seed0 failed: killed by SIGKILL" in said
-    assert errors.startswith("mrkd: 1 of 2 runs failed, rkd-d-seed0: killed by SIGKILL")
-    assert (out / "table.json").is_file()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "random-seed0: finished before, kept" in done.stdout
