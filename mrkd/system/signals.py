@@ -35,8 +35,11 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hangup_ignored() -> Iterator[None]:
-    """Have the work go on when its terminal is closed; processes that it starts inherit this."""
-    if threading.current_thread() is not threading.main_thread():
+    """Have the work go on when its terminal is closed; processes that it starts inherit this.
+
+    Not below torchrun, which answers SIGHUP by ending: it sends the same signal to all, and kills after 30 s who goes on.
+    """
+    if threading.current_thread() is not threading.main_thread() or _below_torchrun():
         yield
         return
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -44,6 +47,10 @@ def hangup_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def _below_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 class StopRequest:
@@ -61,7 +68,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         # Python lets only the main thread install handlers; elsewhere signals keep the meaning they have.
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            numbers = (*SIGNALS, signal.SIGHUP) if _below_torchrun() else SIGNALS
+            self._previous = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(
