@@ -37,7 +37,7 @@ def sigterm_raises() -> Iterator[None]:
 def hangup_ignored() -> Iterator[None]:
     """Have the work go on when its terminal is closed; processes that it starts inherit this.
 
-    Not below torchrun, which answers SIGHUP by ending: it sends the same signal to all, and kills after 30 s who goes on.
+    Not below torchrun, which ends at SIGHUP: it passes the signal on, and kills whoever has not ended after 30 s.
     """
     if threading.current_thread() is not threading.main_thread() or _below_torchrun():
         yield
