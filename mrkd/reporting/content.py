@@ -64,7 +64,7 @@ def to_json(content: Mapping[str, Any]) -> str:
 def _run(run: RunRecord) -> dict[str, Any]:
     summary = run.summary or {}
     last = run.metrics[-1] if run.metrics else {}
-    verdict = summary.get("verdict") or {"kind": "training", "sentence": "still training"}
+    verdict = _section(summary, "verdict") or {"kind": "training", "sentence": "still training"}
     return {
         "name": run.name,
         "method": run.method,

@@ -125,9 +125,6 @@ def read_run(path: Path, known: dict[Path, ThinnedMetrics] | None = None) -> Run
 
     metrics = ({} if known is None else known).setdefault(path, ThinnedMetrics(path / METRICS))
 
-    def optional(name: str) -> Any:
-        return read_json(path / name) if (path / name).is_file() else None
-
     return RunRecord(
         path=path,
         name=path.name or path.resolve().name,
@@ -135,7 +132,23 @@ def read_run(path: Path, known: dict[Path, ThinnedMetrics] | None = None) -> Run
         seed=seed,
         config=config,
         metrics=metrics.read(),
-        summary=optional(SUMMARY),
-        evaluation=optional(EVALUATION),
-        segmentation=optional(SEGMENTATION),
+        summary=_optional(path / SUMMARY, device=str, versions=dict),
+        evaluation=_optional(path / EVALUATION, data=dict),
+        segmentation=_optional(path / SEGMENTATION, jaccard=dict, mass=list),
     )
+
+
+def _optional(path: Path, **needed: type) -> dict[str, Any] | None:
+    """The object in a JSON file with at least these entries, or None where there is no file.
+
+    Raises:
+        UserError: it is damaged or of another kind.
+    """
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    for name, kind in needed.items():
+        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+            raise UserError(f"{path} must be a JSON object with {', '.join(needed)}: remove it, and make it again")
+    assert isinstance(found, dict)
+    return found

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from mrkd.cli import main
 from mrkd.errors import UserError
 from mrkd.reporting import report
 from mrkd.reporting.content import page_content, to_json
@@ -112,6 +113,17 @@ def test_names_cannot_steer_the_terminal_of_whoever_prints_the_page_or_the_table
     svgs = [path.read_text() for path in (tmp_path / "out" / "figures").glob("*.svg")]
     assert r"dog\n" in "".join(svgs)
     assert not set("\x1b\x07\u202e") & set(page + "".join(svgs) + table_markdown(make_table([read_run(run)])))
+
+
+@pytest.mark.parametrize("name", ["summary.json", "evaluation.json", "attention.json"])
+@pytest.mark.parametrize("content", ["[]", "{}", "null", "7", '{"data": 3}', "[" * 100_000, "\x00"])
+def test_a_damaged_file_of_a_run_is_named_in_one_line(tmp_path, capsys, name, content):
+    run = make_run(tmp_path / "run")
+    (run / name).write_text(content)
+    assert main(["report", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"mrkd: {run / name} ")
+    assert error.count("\n") == 1
 
 
 def test_numbers_that_are_not_finite_are_left_out(tmp_path):
