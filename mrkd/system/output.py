@@ -63,17 +63,19 @@ def _fill_closed_descriptors() -> None:
 def _lasting(stream: TextIO | None, output: Output) -> TextIO:
     if stream is None:  # it was closed when Python started
         return open(os.devnull, "w", encoding="utf-8")
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream  # a notebook's has a descriptor too, which is that of its kernel's terminal
     try:
-        raw = _LastingFile(stream.fileno(), output)
-    except (OSError, AttributeError):  # not a file, such as a string that a test or a notebook collects
-        return stream
+        descriptor = stream.fileno()
+    except OSError:
+        return stream  # text that is collected in memory
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        io.BufferedWriter(_LastingFile(descriptor, output)),
         encoding=stream.encoding,
         errors="backslashreplace",  # a terminal that lacks a character is no reason to stop
-        line_buffering=getattr(stream, "line_buffering", True),
-        write_through=getattr(stream, "write_through", False),
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
     )
 
 

@@ -1,6 +1,7 @@
 """The terminal and the pipe, gone while the work goes on."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -82,3 +83,17 @@ def test_streams_that_are_no_files_are_left_as_they_are(capsys):
         assert sys.stdout is before
         print("kept")
     assert capsys.readouterr().out == "kept\n"
+
+
+class NotebookStream(io.StringIO):
+    def fileno(self) -> int:
+        return 1
+
+
+def test_the_stream_of_a_notebook_is_left_as_it_is(monkeypatch, capfd):
+    stream = NotebookStream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with lasting_output():
+        print("kept")
+    assert stream.getvalue() == "kept\n"
+    assert capfd.readouterr().out == ""
