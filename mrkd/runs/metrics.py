@@ -56,6 +56,45 @@ def _damaged(path: Path, number: int) -> UserError:
     return UserError(f"{path} line {number} must be a JSON object with a step: restore or remove the line")
 
 
+class AddedLines:
+    """The complete lines of a file that grows, each once.
+
+    A resumed run writes the file anew, and people repair damaged ones: `rewritten` notices, and all lines come again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin again with the first line."""
+        self._identity: tuple[int, int] | None = None
+        self._offset = self._number = 0
+        self._last = b""
+
+    def rewritten(self) -> bool:
+        """Whether the file is not the one that was read; then it is read from its start."""
+        identity = _identity(self.path)
+        if identity == self._identity and self._last_line_stands():
+            return False
+        self.forget()
+        self._identity = identity
+        return True
+
+    def read(self) -> Iterator[tuple[int, bytes]]:
+        """Each new line with its number, from 1."""
+        for number, line in complete_lines(self.path, self._offset, self._number):
+            self._number, self._offset, self._last = number, self._offset + len(line), line
+            yield number, line
+
+    def _last_line_stands(self) -> bool:
+        if not self._last:
+            return True
+        with self.path.open("rb") as file:
+            file.seek(self._offset - len(self._last))
+            return file.read(len(self._last)) == self._last
+
+
 class ThinnedMetrics:
     """The rows that a page shows; each `read` takes only what was written since the last one.
 
@@ -67,11 +106,10 @@ class ThinnedMetrics:
 
     def __init__(self, path: Path, limit: int = 500) -> None:
         self.path, self.limit = path, limit
-        self._forget(None)
+        self._added = AddedLines(path)
+        self._forget()
 
-    def _forget(self, identity: tuple[int, int] | None) -> None:
-        self._identity = identity
-        self._offset = self._lines = 0
+    def _forget(self) -> None:
         self._all, self._measured = _EverySo(self.limit), _EverySo(self.limit)
         self._last: tuple[int, bytes] | None = None
 
@@ -81,28 +119,17 @@ class ThinnedMetrics:
         Raises:
             UserError: a line is damaged.
         """
-        identity = _identity(self.path)
-        if identity != self._identity or not self._is_still_there():  # a resumed run writes the file anew
-            self._forget(identity)
+        if self._added.rewritten():
+            self._forget()
         try:
-            for number, line in complete_lines(self.path, self._offset, self._lines):
+            for number, line in self._added.read():
                 self._take(number, line)
-                self._lines, self._offset = number, self._offset + len(line)
         except UserError:
-            self._forget(None)  # whoever repairs the file may change what was read before
+            self._added.forget()  # whoever repairs the file may change what was read before
             raise
         last = [] if self._last is None else [(self._last[0], parse_row(self.path, *self._last))]
         rows = dict([*self._all.kept, *self._measured.kept, *last])
         return [rows[number] for number in sorted(rows)]
-
-    def _is_still_there(self) -> bool:
-        """Whether the last line that was read stands where it stood."""
-        if self._last is None:
-            return True
-        _, line = self._last
-        with self.path.open("rb") as file:
-            file.seek(self._offset - len(line))
-            return file.read(len(line)) == line
 
     def _take(self, number: int, line: bytes) -> None:
         if not (line.startswith(b"{") and line.rstrip().endswith(b"}")):

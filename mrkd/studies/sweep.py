@@ -1,8 +1,6 @@
 """A sweep: trials are claimed, trained in processes of their own, followed, and told their end."""
 
-import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from mrkd.config import Config
 from mrkd.config.overrides import laid_over, to_dict
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
+from mrkd.runs.metrics import AddedLines, parse_row
 from mrkd.runs.run import METRICS, Run
 from mrkd.studies.optuna_studies import TRIALS, Claim, Studies, optuna
 from mrkd.studies.space import Space, check_space
@@ -172,27 +171,24 @@ class _Follow:
         self.last: float | None = None
         self.seconds = 0.0
         self.pruned = self.unlabelled = False
+        self._added = AddedLines(path / METRICS)
+        self._measured = 0
 
     def read(self) -> bool:
         """Tell what is new; whether anything was."""
-        try:
-            lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return False
-        measured = []
-        for number, line in enumerate(lines):
-            with contextlib.suppress(json.JSONDecodeError):  # the last line may be half written
-                row = json.loads(line)
-                self.seconds = row.get("seconds", self.seconds)
-                self.unlabelled |= number == 0 and "knn" not in row  # the untrained network is always measured
-                if "knn" in row:
-                    measured.append(row["knn"])
         before = self._told
-        for number, value in enumerate(measured):
-            self.last = value
-            if number > self._told:
-                self.trial.report(value, number)
-                self._told = number
+        if self._added.rewritten():  # by a training that goes on after a checkpoint
+            self._measured = 0
+        for number, line in self._added.read():
+            row = parse_row(self.path / METRICS, number, line)
+            self.seconds = row.get("seconds", self.seconds)
+            self.unlabelled |= number == 1 and "knn" not in row  # the untrained network is always measured
+            if "knn" in row:
+                self.last = row["knn"]
+                if self._measured > self._told:
+                    self.trial.report(self.last, self._measured)
+                    self._told = self._measured
+                self._measured += 1
         return self._told > before
 
     def worth_going_on(self) -> bool:
