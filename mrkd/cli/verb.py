@@ -26,4 +26,6 @@ class Verb:
     options: Callable[[argparse.ArgumentParser], None] = no_options
     """Adds the options of the verb to a parser."""
     takes_settings: bool = False
-    """Whether settings are options too, as in `--train.epochs 20`; they are in `extra`."""
+    """Whether any setting is an option too, as in `--train.epochs 20`; they arrive in `extra`."""
+    ends_with_terminal: bool = False
+    """Whether it ends when its terminal is closed, instead of going on to its end without one."""

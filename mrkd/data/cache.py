@@ -20,6 +20,7 @@ from mrkd.config import DataConfig
 from mrkd.data.decode import DECODING
 from mrkd.data.listing import Listing
 from mrkd.system.files import write_atomically
+from mrkd.system.output import say
 
 
 def cache_folder(config: DataConfig) -> Path | None:
@@ -59,7 +60,7 @@ class DecodedCache:
         except FileNotFoundError:
             return None  # another process has just made room
         except (SafetensorError, OSError, ValueError) as error:
-            print(f"{self.path} is damaged ({error}): decoding again", flush=True)
+            say(f"{self.path} is damaged ({error}): decoding again")
             self.path.unlink(missing_ok=True)
             return None
         return images, rows
@@ -73,7 +74,7 @@ class DecodedCache:
             write_atomically(self.path, lambda temporary: save_file(tensors, temporary, metadata))
             self._make_room()
         except (OSError, SafetensorError) as error:
-            print(f"decoded images are not kept in {self.path.parent}: {error}", flush=True)
+            say(f"decoded images are not kept in {self.path.parent}: {error}")
 
     def _make_room(self) -> None:
         """Remove the least recently used files above the limit, never the one just written."""

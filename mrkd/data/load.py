@@ -14,6 +14,7 @@ from mrkd.data.sources.find import list_splits, no_images
 from mrkd.data.sources.splits import SPLIT_SEED, stratified
 from mrkd.data.streamed import StreamedDataset
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 CPU = torch.device("cpu")
 AnyDataset = TypeVar("AnyDataset", bound=ImageDataset)
@@ -75,7 +76,7 @@ def load(config: DataConfig, device: torch.device = CPU) -> Splits:
     """
     listings = list_splits(config)
     for note in listings.notes:
-        print(f"note: {note}", flush=True)
+        say(f"note: {note}")
     train = open_dataset(listings.train, config, device)
     test = None if listings.test is None else open_dataset(listings.test, config, device)
     if len(train) == 0:
@@ -105,7 +106,7 @@ def load_train(config: DataConfig, device: torch.device, processes: int, *, anno
     if announce:
         missing = [f"no evaluation will be possible: {listings.unscorable}"] if listings.unscorable else []
         for note in (*listings.notes, *missing):
-            print(f"note: {note}", flush=True)
+            say(f"note: {note}")
     return open_dataset(listings.train, config, device, processes=processes)
 
 

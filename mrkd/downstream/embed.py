@@ -16,6 +16,7 @@ from mrkd.errors import UserError
 from mrkd.evaluation.features import Tokens, extract_features
 from mrkd.runs.weights import load_backbone, open_run
 from mrkd.system.files import write_atomically
+from mrkd.system.output import say
 
 SUFFIXES = (".parquet", ".npy", ".npz")
 
@@ -85,7 +86,7 @@ def embed(
         read = set(part.images.names)
         broken += [name for name in images[split].names if name not in read]
     if broken:
-        print(f"{len(broken)} broken images were left out, such as {broken[0]}", flush=True)
+        say(f"{len(broken)} broken images were left out, such as {broken[0]}")
     labels = [_labels(part.images) for part in parts.values()]
     result = Embeddings(
         vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()]),

@@ -11,6 +11,7 @@ from mrkd.reporting.palette import CLASSES, method_styles
 from mrkd.reporting.pictures import attention_views, image_maps, relation_views
 from mrkd.reporting.read import RunRecord
 from mrkd.reporting.table import columns_of, make_table
+from mrkd.system.output import printable
 
 CURVES = {
     "loss": "loss",
@@ -26,9 +27,7 @@ CURVES = {
     "learning_rate": "learning rate",
     "images_per_second": "images per second",
 }
-"""Key in metrics.jsonl -> title of its curve."""
-MAX_POINTS = 1000
-"""Maximum number of points of a curve; longer runs keep each k-th step, and all steps with measured features."""
+"""Key in metrics.jsonl, title."""
 
 
 def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False) -> dict[str, Any]:
@@ -65,12 +64,7 @@ def to_json(content: Mapping[str, Any]) -> str:
 def _run(run: RunRecord) -> dict[str, Any]:
     summary = run.summary or {}
     last = run.metrics[-1] if run.metrics else {}
-    # Epochs have equal length, so the last step and its epoch give the length of the run.
-    train = _section(run.config, "train")
-    epochs, steps = train.get("epochs"), summary.get("steps") or train.get("steps")
-    if steps is None and last.get("epoch") and epochs:
-        steps = round(last["step"] / last["epoch"] * epochs)
-    verdict = summary.get("verdict") or {"kind": "training", "sentence": "still training"}
+    verdict = _section(summary, "verdict") or {"kind": "training", "sentence": "still training"}
     return {
         "name": run.name,
         "method": run.method,
@@ -78,7 +72,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
         "finished": run.summary is not None,
         "evaluated": run.evaluation is not None,
         "step": last.get("step", 0),
-        "steps": steps,
+        "steps": _length(run, last),
         "seconds": summary.get("seconds", last.get("seconds")),
         "verdict": {"kind": str(verdict.get("kind")), "sentence": str(verdict.get("sentence"))},
         "data": str(_section(run.config, "data").get("source", "")),
@@ -88,22 +82,31 @@ def _run(run: RunRecord) -> dict[str, Any]:
     }
 
 
+def _length(run: RunRecord, last: Mapping[str, Any]) -> float | None:
+    """Steps of the whole run, as far as its files tell."""
+    train = _section(run.config, "train")
+    given = _number((run.summary or {}).get("steps")) or _number(train.get("steps"))
+    if given is not None:
+        return given
+    # Epochs are whole passes of equal length, so a step and its epoch tell the length of the run.
+    epoch, epochs = _number(last.get("epoch")), _number(train.get("epochs"))
+    return round(last["step"] / epoch * epochs) if epoch and epochs else None
+
+
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     section = config.get(name)
     return section if isinstance(section, dict) else {}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metrics by column: `step`, `epoch`, `seconds`; `values` and `terms` by name; null where nothing was logged."""
-    stride = max(1, len(rows) // MAX_POINTS)
-    kept = [row for place, row in enumerate(rows) if place % stride == 0 or "rankme" in row or place == len(rows) - 1]
-    terms = list(dict.fromkeys(name for row in kept for name in _terms(row)))
+    """Metrics by column: `step`, `epoch`, `seconds`, `values` and `terms` by name; null where nothing was logged."""
+    terms = list(dict.fromkeys(name for row in rows for name in _terms(row)))
     return {
-        "step": [row["step"] for row in kept],
-        "epoch": [_number(row.get("epoch")) for row in kept],
-        "seconds": [_number(row.get("seconds", 0.0 if row["step"] == 0 else None)) for row in kept],
-        "values": {key: values for key in CURVES if any(values := [_number(row.get(key)) for row in kept])},
-        "terms": {name: [_number(_terms(row).get(name)) for row in kept] for name in terms},
+        "step": [row["step"] for row in rows],
+        "epoch": [_number(row.get("epoch")) for row in rows],
+        "seconds": [_number(row.get("seconds", 0.0 if row["step"] == 0 else None)) for row in rows],
+        "values": {key: values for key in CURVES if any(values := [_number(row.get(key)) for row in rows])},
+        "terms": {name: [_number(_terms(row).get(name)) for row in rows] for name in terms},
     }
 
 
@@ -153,10 +156,11 @@ def _protocols(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
 
 
 def _finite(value: Any) -> Any:
+    """Without NaN and infinity, which JSON lacks, and with printable names."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {printable(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return printable(value) if isinstance(value, str) else value

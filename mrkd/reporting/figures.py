@@ -15,6 +15,7 @@ from mrkd.reporting.palette import CLASSES, method_styles
 from mrkd.reporting.read import RunRecord
 from mrkd.runs.run import ATTENTION, EMBEDDING, RELATIONS
 from mrkd.system.files import write_atomically
+from mrkd.system.output import printable
 
 FIG2 = {
     "loss": "loss / first logged loss",
@@ -73,8 +74,8 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def _plain(text: str) -> str:
-    """Escape dollar signs, which matplotlib reads as mathematics."""
-    return text.replace("$", r"\$")
+    """A name is not mathematics, whatever dollars are in it."""
+    return printable(text).replace("$", r"\$")
 
 
 def _curves(

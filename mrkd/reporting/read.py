@@ -11,8 +11,9 @@ import numpy as np
 
 from mrkd.config.keys import may_change
 from mrkd.errors import UserError
+from mrkd.runs.metrics import ThinnedMetrics
 from mrkd.runs.npz import read_npz
-from mrkd.runs.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run
+from mrkd.runs.run import CONFIG, EVALUATION, METRICS, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
 
@@ -27,6 +28,7 @@ class RunRecord:
     config: dict[str, Any]
     """The settings, by section."""
     metrics: list[dict[str, Any]]
+    """Of a long run only some, evenly spaced, and the last."""
     summary: dict[str, Any] | None
     """Content of `summary.json`; None during training."""
     evaluation: dict[str, Any] | None
@@ -58,13 +60,16 @@ def _begun(run: Path) -> float:
     return (run / CONFIG).stat().st_mtime
 
 
-def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
+def read_runs(paths: Sequence[str | Path], known: dict[Path, ThinnedMetrics] | None = None) -> list[RunRecord]:
     """Read the runs at these paths and in these comparisons, grouped by method and sorted by seed.
 
+    Args:
+        paths: run directories, or directories of comparisons.
+        known: keeps the metrics between calls, so that each reads only what is new.
     Raises:
         UserError: as `find_runs` and `read_run`.
     """
-    records = _told_apart([read_run(path) for path in find_runs(paths)])
+    records = _told_apart([read_run(path, known) for path in find_runs(paths)])
     methods = list(dict.fromkeys(run.method for run in records))
     return sorted(records, key=lambda run: (methods.index(run.method), run.seed))
 
@@ -103,8 +108,8 @@ def _items(section: Any) -> list[tuple[str, Any]]:
     return list(section.items()) if isinstance(section, dict) else []
 
 
-def read_run(path: Path) -> RunRecord:
-    """Read one run directory.
+def read_run(path: Path, known: dict[Path, ThinnedMetrics] | None = None) -> RunRecord:
+    """Read one run directory; `known` as in `read_runs`.
 
     Raises:
         UserError: there is no run, or one of its files is damaged.
@@ -118,8 +123,7 @@ def read_run(path: Path) -> RunRecord:
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path / CONFIG} must name objective.method and train.seed") from None
 
-    def optional(name: str) -> Any:
-        return read_json(path / name) if (path / name).is_file() else None
+    metrics = ({} if known is None else known).setdefault(path, ThinnedMetrics(path / METRICS))
 
     return RunRecord(
         path=path,
@@ -127,8 +131,24 @@ def read_run(path: Path) -> RunRecord:
         method=method,
         seed=seed,
         config=config,
-        metrics=run.metrics(),
-        summary=optional(SUMMARY),
-        evaluation=optional(EVALUATION),
-        segmentation=optional(SEGMENTATION),
+        metrics=metrics.read(),
+        summary=_optional(path / SUMMARY, device=str, versions=dict),
+        evaluation=_optional(path / EVALUATION, data=dict),
+        segmentation=_optional(path / SEGMENTATION, jaccard=dict, mass=list),
     )
+
+
+def _optional(path: Path, **needed: type) -> dict[str, Any] | None:
+    """The object in a JSON file with at least these entries, or None where there is no file.
+
+    Raises:
+        UserError: it is damaged or of another kind.
+    """
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    for name, kind in needed.items():
+        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+            raise UserError(f"{path} must be a JSON object with {', '.join(needed)}: remove it, and make it again")
+    assert isinstance(found, dict)
+    return found

@@ -8,6 +8,7 @@ from mrkd.evaluation.evaluator import Column
 from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.reporting.columns import COLUMNS, COSTS, JACCARD
 from mrkd.reporting.read import RunRecord
+from mrkd.system.output import printable
 
 
 def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
@@ -69,8 +70,8 @@ def table_markdown(table: dict[str, Any]) -> str:
     lines.append("|---" * (len(columns) + 1) + "|")
     for row in table["rows"]:
         cells = [format_cell(row.get(column.key), column.decimals) for column in columns]
-        lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
-    data = table["data"]
+        lines.append(f"| {printable(row['method'])} | " + " | ".join(cells) + " |")
+    data = {key: printable(value) for key, value in table["data"].items()}
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
     lines.append(
         f"\n{data['name']}: {data['train_images']} training images, scored on {data['test_images']} images of "

@@ -19,6 +19,7 @@ import torch
 
 from mrkd.errors import UserError
 from mrkd.system.files import write_bytes
+from mrkd.system.output import say
 
 DIGEST_LENGTH = 16
 NAME = re.compile(r"step-(?P<step>\d{8,})\.(?P<digest>[0-9a-f]{16})(?P<best>\.best)?\.pt")
@@ -110,7 +111,7 @@ class Checkpoints:
                 damaged.append((checkpoint, str(error)))
                 continue
             for broken, reason in damaged:
-                print(f"{broken.path} is damaged ({reason}): going back to step {checkpoint.step}", flush=True)
+                say(f"{broken.path} is damaged ({reason}): going back to step {checkpoint.step}")
                 broken.path.unlink(missing_ok=True)
             return checkpoint, state
         if damaged:

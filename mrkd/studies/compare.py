@@ -23,6 +23,7 @@ from mrkd.runs.comparability import has_comparable_evaluation
 from mrkd.runs.run import Run
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json, write_text
+from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import with_one_batch
 
@@ -111,7 +112,7 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
     unfinished = []
     for variant in planned:
         if _finished(out / "runs" / run_name(variant), variant):
-            print(f"── {run_name(variant)}: finished before, kept", flush=True)
+            say(f"── {run_name(variant)}: finished before, kept")
         else:
             unfinished.append(variant)
     failures: dict[str, str] = {}
@@ -129,7 +130,7 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
             if request.received is not None:
                 continue
             state = "done" if error is None else f"failed: {error}"
-            print(f"── {number}/{len(unfinished)} {name} {state}{estimate.after(pending[future])}", flush=True)
+            say(f"── {number}/{len(unfinished)} {name} {state}{estimate.after(pending[future])}")
             if error is not None:
                 failures[name] = error
     if request.received is not None:

@@ -82,10 +82,31 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON, or a UserError that names the file."""
+    """Read JSON from a regular file, or a UserError that names the file."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} must be a file, and is something else")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Any JSON. Whole numbers of more digits than a machine counts with become floats, which may be infinite.
+
+    Raises:
+        ValueError: it is none, not UTF-8, or nested too deeply.
+    """
+    try:
+        return _DECODER.decode(text if isinstance(text, str) else text.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

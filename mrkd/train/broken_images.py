@@ -4,6 +4,7 @@ from mrkd.data.dataset import ImageDataset
 from mrkd.distributed.gather import all_gather_names
 from mrkd.runs.run import BROKEN, Run
 from mrkd.system.files import read_json, write_json
+from mrkd.system.output import say
 
 
 class BrokenImages:
@@ -32,6 +33,7 @@ class BrokenImages:
         names = all_gather_names(self.dataset.broken) if streamed else self.dataset.broken
         if self.writes and len(names) > self.last_reported:
             self.last_reported = len(names)
+            self.run.check_held()
             write_json(self.run.path / BROKEN, list(names))
             done = "replaced by others of their batch" if streamed else "skipped"
-            print(f"{len(names)} broken images were {done}: {self.run.path / BROKEN}", flush=True)
+            say(f"{len(names)} broken images were {done}: {self.run.path / BROKEN}")

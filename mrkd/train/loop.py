@@ -18,6 +18,7 @@ from mrkd.objective.metrics import step_health
 from mrkd.runs.checkpoint import Checkpoints
 from mrkd.runs.run import BACKBONE, CHECKPOINTS, Run
 from mrkd.runs.weights import save_backbone
+from mrkd.system.output import say
 from mrkd.system.progress import Bar
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import sampler_of
@@ -83,7 +84,7 @@ class Training:
         if checkpoint is not None:
             self._load(found[1] if found else checkpoint.read())
             self.checkpoint = checkpoint.path
-            print(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}", flush=True)
+            say(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}")
         else:
             self._measure()
         if self.writes:
@@ -93,6 +94,7 @@ class Training:
         self.started = time.monotonic() - self.progress.seconds
 
     def _measure(self) -> None:
+        self.run.check_held()
         self.progress.features = self.monitor.measure(self.learner.pair)
         self.progress.measurements.append(self.progress.features)
         if self.relations is not None:
@@ -123,7 +125,8 @@ class Training:
         first, local = progress.step, local_slice(config.train.batch)
         batches = training_batches(self.dataset, self.sampler, start=first, stop=learner.steps, local=local)
         title = f"{config.objective.method} seed {config.train.seed}"
-        with Bar(title, learner.steps, progress.step) as bar:
+        known = status(None, progress.features, progress.verdict["sentence"])
+        with Bar(title, learner.steps, progress.step, status=known) as bar:
             while True:
                 with learner.clock.part("data"):
                     found = next(batches, None)
@@ -195,7 +198,7 @@ class Training:
         best = measured and progress.features.get("knn", -1.0) > progress.best_knn
         if best:
             progress.best_knn = progress.features["knn"]
-        return status(loss, progress.features, verdict, data_wait), best
+        return status(loss, progress.features, verdict.sentence, data_wait), best
 
     def _warn(self, verdict: Verdict, bar: Bar) -> None:
         if not verdict.worrying:
@@ -244,6 +247,7 @@ class Training:
         vit = pair.teacher_vit()
         if not self.writes:
             return
+        self.run.check_held()
         if self.profile is not None:
             write_profile(self.run, self.profile, self.learner.fabric)
         save_backbone(vit, self.run.path / BACKBONE, {"method": self.config.objective.method})

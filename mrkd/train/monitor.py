@@ -79,8 +79,8 @@ def judge(
     return verdict if verdict.collapsed else read_trend(measurements, width, progress=progress)
 
 
-def status(loss: float, features: dict[str, float], verdict: Verdict, data_wait: float | None = None) -> str:
-    """The text beside the progress bar; `data_wait` is a fraction of the time."""
+def status(loss: float | None, features: dict[str, float], verdict: str, data_wait: float | None = None) -> str:
+    """The few numbers beside the progress bar; the loss may not be known yet; `data_wait` is a fraction of the time."""
     wait = "" if data_wait is None else f" · data-wait {100 * data_wait:.1f} %"
     knn = f" · k-NN {features['knn']:.1f} %" if "knn" in features else ""
-    return f"loss {loss:.4f}{knn}{wait} · {verdict.sentence}"
+    return f"loss {'–' if loss is None else f'{loss:.4f}'}{knn}{wait} · {verdict}"

@@ -13,6 +13,7 @@ from mrkd.config import TrainConfig
 from mrkd.errors import UserError
 from mrkd.runs.run import Run
 from mrkd.system.files import write_atomically
+from mrkd.system.output import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +70,11 @@ class NonfiniteWatch:
                     f"its batch: {batch}: lower optim.learning_rate"
                     + (", or continue with --on-nonfinite skip" if stop else "")
                 )
-            print(f"step {record.step} is skipped: {bad[0][0]} became {bad[0][1]}", flush=True)
+            say(f"step {record.step} is skipped: {bad[0][0]} became {bad[0][1]}")
 
     def _keep_batch(self, record: _Record) -> Path:
         """Write what is needed to draw the same images, views and masks again."""
+        self.run.check_held()
         path = self.run.path / f"nonfinite-step-{record.step:08d}.npz"
         generators: dict[str, Any] = {
             f"{name}_generator": value.numpy() for name, value in record.draws.items() if isinstance(value, Tensor)

@@ -17,6 +17,7 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.runs.run import Run
+from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, resolve, run_length, without_replaced_weights
 from mrkd.train.loggers import MetricsLoggers, check_logger
@@ -47,7 +48,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     terms = resolve_terms(config.objective)
     check_optimizer(config.optim.name)
     if Run(out).finished:
-        print(f"{out} is finished: nothing is left to train")
+        say(f"{out} is finished: nothing is left to train")
         return Path(out)
     check_logger(config.train.logger)
     fabric = make_fabric(config)

@@ -1,11 +1,13 @@
 import dataclasses
 import math
+import os
 import random
+from pathlib import Path
 
 import pytest
 import yaml
 
-from mrkd.cli import load_config
+from mrkd.cli import load_config, main
 from mrkd.config import Config
 from mrkd.config.keys import known_keys
 from mrkd.config.overrides import (
@@ -14,6 +16,7 @@ from mrkd.config.overrides import (
     flatten,
     load_recipe,
     nearest_setting,
+    read_scalars,
     read_yaml,
     recipe_names,
     to_dict,
@@ -324,3 +327,28 @@ def test_invalid_yaml_as_a_value_is_refused_with_the_expected_type(value):
     with pytest.raises(UserError, match=r"train\.epochs must be int"):
         build({"train.epochs": value})
     assert build({"data.source": "a: b: c"}).data.source == "a: b: c"
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_a_folder_and_a_device_are_no_settings(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    for path in (tmp_path / "pipe.yaml", tmp_path / "folder.yaml", Path("/dev/zero")):
+        for read in (read_yaml, read_scalars):
+            with pytest.raises(UserError, match=r"expected a YAML file, got a (pipe or device|folder)"):
+                read(path)
+        assert main(["settings", "--config", str(path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_single_values_are_read_as_they_are_written(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: {b: 1, c: [x, {d: 2}], e: {f: 'two words'}}\ng: null\nh:\n  i: 1e-3\n")
+    assert read_scalars(path) == {"a.b": "1", "a.e.f": "two words", "g": "null", "h.i": "1e-3"}
+    path.write_text("? [k]\n: v\n")
+    with pytest.raises(UserError, match="a key must be a single value"):
+        read_scalars(path)
+    path.write_text(yaml.safe_dump(to_dict(Config())))
+    flat = {key: value for key, value in flatten(to_dict(Config()), "").items() if not isinstance(value, list | dict)}
+    found = read_scalars(path)
+    assert {key: yaml.safe_load(found[key]) for key in flat} == flat

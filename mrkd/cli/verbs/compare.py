@@ -7,6 +7,8 @@ from pathlib import Path
 from mrkd.cli.options import add_settings_options, config_from, parse_seeds
 from mrkd.cli.verb import Verb
 from mrkd.config.objective import canonical_method
+from mrkd.errors import UserError
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +36,15 @@ def _run(options: argparse.Namespace) -> None:
 
         tuned = tuned_settings(options.tuned, methods)
     command = "mrkd " + shlex.join(options.argv)
-    compare(config, methods, seeds, options.out, tuned=tuned, jobs=options.jobs, command=command)
+    table = compare(config, methods, seeds, options.out, tuned=tuned, jobs=options.jobs, command=command)
     print((Path(options.out) / "table.md").read_text(encoding="utf-8"))
-    print(f"report: {Path(options.out) / 'report.html'}")
+    say(f"report: {Path(options.out) / 'report.html'}")
+    if failures := table["failures"]:
+        name, reason = next(iter(failures.items()))
+        raise UserError(
+            f"{len(failures)} of {len(failures) + sum(len(row['seeds']) for row in table['rows'])} runs failed, "
+            f"{name}: {reason}; the same command tries again"
+        )
 
 
 VERB = Verb(

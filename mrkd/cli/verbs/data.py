@@ -7,6 +7,7 @@ from pathlib import Path
 from mrkd.cli.options import add_settings_options, config_from
 from mrkd.cli.verb import Verb
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +26,9 @@ def _run(options: argparse.Namespace) -> None:
     from mrkd.surveying.facts import describe
 
     out = Path(options.out or Path("runs") / f"data-{_name(config.data.source)}")
-    print("\n".join(describe(survey(config, out))))
-    print(f"pictures    {out / 'images.png'}, {out / 'views.png'}; all of this: {out / 'data.json'}")
+    for line in describe(survey(config, out)):
+        say(line)
+    say(f"pictures    {out / 'images.png'}, {out / 'views.png'}; all of this: {out / 'data.json'}")
 
 
 def _name(source: str) -> str:

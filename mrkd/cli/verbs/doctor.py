@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mrkd.cli.verb import Verb
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 MARKS = {"ok": "ok", "absent": "–", "wrong": "WRONG"}
 
@@ -18,7 +19,7 @@ def _run(options: argparse.Namespace) -> None:
 
     wrong = []
     for finding in examine(Path(options.folder)):
-        print(f"{MARKS[finding.state]:6s}{finding.topic:18s}{finding.text}", flush=True)
+        say(f"{MARKS[finding.state]:6s}{finding.topic:18s}{finding.text}")
         if finding.state == "wrong":
             wrong.append(finding.topic)
     if wrong:

@@ -4,6 +4,7 @@ import argparse
 
 from mrkd.cli.options import add_checkpoint_option, run_config_on
 from mrkd.cli.verb import Verb
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,7 @@ def _run(options: argparse.Namespace) -> None:
 
     found = embed(options.run, out=options.out, tokens=options.tokens, checkpoint=options.checkpoint, config=config)
     labels = f", {len(found.class_names)} classes" if found.labels is not None else ", no labels"
-    print(f"embeddings: {options.out} ({len(found)} images, {found.vectors.shape[1]} numbers each{labels})")
+    say(f"embeddings: {options.out} ({len(found)} images, {found.vectors.shape[1]} numbers each{labels})")
 
 
 VERB = Verb(

@@ -5,6 +5,7 @@ import argparse
 from mrkd.cli.options import run_config
 from mrkd.cli.verb import Verb
 from mrkd.config import Config
+from mrkd.system.output import say
 
 
 def show_evaluation(path: str, config: Config) -> None:
@@ -16,7 +17,7 @@ def show_evaluation(path: str, config: Config) -> None:
     results = evaluate(path, config)
     figures = " · ".join(f"{result.title} {result.figure}" for result in main_results(EVALUATORS, results))
     scored = results["data"]
-    print(f"{figures} · {scored['test_images']} images of the {scored['scored_on']} split, {results['seconds']:.0f} s")
+    say(f"{figures} · {scored['test_images']} images of the {scored['scored_on']} split, {results['seconds']:.0f} s")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from mrkd.cli.options import add_checkpoint_option, parse_seeds, run_config_on
 from mrkd.cli.verb import Verb
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -39,18 +40,18 @@ def _run(options: argparse.Namespace) -> None:
         config=config,
     )
     data = results["data"]
-    print(
+    say(
         f"{data['labels']} labels of {data['classes']} classes, {data['test_images']} images of the "
         f"{data['scored_on']} split, seeds {options.seeds}"
     )
     for kind, title in (("pretrained", f"from {config.objective.method}"), ("scratch", "from random weights")):
         if kind in results:
             rates = ", ".join(f"{rate:g}" for rate in results[kind]["learning_rates"])
-            print(
+            say(
                 f"  {title:22s} top-1 {_figure(results[kind]['acc1'])}   top-5 {_figure(results[kind]['acc5'])}   "
                 f"learning rate {rates} ({results[kind]['chosen_on']})"
             )
-    print(f'classifier: {out} (timm.create_model("local-dir:{out}", pretrained=True))')
+    say(f'classifier: {out} (timm.create_model("local-dir:{out}", pretrained=True))')
 
 
 def _few(text: str | None) -> float | None:

@@ -9,6 +9,7 @@ from mrkd.cli.verbs.attend import show_attention
 from mrkd.cli.verbs.evaluate import show_evaluation
 from mrkd.cli.verbs.report import show_report
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 STEPS = {"evaluate": show_evaluation, "attend": show_attention, "report": show_report}
 
@@ -33,7 +34,7 @@ def _run(options: argparse.Namespace) -> None:
     path = pretrain(config, options.out or options.resume, profile=options.profile)
     if not is_first_process():
         return
-    print(f"run: {path}")
+    say(f"run: {path}")
     for step in steps:
         STEPS[step](str(path), config)
 

@@ -4,13 +4,14 @@ import argparse
 
 from mrkd.cli.verb import Verb
 from mrkd.config import Config
+from mrkd.system.output import say
 
 
 def show_report(path: str, config: Config) -> None:
     """Write the page about one run and print where it is."""
     from mrkd.reporting import report
 
-    print(f"report: {report(path)}")
+    say(f"report: {report(path)}")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from mrkd.reporting import report
 
-    print(f"report: {report(options.runs, options.out)}")
+    say(f"report: {report(options.runs, options.out)}")
 
 
 VERB = Verb(

@@ -3,6 +3,7 @@
 import argparse
 
 from mrkd.cli.verb import Verb
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,7 @@ def _run(options: argparse.Namespace) -> None:
 
     lines = list_runs(options.folder)
     if not lines:
-        print(f"no runs in {options.folder}")
+        say(f"no runs in {options.folder}")
         return
     heading, *rows = runs_table(lines)
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mrkd.cli.options import add_settings_options, config_from
 from mrkd.cli.verb import Verb
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +44,7 @@ def _run(options: argparse.Namespace) -> None:
         command="mrkd " + shlex.join(options.argv),
     )
     print((Path(options.out) / TABLE).read_text(encoding="utf-8"))
-    print(
-        f"best settings: {Path(options.out)}/best-METHOD.yaml, for 'mrkd pretrain --config' or 'mrkd compare --tuned'"
-    )
+    say(f"best settings: {Path(options.out)}/best-METHOD.yaml, for 'mrkd pretrain --config' or 'mrkd compare --tuned'")
 
 
 VERB = Verb(

@@ -22,4 +22,5 @@ VERB = Verb(
     example="mrkd watch runs/a",
     run=_run,
     options=_options,
+    ends_with_terminal=True,
 )
