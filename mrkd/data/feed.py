@@ -1,5 +1,6 @@
 """What training takes its images from: all of them in memory, or a stream. Axes: B images, S pixels."""
 
+import hashlib
 from collections.abc import Generator, Iterable
 from typing import Protocol
 
@@ -22,7 +23,7 @@ class Feed(Protocol):
     """Training images."""
 
     fingerprint: str
-    """Changes when the images have changed."""
+    """Changes when the images have changed, but not when they have only been moved."""
     waited_seconds: float
     """Spent waiting for images that were not ready."""
     streams: bool
@@ -35,6 +36,9 @@ class Feed(Protocol):
         """Names of the images that could not be read, as far as is known."""
 
     def __len__(self) -> int: ...
+
+    def is_of(self, fingerprint: object) -> bool:
+        """Whether a checkpoint with this fingerprint was made on these images."""
 
     def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
         """Images of the steps in `order`, which has each step's rows; of them this device gets the places `own`."""
@@ -58,6 +62,10 @@ class ResidentFeed:
 
     def __len__(self) -> int:
         return len(self.train)
+
+    def is_of(self, fingerprint: object) -> bool:
+        """See `Feed`."""
+        return fingerprint == self.fingerprint
 
     def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
         """See `Feed`."""
@@ -87,10 +95,15 @@ class StreamedFeed(Stream):
             workers=worker_count(data.workers, config.train.devices, device),
             device=device,
         )
-        self.fingerprint = f"{len(listing)}-{data.size}-{listing.cells.stamp() or 'unstamped'}"
+        self.fingerprint = f"{len(listing)}-{data.size}-{_digest(listing)}"
+        self.former = f"{len(listing)}-{data.size}-{listing.cells.stamp() or 'unstamped'}"
 
     def __len__(self) -> int:
         return len(self.listing)
+
+    def is_of(self, fingerprint: object) -> bool:
+        """See `Feed`. Older versions kept the stamp of the files, with their place and time of change."""
+        return fingerprint in (self.fingerprint, self.former)
 
     def batches(self, order: Iterable[tuple[int, Tensor]], own: slice) -> Generator[Batch, None, None]:
         """See `Feed`.
@@ -107,6 +120,12 @@ class StreamedFeed(Stream):
         """See `Feed`; broken ones among them are left out."""
         chosen = self.listing.take(sample(_classes(self.listing), count).tolist())
         return decode_readable(chosen, self.config).to(self.device)
+
+
+def _digest(listing: Listing) -> str:
+    """Of the images' names inside their source, and their files' names and sizes: not of their place or time."""
+    names = "\0".join(listing.names).encode(errors="surrogateescape")
+    return hashlib.sha256(names + (listing.cells.stamp(place=False) or "unstamped").encode()).hexdigest()
 
 
 def _classes(images: ImageSet | Listing) -> Tensor | list[int]:

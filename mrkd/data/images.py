@@ -4,7 +4,7 @@ Axes: n images, B of them in a batch, S pixels.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -33,6 +33,10 @@ class Images(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """(n) where each image comes from."""
+
+    @property
+    def source_rows(self) -> Sequence[int]:
+        """(n) place of each image in the order of the source; empty for images from elsewhere."""
 
     @property
     def masks(self) -> Tensor | None:
@@ -89,6 +93,11 @@ class StreamedSet:
     def names(self) -> tuple[str, ...]:
         """See `Images`."""
         return tuple(self.listing.names)
+
+    @property
+    def source_rows(self) -> Sequence[int]:
+        """See `Images`."""
+        return self.listing.source_rows
 
     @property
     def masks(self) -> Tensor | None:

@@ -30,6 +30,8 @@ class ImageSet:
     """(n, S, S) bool, True on the object; None when nobody knows where it is."""
     names: tuple[str, ...] = ()
     """(n) where each image comes from: its path inside the source, or its row; empty for images from elsewhere."""
+    source_rows: tuple[int, ...] = ()
+    """(n) place of each image in the order of the source; empty for images from elsewhere."""
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -39,7 +41,10 @@ class ImageSet:
         labels = None if self.labels is None else self.labels[index]
         names = tuple(self.names[row] for row in index.tolist()) if self.names else ()
         masks = None if self.masks is None else self.masks[index]
-        return dataclasses.replace(self, images=self.images[index], labels=labels, masks=masks, names=names)
+        rows = tuple(self.source_rows[row] for row in index.tolist()) if self.source_rows else ()
+        return dataclasses.replace(
+            self, images=self.images[index], labels=labels, masks=masks, names=names, source_rows=rows
+        )
 
     @property
     def size(self) -> int:
@@ -109,7 +114,14 @@ def decode_listing(listing: Listing, config: DataConfig) -> tuple[ImageSet, tupl
     labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in kept], dtype=torch.int64)
     names = tuple(listing.names[row] for row in kept)
     masks = None if listing.masks is None else torch.from_numpy(listing.masks[kept])
-    found = ImageSet(images=images, labels=labels, class_names=listing.class_names, masks=masks, names=names)
+    found = ImageSet(
+        images=images,
+        labels=labels,
+        class_names=listing.class_names,
+        masks=masks,
+        names=names,
+        source_rows=tuple(listing.source_rows[row] for row in kept) if listing.source_rows else (),
+    )
     return found, broken
 
 

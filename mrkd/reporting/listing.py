@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrkd.config.overrides import read_yaml
+from mrkd.config.source import source_name
 from mrkd.errors import UserError
 from mrkd.runs.run import CHECKPOINTS, CONFIG, FAILURE, METRICS, SUMMARY, Run
 
@@ -91,7 +92,8 @@ def _state(path: Path) -> dict[str, Any]:
 def _settings(path: Path) -> dict[str, Any]:
     # Plain YAML, unchecked: hundreds of runs are listed in the time that checking one config takes.
     tree = read_yaml(path / CONFIG)
-    return {"method": tree["objective"]["method"], "data": tree["data"]["source"], "seed": tree["train"]["seed"]}
+    data = source_name(tree["data"]["source"])
+    return {"method": tree["objective"]["method"], "data": data, "seed": tree["train"]["seed"]}
 
 
 def _progress(path: Path) -> dict[str, Any]:

@@ -103,6 +103,9 @@ class Run:
             return
         changed = differences(self.config(), config)
         refused = {key: values for key, values in changed.items() if not may_change(key)}
+        # The images of an unfinished run are compared with its checkpoint; a finished one is not asked for its images.
+        if self.finished and "data.source" in changed:
+            refused["data.source"] = changed["data.source"]
         # Nothing else may change but the length, which may grow.
         if not self.finished and "train.epochs" in refused and config.train.epochs > refused["train.epochs"][0]:
             del refused["train.epochs"]

@@ -80,6 +80,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     fabric = make_fabric(config)
     feed = open_feed(config, fabric.device)
     config = resolve(config, terms, feed, fabric, started)
+    _check_images(config, feed, out)
     length = run_length(config, len(feed)) if terms else 0
     learner = Learner(start_of(config, out), terms, fabric, length)
     # One process writes; the others compute the same numbers and keep quiet.
@@ -109,6 +110,23 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     finally:
         run.close()
     return run.path
+
+
+def _check_images(config: Config, feed: Feed, out: str | Path) -> None:
+    """Before a run's stored settings name another place of its images: they must be those of its last checkpoint."""
+    run = Run(out)
+    if run.started and run.config().data.source != config.data.source:
+        state = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints).newest_readable()
+        if state is not None:
+            _refuse_other_images(state, feed)
+
+
+def _refuse_other_images(state: dict[str, Any], feed: Feed) -> None:
+    if not feed.is_of(state.get("images")):
+        raise UserError(
+            f"the training images have changed: expected {state.get('images')}, got {feed.fingerprint}; "
+            "restore them or choose another --out"
+        )
 
 
 @contextlib.contextmanager
@@ -219,11 +237,7 @@ class Training:
             self.run.log(row)
 
     def _load(self, state: dict[str, Any]) -> None:
-        if state.get("images") != self.feed.fingerprint:
-            raise UserError(
-                f"the training images have changed: expected {state.get('images')}, got {self.feed.fingerprint}; "
-                "restore them or choose another --out"
-            )
+        _refuse_other_images(state, self.feed)
         self.learner.load(state)
         try:
             self.progress = Progress(**state["progress"])

@@ -24,7 +24,12 @@ def section(name: str) -> set[str]:
 
 
 def test_what_does_not_change_what_is_trained_may_change_when_a_run_goes_on():
-    assert {key for key in section("data") if may_change(key)} == {"data.cache", "data.cache_gib", "data.workers"}
+    assert {key for key in section("data") if may_change(key)} == {
+        "data.cache",
+        "data.cache_gib",
+        "data.source",
+        "data.workers",
+    }
     fixed = {"epochs", "steps", "minutes", "batch", "auto_batch", "seed", "accelerator", "precision", "micro_batch"}
     assert {key for key in section("train") if not may_change(key)} == {f"train.{name}" for name in fixed}
     assert all(may_change(key) for key in section("evaluation") | section("attention"))

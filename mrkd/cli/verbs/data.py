@@ -1,11 +1,11 @@
 """`mrkd data`."""
 
 import argparse
-import os
 from pathlib import Path
 
 from mrkd.cli.options import add_settings_options, config_from
 from mrkd.cli.verb import Verb
+from mrkd.config.source import source_name
 from mrkd.errors import UserError
 
 
@@ -24,14 +24,9 @@ def _run(options: argparse.Namespace) -> None:
     from mrkd.surveying import survey
     from mrkd.surveying.facts import describe
 
-    out = Path(options.out or Path("runs") / f"data-{_name(config.data.source)}")
+    out = Path(options.out or Path("runs") / f"data-{source_name(config.data.source)}")
     print("\n".join(describe(survey(config, out))))
     print(f"pictures    {out / 'images.png'}, {out / 'views.png'}; all of this: {out / 'data.json'}")
-
-
-def _name(source: str) -> str:
-    """The last part of a source; that of the folder it leads to for `.` and the like."""
-    return Path(os.path.expanduser(source)).resolve().name
 
 
 VERB = Verb(

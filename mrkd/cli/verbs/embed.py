@@ -9,7 +9,11 @@ from mrkd.cli.verb import Verb
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
     parser.add_argument("--data", help="the images, as for pretrain; the run's own by default")
-    parser.add_argument("--out", required=True, help="a .parquet, .npz or .npy file (the last holds vectors alone)")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="a .parquet, .npz or .npy file (the last: vectors alone, beside a list of their paths)",
+    )
     parser.add_argument("--tokens", choices=("cls", "patch-mean"), default="cls", help="class token or mean patch")
     add_checkpoint_option(parser)
 

@@ -58,9 +58,9 @@ class TarCells:
         """The same files with other members."""
         return TarCells(self.files, self.places[list(rows)])
 
-    def stamp(self) -> str:
+    def stamp(self, *, place: bool = True) -> str:
         """Of the tar files, and the places in them."""
-        return stamp_of(self.files, self.places.tobytes())
+        return stamp_of(self.files, self.places.tobytes(), place=place)
 
 
 class _Sample(NamedTuple):
