@@ -85,6 +85,8 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     learner = Learner(start_of(config, out), terms, fabric, length)
     # One process writes; the others compute the same numbers and keep quiet.
     writes = fabric.is_global_zero
+    if writes and learner.weights_note:
+        print(learner.weights_note, flush=True)
     run = Run.start(out, config) if writes else Run(out)
     try:
         if writes:

@@ -167,7 +167,7 @@ def test_a_run_goes_on_with_its_images_elsewhere_and_with_no_others(tmp_path, mo
         mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
     assert main(["pretrain", "--resume", str(tmp_path / "run"), "--data", "pictures"]) == 0
     assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
-    with pytest.raises(UserError, match="already holds a finished run with other settings \\(data.source"):
+    with pytest.raises(UserError, match=r"already holds a finished run with other settings \(data.source"):
         mrkd.pretrain(trained_on(others, **more), tmp_path / "run")
 
 
