@@ -79,8 +79,8 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     check_logger(config.train.logger)
     fabric = make_fabric(config)
     feed = open_feed(config, fabric.device)
-    config = resolve(config, terms, feed, fabric, started)
     _check_images(config, feed, out)
+    config = resolve(config, terms, feed, fabric, started)
     length = run_length(config, len(feed)) if terms else 0
     learner = Learner(start_of(config, out), terms, fabric, length)
     # One process writes; the others compute the same numbers and keep quiet.
@@ -115,9 +115,9 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
 
 
 def _check_images(config: Config, feed: Feed, out: str | Path) -> None:
-    """Before a run's stored settings name another place of its images: they must be those of its last checkpoint."""
+    """Before the stored settings of a run name other images: they must be those of its last checkpoint."""
     run = Run(out)
-    if run.started and run.config().data.source != config.data.source:
+    if run.started and (run.config().data.source != config.data.source or len(feed) < config.train.batch):
         state = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints).newest_readable()
         if state is not None:
             _refuse_other_images(state, feed)
