@@ -28,7 +28,7 @@ from mrkd.config import Config
 from mrkd.config.keys import may_change, with_present_names
 from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dict
 from mrkd.errors import UserError
-from mrkd.system.files import TEMPORARY, write_json, write_text
+from mrkd.system.files import TEMPORARY, remove_leftovers, write_json, write_text
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -177,8 +177,8 @@ class Run:
 
     def _remove_temporary_files(self) -> None:
         for folder in (self.path, self.path / CHECKPOINTS):
-            for entry in folder.glob(f"{TEMPORARY}*"):
-                entry.unlink()
+            if folder.is_dir():
+                remove_leftovers(folder)
 
     def close(self) -> None:
         """Release the directory."""

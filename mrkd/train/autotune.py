@@ -35,7 +35,7 @@ STEPS_PER_EPOCH = 16
 SMALLEST, LARGEST_ON_CPU, LARGEST = 32, 256, 4096
 """Bounds of an automatic batch, in images."""
 FEWEST = 4
-"""A training has at least so many images. A relation of two images, its distance over the mean distance, is always 1."""
+"""A training has at least so many images: of two, the relation, a distance over the mean distance, is always 1."""
 MEMORY_FRACTION = 0.9
 """Part of a device's memory that an automatic batch may take."""
 WARMUP_STEPS, MEASURED_SECONDS, MEASURED_STEPS = 2, 3.0, 20

@@ -250,6 +250,15 @@ def test_a_run_inside_the_folder_of_its_images_is_refused(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_a_folder_left_by_a_killed_export_does_not_stop_a_run_from_going_on(tmp_path):
+    stopped(settings(), tmp_path / "run", 4)
+    for place in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+        (place / ".mrkd-backbone.pt.abc" / "backbone").mkdir(parents=True)
+        (place / ".mrkd-backbone.pt.abc" / "backbone" / "half").write_bytes(b"half")
+    mrkd.pretrain(settings(), tmp_path / "run")
+    assert not list((tmp_path / "run").rglob(".mrkd-*"))
+
+
 def test_a_directory_in_use_is_refused_and_a_lock_left_by_a_crash_is_not(tmp_path):
     run = Run.start(tmp_path / "run", settings())
     with pytest.raises(UserError, match="another process is writing"):
