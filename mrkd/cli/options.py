@@ -39,7 +39,7 @@ SHORTHANDS = (
     Shorthand(
         option="--data",
         key="data.source",
-        help="digits, a folder, a parquet, tar or CSV file, or owner/name on the hub",
+        help="digits, a folder, a parquet, tar or CSV file, or hub:owner/name",
     ),
     Shorthand(option="--size", key="data.size", help="side of the images in pixels, such as 96 or 224"),
     Shorthand(option="--patch", key="model.patch", help="side of a patch in pixels; with --model, what its name says"),

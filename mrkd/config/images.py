@@ -7,15 +7,17 @@ from typing import Literal
 
 from mrkd.config.checks import check_fraction, check_least, check_span, require
 from mrkd.config.setting import setting
+from mrkd.config.source import absolute_source
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The images: source, number, size, decoding and cache."""
 
-    source: str = setting("digits", part_of_measurement=True)
+    source: str = setting("digits", resumable=True, part_of_measurement=True)
     """`digits` or `shapes` (embedded); a folder of images, of parquet files or of WebDataset shards (.tar); one such
-    file; a CSV or TSV of paths; or `owner/name` on the Hugging Face hub (`hf:owner/name:configuration` in full)."""
+    file; a CSV or TSV of paths; or `hub:owner/name` on the Hugging Face hub (`hub:owner/name:configuration` in full).
+    A path becomes absolute. A run goes on with another one where the images are the same."""
     size: int = setting(32, part_of_measurement=True)
     """Side of the square images that enter the network, in pixels."""
     train_images: int | None = setting(None, part_of_measurement=True)
@@ -50,6 +52,7 @@ class DataConfig:
     """Maximum number of pixels (width times height) of an image; a larger one counts as broken and is not decoded."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "source", absolute_source(self.source))
         require(self.size >= 8, f"data.size must be at least 8 pixels, got {self.size}")
         require(self.max_pixels >= 1, f"data.max_pixels must be at least 1, got {self.max_pixels}")
         require(self.workers is None or self.workers >= 1, f"data.workers must be at least 1, got {self.workers}")

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from mrkd.config import Config, Term
+from mrkd.config.source import stored_source
 
 
 @cache
@@ -55,13 +56,19 @@ def present_names_in_terms() -> dict[str, str]:
 
 
 def with_present_names(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert nested settings stored by an older version to present names; other errors are left for later checks."""
+    """Convert nested settings stored by an older version to present names, with an absolute source.
+
+    Other errors are left for later checks.
+    """
     renamed = {section: dict(own) if isinstance(own, Mapping) else own for section, own in tree.items()}
     for former, present in present_names().items():
         (old_section, old_name), (section, name) = former.split("."), present.split(".")
         if isinstance(renamed.get(old_section), dict) and old_name in renamed[old_section]:
             value = renamed[old_section].pop(old_name)
             renamed.setdefault(section, {}).setdefault(name, value)
+    data = renamed.get("data")
+    if isinstance(data, dict) and isinstance(data.get("source"), str):
+        data["source"] = stored_source(data["source"])
     objective = renamed.get("objective")
     if isinstance(objective, dict) and isinstance(objective.get("terms"), list):
         objective["terms"] = [_term_with_present_names(term) for term in objective["terms"]]

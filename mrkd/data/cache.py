@@ -19,7 +19,7 @@ from torch import Tensor
 from mrkd.config import DataConfig
 from mrkd.data.decode import DECODING
 from mrkd.data.listing import Listing
-from mrkd.system.files import write_atomically
+from mrkd.system.files import remove_leftovers, write_atomically
 from mrkd.system.output import say
 
 
@@ -79,6 +79,7 @@ class DecodedCache:
     def _make_room(self) -> None:
         """Remove the least recently used files above the limit, never the one just written."""
         assert self.path is not None
+        remove_leftovers(self.path.parent)
         others = [path for path in self.path.parent.glob("*.safetensors") if path != self.path]
         used = self.path.stat().st_size
         for path in sorted(others, key=_last_used, reverse=True):

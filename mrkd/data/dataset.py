@@ -47,6 +47,10 @@ class ImageDataset(Protocol):
         """(n) where each image comes from: its path inside the source, or its row."""
 
     @property
+    def source_rows(self) -> Sequence[int]:
+        """(n) position of each image in the order of the source; empty for images from elsewhere."""
+
+    @property
     def masks(self) -> Tensor | None:
         """(n, S, S) bool, True on the object; None when the source has no masks."""
 
@@ -60,7 +64,10 @@ class ImageDataset(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the images have changed."""
+        """Changes when the images have changed, but not when they were only moved."""
+
+    def has_fingerprint(self, fingerprint: object) -> bool:
+        """Whether a checkpoint with this fingerprint was made on these images."""
 
     @property
     def broken(self) -> list[str]:

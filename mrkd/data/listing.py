@@ -26,8 +26,11 @@ class Cells(Protocol):
     def take(self, rows: Sequence[int]) -> "Cells":
         """The cells of these rows, in this order, still unread."""
 
-    def stamp(self) -> str | None:
-        """Changes when the images may have changed, without reading them; None when there is nothing to tell by."""
+    def stamp(self, *, place: bool = True) -> str | None:
+        """Changes when the images may have changed, without reading them; None when there is nothing to tell by.
+
+        Without `place` it stays the same when the files were moved or copied to another folder.
+        """
 
 
 class KeptCells(list[Cell]):
@@ -41,21 +44,30 @@ class KeptCells(list[Cell]):
         """The cells of these rows, in this order."""
         return KeptCells(self.many(rows))
 
-    def stamp(self) -> str | None:
+    def stamp(self, *, place: bool = True) -> str | None:
         """Of the paths, sizes and times of the files; None when these cells are no files."""
-        return stamp_of(self) if all(isinstance(cell, Path) for cell in self) else None
+        return stamp_of(self, place=place) if all(isinstance(cell, Path) for cell in self) else None
 
 
-def stamp_of(paths: Iterable[Cell], extra: bytes = b"") -> str:
-    """A digest of each file's resolved path, size in bytes and time of its last change in nanoseconds."""
+def stamp_of(paths: Iterable[Cell], extra: bytes = b"", *, place: bool = True) -> str:
+    """A digest of each file's absolute path, size in bytes and time of its last change in nanoseconds.
+
+    Args:
+        paths: of the files.
+        extra: goes into the digest as well.
+        place: whether the files' folder and time count; else their names and sizes alone.
+    """
     digest = hashlib.sha256(extra)
     for path in paths:
         assert isinstance(path, Path)
         try:
             state = path.stat()
-            digest.update(f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}\0".encode(errors="surrogateescape"))
-        except OSError:  # a dead link, which counts as unreadable later
-            digest.update(f"{path.absolute()}\0missing\0".encode(errors="surrogateescape"))
+            text = (
+                f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}" if place else f"{path.name}\0{state.st_size}"
+            )
+            digest.update(f"{text}\0".encode(errors="surrogateescape"))
+        except OSError:  # a dead link, which counts as broken when it is read
+            digest.update(f"{path.absolute() if place else path.name}\0missing\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -79,6 +91,8 @@ class Listing:
     """(n, S, S) bool, True on the object; None when nobody knows where it is."""
     why_unlabelled: str = ""
     """Why images of this split have no label; empty when all have one."""
+    source_rows: Sequence[int] = ()
+    """Place of each image in the order of the source, split after split; empty where nobody numbered them."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,6 +114,7 @@ class Listing:
             cells=self.cells.take(chosen),
             labels=None if self.labels is None else [self.labels[row] for row in chosen],
             masks=None if self.masks is None else self.masks[chosen],
+            source_rows=[self.source_rows[row] for row in chosen] if self.source_rows else (),
         )
 
 

@@ -12,10 +12,11 @@ from mrkd.config.overrides import with_other_data
 from mrkd.data.dataset import ImageDataset
 from mrkd.data.listing import UNLABELLED
 from mrkd.data.load import load
+from mrkd.data.sources.find import check_outside
 from mrkd.errors import UserError
 from mrkd.evaluation.features import Tokens, extract_features
 from mrkd.runs.weights import load_backbone, open_run
-from mrkd.system.files import write_atomically
+from mrkd.system.files import write_atomically, write_json
 from mrkd.system.output import say
 
 SUFFIXES = (".parquet", ".npy", ".npz")
@@ -23,7 +24,10 @@ SUFFIXES = (".parquet", ".npy", ".npz")
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """Vectors and what they belong to; training images come first, then those of the test split."""
+    """Vectors and what they belong to, in the order of the source: its files by path, or its rows.
+
+    Where the source has splits of its own, the images of its training split come first.
+    """
 
     vectors: np.ndarray
     """(n, D) float32."""
@@ -57,13 +61,15 @@ def embed(
     Args:
         run_path: a directory written by `pretrain`.
         data: any source that `--data` takes; the run's own when None.
-        out: a `.parquet`, `.npz` or `.npy` file to write as well; the last holds the vectors alone.
+        out: a `.parquet`, `.npz` or `.npy` file to write as well, outside the images' folder. The last holds the
+            vectors alone; `NAME.paths.json` beside it lists the path of every row.
         tokens: the class token after the last norm, or the mean of the patch tokens.
         checkpoint: `backbone`, the result of the training; `best`, `last` or a step for one of its checkpoints.
         config: the run's own when None; given, its `data` section is used.
         batch: images at a time.
     Raises:
-        UserError: no such run, checkpoint or source, or `out` exists or has another ending.
+        UserError: no such run, checkpoint or source, or `out` exists, has another ending or lies inside the images'
+            folder.
     """
     if tokens not in get_args(Tokens):
         raise UserError(f"tokens must be {' or '.join(get_args(Tokens))}, got {tokens!r}")
@@ -73,6 +79,8 @@ def embed(
     config = config or run.config()
     if data is not None:
         config = with_other_data(config, str(data))
+    if out is not None:
+        check_outside(out, config.data.source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vit = load_backbone(run, checkpoint).to(device)
     splits = load(config.data, device)
@@ -88,11 +96,14 @@ def embed(
     if broken:
         say(f"{len(broken)} broken images were left out, such as {broken[0]}")
     labels = [_labels(part.images) for part in parts.values()]
+    order = np.argsort(np.concatenate([np.asarray(part.images.source_rows) for part in parts.values()]))
+    paths = [name for part in parts.values() for name in part.images.names]
+    of_split = [split for split, part in parts.items() for _ in range(len(part))]
     result = Embeddings(
-        vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()]),
-        paths=tuple(name for part in parts.values() for name in part.images.names),
-        splits=tuple(split for split, part in parts.items() for _ in range(len(part))),
-        labels=None if all(part.labels is None for part in images.values()) else np.concatenate(labels),
+        vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()])[order],
+        paths=tuple(paths[row] for row in order),
+        splits=tuple(of_split[row] for row in order),
+        labels=None if all(part.labels is None for part in images.values()) else np.concatenate(labels)[order],
         class_names=max((part.class_names for part in images.values()), key=len),
         origin={
             "run": str(run.path),
@@ -114,18 +125,26 @@ def _labels(images: ImageDataset) -> np.ndarray:
 def _check_target(out: Path) -> None:
     if out.suffix not in SUFFIXES:
         raise UserError(f"embeddings are written to a file ending in {', '.join(SUFFIXES)}, got {out.name}")
-    if out.exists():
-        raise UserError(f"{out} exists: choose another --out")
+    for path in (out, _paths_file(out)) if out.suffix == ".npy" else (out,):
+        if path.exists():
+            raise UserError(f"{path} exists: choose another --out")
+
+
+def _paths_file(out: Path) -> Path:
+    """Lists the path of every row of a `.npy` file."""
+    return out.with_name(f"{out.stem}.paths.json")
 
 
 def write_embeddings(embeddings: Embeddings, out: Path) -> None:
-    """Write a `.parquet`, `.npz` or `.npy` file atomically.
+    """Write a `.parquet`, `.npz` or `.npy` file atomically, the last with its list of paths.
 
     Raises:
         UserError: `out` exists or has another ending.
     """
     _check_target(out)
     write = {".parquet": _write_parquet, ".npz": _write_npz, ".npy": _write_npy}[out.suffix]
+    if out.suffix == ".npy":
+        write_json(_paths_file(out), list(embeddings.paths))
     write_atomically(out, lambda path: write(embeddings, path))
 
 

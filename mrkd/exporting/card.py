@@ -5,7 +5,9 @@ from typing import Any
 
 import yaml
 
+from mrkd.config import Config
 from mrkd.config.overrides import to_dict
+from mrkd.config.source import source_name
 from mrkd.evaluation.evaluator import main_results
 from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.exporting.trained_backbone import TrainedBackbone
@@ -28,9 +30,16 @@ def model_card(backbone: TrainedBackbone) -> str:
         "## Licence\n\nThe code that trained it is Apache-2.0. No licence is stated for these weights: add one "
         "to the head of this file, as the terms of the images allow.",
         "## Limits\n\n" + _limits(backbone),
-        f"## Recipe\n\n```yaml\n{yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None)}```",
+        f"## Recipe\n\n```yaml\n{_recipe(config)}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _recipe(config: Config) -> str:
+    """The settings as YAML, with the images' short name: where they lie on this machine is nobody's business."""
+    tree = to_dict(config)
+    tree["data"]["source"] = source_name(config.data.source)
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
 def _front_matter() -> str:
@@ -54,7 +63,7 @@ def _usage(backbone: TrainedBackbone) -> str:
 
 def _data(backbone: TrainedBackbone) -> str:
     data, evaluation = backbone.config.data, backbone.evaluation()
-    text = f"Source: `{data.source}`, resized to {data.size} pixels."
+    text = f"Source: `{source_name(data.source)}`, resized to {data.size} pixels."
     if evaluation is not None:
         measured = evaluation["data"]
         text += f" {measured['train_images']} images for training, {measured['test_images']} others for evaluation."

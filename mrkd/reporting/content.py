@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrkd.config.source import source_name
 from mrkd.evaluation.evaluator import main_results
 from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.reporting.palette import CLASSES, method_styles
@@ -75,7 +76,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
         "steps": _length(run, last),
         "seconds": summary.get("seconds", last.get("seconds")),
         "verdict": {"kind": str(verdict.get("kind")), "sentence": str(verdict.get("sentence"))},
-        "data": str(_section(run.config, "data").get("source", "")),
+        "data": source_name(str(_section(run.config, "data").get("source", ""))),
         "device": summary.get("device"),
         "versions": summary.get("versions"),
         "metrics": _columns(run.metrics),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrkd.config.overrides import read_scalars
+from mrkd.config.source import source_name
 from mrkd.errors import UserError
 from mrkd.runs.metrics import Row, complete_lines, parse_row
 from mrkd.runs.run import CHECKPOINTS, CONFIG, FAILURE, METRICS, SUMMARY, Run
@@ -114,7 +115,7 @@ def _settings_and_progress(path: Path) -> dict[str, Any]:
     settings = read_scalars(path / CONFIG)
     known = {
         "method": _short(settings["objective.method"]),
-        "data": _short(settings["data.source"]),
+        "data": _short(source_name(settings["data.source"])),
         "seed": int(settings["train.seed"]),
     }
     last, measured = _last_and_measured(path / METRICS)

@@ -4,6 +4,7 @@ A file is called `step-00000120.<digest>.pt`, or `….best.pt` when its k-NN was
 of the content's SHA-256: content and checksum come into place in one rename, and plain `torch.load` reads the file.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -94,6 +95,13 @@ class Checkpoints:
         for checkpoint in checkpoints:
             if checkpoint.path not in kept:
                 checkpoint.path.unlink()
+
+    def newest_readable(self) -> dict[str, Any] | None:
+        """The state of the newest checkpoint that can be read; None where there is none. Nothing is removed."""
+        for checkpoint in reversed(self.listed()):
+            with contextlib.suppress(UserError, OSError):
+                return checkpoint.read()
+        return None
 
     def newest(self) -> tuple[Checkpoint, dict[str, Any]] | None:
         """The newest checkpoint that can be read, with its state; None before the first one.

@@ -1,9 +1,15 @@
-"""Weights to start from: a plain timm file on the disk, a finished run, or what was exported from one."""
+"""Weights to start from: a ViT's file from timm or from another training, a run, or what was exported from one."""
 
+import argparse
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timm.models import eva, load_state_dict, vision_transformer
+import torch
+from safetensors.torch import load_file
+from timm.models import clean_state_dict, eva, vision_transformer
 from torch import Tensor
 
 from mrkd.errors import UserError
@@ -12,43 +18,61 @@ from mrkd.runs.run import BACKBONE
 
 FOLDER_FILES = (BACKBONE, "model.safetensors", "pytorch_model.bin")
 """What is looked for in a folder: a run's backbone, then what the hub's folders hold."""
-CLASSIFIER = ("head.", "head_dist.", "attn_pool.")
-"""Starts of the names of a classifier's weights, and of what pools tokens for it, which are not used."""
+LEFT_OUT = re.compile(
+    r"(heads?|head_\w+|\w+_head|fc|classifier|attn_pool|mask_token|mask(ed)?_embed|\w*projector|\w*predictor"
+    r"|prototypes?|decoder\w*)(\.|$)"
+)
+"""Names beside a backbone's own that say nothing of its features: classifiers, heads, mask tokens, decoders."""
 POOLED_NORM = ("fc_norm.weight", "fc_norm.bias")
 SHOWN = 4
+_MARK = "patch_embed.proj.weight"
+"""Every ViT that is read has it once; what stands before it stands before all names of that network."""
+_TEACHER = re.compile(r"teacher|ema\b|ema_|momentum|target")
+_STUDENT = re.compile(r"student|online")
+_DEEPEST = 4
+"""Dictionaries inside dictionaries are looked into this far."""
 
 
-def load_weights(vit: ViT, source: str) -> None:
-    """Copy weights into a ViT, strictly; position embeddings (and patches) are resampled to its grid.
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    """A ViT's tensors inside a file."""
+
+    where: str
+    """What stands before their names, the keys of dictionaries with a dot."""
+    tensors: dict[str, Any]
+    """By their names inside the network."""
+
+
+def load_weights(vit: ViT, source: str) -> str:
+    """Copy weights into a ViT, all of its own names; position embeddings (and patches) are resampled to its grid.
+
+    The network is found inside checkpoints of other trainings: below `teacher`, `student`, `model` or `state_dict`, and
+    behind prefixes such as `module.` or `student.backbone.`. A teacher comes before a student.
 
     Args:
         vit: the network to fill.
-        source: a `.safetensors`, `.pth`, `.pt` or `.bin` file of a timm ViT, or a folder that holds one.
+        source: a `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.bin` file of a ViT, or a folder that holds one.
+    Returns:
+        One line about where the network was found and what was left out; empty for a file of this network alone.
     Raises:
-        UserError: no such file, it is damaged, or a name is missing, unknown or of another shape.
+        UserError: no such file, it is damaged, or a name of the network is missing, unknown or of another shape.
     """
     path = _file(Path(source).expanduser())
-    try:
-        # Nothing but tensors and plain values is ever unpickled. timm also knows how other ViTs call their weights.
-        loaded: dict[str, Any] = load_state_dict(str(path), device="cpu", weights_only=True)
-        if isinstance(vit, eva.Eva):
-            state = eva.checkpoint_filter_fn(loaded, vit)
-        else:
-            state = vision_transformer.checkpoint_filter_fn(loaded, vit, adapt_layer_scale=True)
-    except OSError:
-        raise  # such as a file that may not be read
-    except Exception as error:  # whatever torch, safetensors or the conversion stumble over in a file of another kind
-        raise UserError(
-            f"model.weights: cannot read {path} as weights of a timm ViT: expected a safetensors file, or a .pth, .pt "
-            "or .bin file of nothing but tensors and plain values; this one is damaged or something else"
-        ) from error
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(CLASSIFIER)}
+    tree = _read(path)
+    networks = sorted(_networks(tree), key=_preference)
+    chosen = networks[0] if networks else _Network(where="", tensors=clean_state_dict(tree))
+    expected = vit.state_dict()
+    extra = [name for name in chosen.tensors if LEFT_OUT.match(name) and name not in expected]
+    converted = _converted(vit, chosen.tensors, path)
+    state = {name: tensor for name, tensor in converted.items() if name not in extra}
     if "norm.weight" not in state:
         # Networks that classify by the mean of the tokens have their last norm behind it.
         state = {name.removeprefix("fc_") if name in POOLED_NORM else name: part for name, part in state.items()}
-    if problem := _problem(vit.state_dict(), state):
+    if problem := _problem(expected, state):
         raise UserError(f"model.weights: {path} does not fit the network: {problem}; set model.name to its timm name")
     vit.load_state_dict(state)
+    others = [name for name in _tensor_names(tree) if not name.startswith(chosen.where)] if networks else []
+    return _note(path, chosen.where, [*(chosen.where + name for name in extra), *others])
 
 
 def _file(path: Path) -> Path:
@@ -60,6 +84,85 @@ def _file(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise UserError(f"model.weights: the folder {path} holds none of {', '.join(FOLDER_FILES)}")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """What a file holds. Nothing but tensors, plain values and the options of a command line is ever unpickled."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(str(path))
+        with torch.serialization.safe_globals([argparse.Namespace]):  # DINO and iBOT keep their options
+            tree = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(tree, Mapping):
+            raise TypeError
+        return tree
+    except OSError:
+        raise  # such as a file that may not be read
+    except Exception as error:  # whatever torch and safetensors stumble over in a file of another kind
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    reason = f"this one holds a {found[1]}: save its state_dict alone" if found else "this one is damaged or another"
+    return UserError(
+        f"model.weights: cannot read {path} as weights of a ViT: expected a safetensors file, or a .pth, .pt, .ckpt or "
+        f".bin file of nothing but tensors and plain values; {reason}"
+    )
+
+
+def _networks(tree: Mapping[str, Any], where: str = "", depth: int = 0) -> Iterator[_Network]:
+    """Every ViT in a file, wherever it lies."""
+    for mark in [name for name in tree if isinstance(name, str) and name.endswith(_MARK)]:
+        prefix = mark.removesuffix(_MARK)
+        own = {name: part for name, part in tree.items() if isinstance(part, Tensor) and name.startswith(prefix)}
+        if not prefix or prefix.endswith("."):
+            tensors = {name.removeprefix(prefix): part for name, part in own.items()}
+            yield _Network(where=where + prefix, tensors=tensors)
+    for name, part in tree.items():
+        if isinstance(part, Mapping) and depth < _DEEPEST:
+            yield from _networks(part, f"{where}{name}.", depth + 1)
+
+
+def _preference(network: _Network) -> tuple[bool, bool, int]:
+    """Teachers come first and students last; then what is nearest to the top."""
+    where = network.where
+    return _TEACHER.search(where) is None, _STUDENT.search(where) is not None, where.count(".")
+
+
+def _converted(vit: ViT, tensors: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Under timm's names, which knows how other ViTs call their weights, and for the network's grid of patches."""
+    try:
+        if isinstance(vit, eva.Eva):
+            return eva.checkpoint_filter_fn(dict(tensors), vit)
+        return vision_transformer.checkpoint_filter_fn(dict(tensors), vit, adapt_layer_scale=True)
+    except Exception as error:  # whatever the conversion stumbles over in tensors of another kind
+        raise _unreadable(path, error) from error
+
+
+def _tensor_names(tree: Mapping[str, Any], where: str = "", depth: int = 0) -> Iterator[str]:
+    """Names of all tensors, those in dictionaries with the keys before them."""
+    for name, part in tree.items():
+        if isinstance(part, Tensor):
+            yield f"{where}{name}"
+        elif isinstance(part, Mapping) and depth < _DEEPEST:
+            yield from _tensor_names(part, f"{where}{name}.", depth + 1)
+
+
+def _group(name: str, where: str) -> str:
+    """The start of a name, as far as it differs from where the network is: `teacher.head` beside `teacher.backbone`."""
+    parts, own = name.split("."), where.split(".")
+    shared = next((place for place, pair in enumerate(zip(parts, own, strict=False)) if pair[0] != pair[1]), 0)
+    return ".".join(parts[: shared + 1])
+
+
+def _note(path: Path, where: str, left_out: Iterable[str]) -> str:
+    groups = list(dict.fromkeys(_group(name, where) for name in left_out))
+    if not groups and not where:
+        return ""
+    place = f" below {where.rstrip('.')!r}" if where else ""
+    rest = f"; left out: {', '.join(groups[:SHOWN])}{', …' * (len(groups) > SHOWN)}" if groups else ""
+    return f"weights: the network{place} in {path}{rest}"
 
 
 def _problem(expected: dict[str, Tensor], got: dict[str, Any]) -> str:

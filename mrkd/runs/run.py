@@ -29,7 +29,7 @@ from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dic
 from mrkd.errors import UserError
 from mrkd.runs.lock import LOCK, DirectoryLock, is_locked
 from mrkd.runs.metrics import complete_lines, parse_row
-from mrkd.system.files import TEMPORARY, write_json, write_text
+from mrkd.system.files import TEMPORARY, remove_leftovers, write_json, write_text
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -103,6 +103,9 @@ class Run:
             return
         changed = differences(self.config(), config)
         refused = {key: values for key, values in changed.items() if not may_change(key)}
+        # The images of an unfinished run are compared with its checkpoint; a finished one is not asked for its images.
+        if self.finished and "data.source" in changed:
+            refused["data.source"] = changed["data.source"]
         # Nothing else may change but the length, which may grow.
         if not self.finished and "train.epochs" in refused and config.train.epochs > refused["train.epochs"][0]:
             del refused["train.epochs"]
@@ -160,8 +163,8 @@ class Run:
 
     def _remove_temporary_files(self) -> None:
         for folder in (self.path, self.path / CHECKPOINTS):
-            for entry in folder.glob(f"{TEMPORARY}*"):
-                entry.unlink()
+            if folder.is_dir():
+                remove_leftovers(folder)
 
     def close(self) -> None:
         """Release the directory."""

@@ -25,7 +25,7 @@ from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json, write_text
 from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
-from mrkd.train.autotune import with_one_batch
+from mrkd.train.autotune import recall, with_one_batch
 
 
 def compare(
@@ -176,7 +176,7 @@ def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> 
 
 
 def _finished(path: Path, config: Config) -> bool:
-    run = Run(path)
+    run, config = Run(path), recall(config, path)
     run.check(config)
     if not run.started:
         return False

@@ -16,14 +16,14 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
 from mrkd.runs.metrics import AddedLines, parse_row
 from mrkd.runs.run import METRICS, Run
-from mrkd.studies.optuna_studies import TRIALS, Claim, Studies, optuna
+from mrkd.studies.optuna_studies import STUDY, TRIALS, Claim, Studies, naming_database, optuna
 from mrkd.studies.space import Space, check_space
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.studies.sweep_results import RECORD, best_settings, short, sweep_markdown, sweep_record
 from mrkd.system.files import write_json, write_text
 from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
-from mrkd.train.autotune import with_one_batch
+from mrkd.train.autotune import recall, with_one_batch
 
 TABLE = "sweep.md"
 
@@ -81,7 +81,8 @@ def sweep(
     workers, children = _Workers(studies), Subprocesses(jobs)
     with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
         for worker in [pool.submit(workers.work, children, request) for _ in range(jobs)]:
-            worker.result()
+            with naming_database(out / STUDY):
+                worker.result()
     if request.received is not None:
         raise Interrupted.by(request.received, f"stopped in {out}; the same command goes on from there")
     return _write(studies, command)
@@ -115,6 +116,10 @@ class _Workers:
         follow, failure = _Follow(claim, path), None
         try:
             config = with_overrides(studies.config, {**values, "objective.method": claim.method})
+        except UserError as error:  # values that do not go together
+            failure = str(error)
+        else:
+            _check_own(path, config)
             if not Run(path).finished:
                 failure = children.run(
                     config,
@@ -123,8 +128,6 @@ class _Workers:
                     wanted=lambda: not self.broken and follow.worth_going_on(),
                     inherited=[claim.lock.fileno()],
                 )
-        except UserError as error:  # values that do not go together
-            failure = str(error)
         follow.read()
         if follow.unlabelled:
             raise UserError("a sweep compares k-NN, which needs labels: these images have none")
@@ -147,6 +150,12 @@ class _Workers:
         left = self.studies.missing() + len(self.studies.held) - 1
         minutes = (time.monotonic() - self.started) / 60 / self.ended * left
         return f" · about {minutes:.1f} min left" if left > 0 else ""
+
+
+def _check_own(path: Path, config: Config) -> None:
+    """Refuse a trial's directory that a former study has left, whose figures would count as this one's."""
+    if Run(path).started:
+        Run(path).check(recall(config, path))
 
 
 def _write(studies: Studies, command: str) -> dict[str, Any]:

@@ -34,6 +34,8 @@ STEPS_PER_EPOCH = 16
 """An automatic batch leaves at least so many steps in a pass over the images, unless it is the smallest."""
 SMALLEST, LARGEST_ON_CPU, LARGEST = 32, 256, 4096
 """Bounds of an automatic batch, in images."""
+FEWEST = 4
+"""A training has at least so many images: of two, the relation, a distance over the mean distance, is always 1."""
 MEMORY_FRACTION = 0.9
 """Part of a device's memory that an automatic batch may take."""
 WARMUP_STEPS, MEASURED_SECONDS, MEASURED_STEPS = 2, 3.0, 20
@@ -50,13 +52,24 @@ def recall(config: Config, out: str | Path) -> Config:
     stored, train = run.config().train, config.train
     if train.auto_batch:
         train = dataclasses.replace(train, auto_batch=False, batch=stored.batch)
+    elif train.batch > stored.batch and _was_too_large(config, stored.batch):
+        train = dataclasses.replace(train, batch=stored.batch)
     if train.minutes is not None and stored.steps is not None:
         train = dataclasses.replace(train, minutes=None, steps=stored.steps)
     return dataclasses.replace(config, train=train)
 
 
+def _was_too_large(config: Config, stored: int) -> bool:
+    """Whether the batch of `config` gave way to the smaller stored one, because there are fewer images."""
+    images = len(list_splits(config.data).train)
+    readable = images * (1 - config.data.max_broken_fraction)  # at least
+    return readable < config.train.batch and stored <= images
+
+
 def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabric: Fabric, started: float) -> Config:
     """The config with numbers for `train.auto_batch` and `train.minutes`; prints what was chosen and why.
+
+    A batch of more images than there are becomes the automatic one.
 
     Args:
         config: of a new run.
@@ -65,13 +78,19 @@ def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabr
         fabric: launched; its random generators are seeded anew when steps were tried.
         started: `time.monotonic()` when the time budget began.
     Raises:
-        UserError: the time is too short for any step.
+        UserError: the time is too short for any step, or there are fewer images than `FEWEST`.
     """
+    if terms and len(dataset) < FEWEST:
+        raise UserError(f"training needs at least {FEWEST} images, because it compares them, got {len(dataset)}")
     say: Callable[[str], None] = print if fabric.is_global_zero else lambda text: None
     if config.train.auto_batch:
         batch, reason = _choose_batch(config, terms, dataset, fabric)
         say(f"batch {batch}: {reason}")
         config = _with(config, auto_batch=False, batch=batch)
+    elif config.train.batch > len(dataset):
+        batch = batch_by_images(len(dataset), config.train.batch, config.train.processes)
+        say(f"batch {batch}: there are only {len(dataset):,} images, fewer than train.batch = {config.train.batch}")
+        config = _with(config, batch=batch)
     if config.train.minutes is not None:
         if terms:
             steps, reason = _fit_steps(config, terms, dataset, fabric, started)
@@ -136,11 +155,15 @@ def _choose_batch(config: Config, terms: tuple[Term, ...], dataset: ImageDataset
 
 
 def with_one_batch(config: Config) -> Config:
-    """The config with an automatic batch chosen by the number of images alone, so that all methods have the same."""
-    if not config.train.auto_batch:
-        return config
+    """The config with a number for a batch that is automatic or too large, chosen by the number of images alone.
+
+    So all methods have the same batch.
+    """
     images = len(list_splits(config.data).train)
-    batch = batch_by_images(images, LARGEST_ON_CPU, config.train.processes)
+    if not config.train.auto_batch and config.train.batch <= images:
+        return config
+    most = LARGEST_ON_CPU if config.train.auto_batch else config.train.batch
+    batch = batch_by_images(images, most, config.train.processes)
     print(f"batch {batch} for all, by the number of images, {images:,}", flush=True)
     return _with(config, auto_batch=False, batch=batch)
 
@@ -152,7 +175,7 @@ def batch_by_images(images: int, most: int, devices: int) -> int:
 
 def batch_limit(images: int, most: int) -> int:
     """The largest automatic batch for so many images: a power of two."""
-    return _power_of_two(min(most, max(SMALLEST, images // STEPS_PER_EPOCH), images // 2))
+    return _power_of_two(min(most, max(SMALLEST, images // STEPS_PER_EPOCH), max(FEWEST, images // 2)))
 
 
 def _power_of_two(limit: int) -> int:

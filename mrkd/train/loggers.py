@@ -15,7 +15,7 @@ from typing import Any
 from mrkd.config import Config
 from mrkd.config.overrides import flatten, to_dict
 from mrkd.errors import UserError
-from mrkd.system.files import read_json, write_json
+from mrkd.system.files import naming, read_json, write_json
 
 TENSORBOARD = "tensorboard"
 """Folder of the event files in a run directory."""
@@ -96,9 +96,10 @@ class _EventFile:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         folder.mkdir(parents=True, exist_ok=True)
-        # Its own names count seconds: a run that goes on at once would overwrite the file before.
-        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
-        self._event = Event
+        self._folder, self._event = folder, Event
+        with naming(folder):
+            # Its own names count seconds: a run that goes on at once would overwrite the file before.
+            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
         self._flushed = time.monotonic()
         if first_step > 0:
             # After a resume, what an interrupted process wrote beyond the checkpoint is not shown.
@@ -110,14 +111,16 @@ class _EventFile:
         from tensorboardX.proto.summary_pb2 import Summary
 
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()])
-        self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
-        if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
-            self._flushed = time.monotonic()
-            self._writer.flush()
+        with naming(self._folder):
+            self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
+            if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+                self._flushed = time.monotonic()
+                self._writer.flush()
 
     def finalize(self, status: str) -> None:
         """Flush everything to the disk."""
-        self._writer.close()
+        with naming(self._folder):
+            self._writer.close()
 
 
 def _asked_for(config: Config, path: Path) -> list[Any]:

@@ -28,6 +28,7 @@ from mrkd.train.nonfinite import NonfiniteWatch
 from mrkd.train.profiling import Profile
 from mrkd.train.progress import Progress
 from mrkd.train.relation_log import RelationLog
+from mrkd.train.same_images import check_same_images
 from mrkd.train.step import Learner, StepResult
 from mrkd.train.summary import write_profile, write_summary
 
@@ -105,11 +106,7 @@ class Training:
             self.run.log(row)
 
     def _load(self, state: dict[str, Any]) -> None:
-        if state.get("images") != self.dataset.fingerprint:
-            raise UserError(
-                f"the training images have changed: expected {state.get('images')}, got {self.dataset.fingerprint}; "
-                "restore them or choose another --out"
-            )
+        check_same_images(state, self.dataset)
         self.learner.load(state)
         try:
             self.progress = Progress(**state["progress"])

@@ -15,6 +15,9 @@ from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.evaluation.trend import read_trend
 from mrkd.model.teacher_student import TeacherStudent
 
+FEWEST_SCORED = 3
+"""Held-out images of which a k-NN is told."""
+
 
 class FeatureMonitor:
     """Measures frozen features of training images; the test split is not used."""
@@ -25,16 +28,22 @@ class FeatureMonitor:
         self.bank, self.queries = stratified_split(train, held_out)
         if min(len(self.bank), len(self.queries)) == 0:  # one or two images of every class
             self.bank, self.queries = stratified_split(train, held_out, by_class=False)
+        self.scores = min(len(self.bank), len(self.queries)) >= FEWEST_SCORED
+        if not self.scores:  # a dozen images: all of them say more of the features' spread than one or two
+            self.bank, self.queries = train, train
 
     @torch.no_grad()
     def measure(self, pair: TeacherStudent) -> dict[str, float]:
-        """RankMe and std of the teacher's features and, with labels, k-NN on held-out training images."""
+        """RankMe and std of the teacher's features and, with labels, k-NN on held-out training images.
+
+        With fewer than `FEWEST_SCORED` held-out images there is no k-NN, and the rest is measured on all images.
+        """
         vit = pair.teacher_vit().to(self.bank.images.device)
         # Compiled blocks would be compiled once more for batches of another size, and slower for every size.
         with torch.compiler.set_stance("force_eager"):
             bank, queries = extract(vit, self.bank.images), extract(vit, self.queries.images)
         result = {"feature_std": feature_std(queries), "rankme": rankme(queries)}
-        if self.bank.labels is not None and self.queries.labels is not None:
+        if self.scores and self.bank.labels is not None and self.queries.labels is not None:
             known, asked = self.bank.labels != UNLABELLED, self.queries.labels != UNLABELLED
             if known.any() and asked.any():
                 result["knn"] = self._knn(

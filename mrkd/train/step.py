@@ -71,8 +71,9 @@ class Learner:
         self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
         self.pair = TeacherStudent(config, needs_of(terms))
+        self.weights_note = ""
         if config.model.weights is not None:
-            load_weights(self.pair.network.backbone.vit, config.model.weights)
+            self.weights_note = load_weights(self.pair.network.backbone.vit, config.model.weights)
             self.pair.reset_teacher()
         self.objective.to(fabric.device)
         if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:

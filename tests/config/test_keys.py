@@ -24,7 +24,12 @@ def section(name: str) -> set[str]:
 
 
 def test_settings_that_do_not_affect_training_may_change_on_resume():
-    assert {key for key in section("data") if may_change(key)} == {"data.cache", "data.cache_gib", "data.workers"}
+    assert {key for key in section("data") if may_change(key)} == {
+        "data.cache",
+        "data.cache_gib",
+        "data.source",
+        "data.workers",
+    }
     fixed = {"epochs", "steps", "minutes", "batch", "auto_batch", "seed", "accelerator", "precision", "micro_batch"}
     assert {key for key in section("train") if not may_change(key)} == {f"train.{name}" for name in fixed}
     assert all(may_change(key) for key in section("evaluation") | section("attention"))

@@ -148,3 +148,29 @@ def test_the_command_offers_all_formats_and_prints_the_difference(trained_run, t
     shown = capsys.readouterr().out
     assert "verified: features differ by at most 0.0e+00" in shown
     assert "load with: timm.create_model(" in shown
+
+
+@pytest.mark.parametrize("form", ["timm", "torch", "hf"])
+def test_exports_of_equal_weights_are_equal_files(trained_run, tmp_path, form):
+    shutil.copytree(trained_run, tmp_path / "copy")
+    contents = []
+    for number, run in enumerate((trained_run, trained_run, tmp_path / "copy", trained_run)):
+        out = tmp_path / str(number) / TARGETS[form]
+        mrkd.export(run, out, form, head=True)
+        written = [path for path in out.parent.rglob("*") if path.is_file()]
+        contents.append({path.relative_to(out.parent): path.read_bytes() for path in written})
+    assert all(content == contents[0] for content in contents)
+    assert len(contents[0]) >= 2
+
+
+def test_a_card_names_the_images_without_their_place(trained_run, tmp_path):
+    (tmp_path / "here" / "photos").mkdir(parents=True)
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("source: digits", f"source: {tmp_path / 'here' / 'photos'}"))
+    mrkd.export(copy, tmp_path / "hub", "hf")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "Source: `photos`" in card
+    assert "source: photos" in card
+    assert str(tmp_path) not in card

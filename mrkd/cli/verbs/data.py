@@ -1,11 +1,11 @@
 """`mrkd data`."""
 
 import argparse
-import os
 from pathlib import Path
 
 from mrkd.cli.options import add_settings_options, config_from
 from mrkd.cli.verb import Verb
+from mrkd.config.source import source_name
 from mrkd.errors import UserError
 from mrkd.system.output import say
 
@@ -25,15 +25,10 @@ def _run(options: argparse.Namespace) -> None:
     from mrkd.surveying import survey
     from mrkd.surveying.facts import describe
 
-    out = Path(options.out or Path("runs") / f"data-{_name(config.data.source)}")
+    out = Path(options.out or Path("runs") / f"data-{source_name(config.data.source)}")
     for line in describe(survey(config, out)):
         say(line)
     say(f"pictures    {out / 'images.png'}, {out / 'views.png'}; all of this: {out / 'data.json'}")
-
-
-def _name(source: str) -> str:
-    """The last part of a source, or of the resolved path for `.` and `..`."""
-    return Path(os.path.expanduser(source)).resolve().name
 
 
 VERB = Verb(

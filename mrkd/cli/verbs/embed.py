@@ -10,7 +10,11 @@ from mrkd.system.output import say
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
     parser.add_argument("--data", help="the images, as for pretrain (default: those of the run)")
-    parser.add_argument("--out", required=True, help="a .parquet, .npz or .npy file (.npy has vectors only)")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="a .parquet, .npz or .npy file (.npy: vectors, beside a list of their paths)",
+    )
     parser.add_argument("--tokens", choices=("cls", "patch-mean"), default="cls", help="class token or mean patch")
     add_checkpoint_option(parser)
 

@@ -72,10 +72,10 @@ class ParquetCells:
         """The same files with other rows."""
         return ParquetCells(self.groups, self.column, self.rows[list(rows)])
 
-    def stamp(self) -> str:
+    def stamp(self, *, place: bool = True) -> str:
         """Of the parquet files, the column and the rows."""
         paths = dict.fromkeys(group.path for group in self.groups)
-        return stamp_of(paths, self.column.encode() + self.rows.tobytes())
+        return stamp_of(paths, self.column.encode() + self.rows.tobytes(), place=place)
 
 
 @dataclass

@@ -53,9 +53,9 @@ class TarCells:
         """The same files with other members."""
         return TarCells(self.files, self.spans[list(rows)])
 
-    def stamp(self) -> str:
+    def stamp(self, *, place: bool = True) -> str:
         """Of the tar files, and the spans in them."""
-        return stamp_of(self.files, self.spans.tobytes())
+        return stamp_of(self.files, self.spans.tobytes(), place=place)
 
 
 def find_in_shards(files: list[Path], root: Path, config: DataConfig) -> dict[str, Found]:

@@ -23,7 +23,7 @@ def test_the_hub_is_asked_for_names_that_are_no_paths(monkeypatch):
         return datasets.DatasetDict(train=table, validation=table)
 
     monkeypatch.setattr(datasets, "load_dataset", answer)
-    for source in ("somebody/things", "hf:somebody/things:small"):
+    for source in ("hub:somebody/things", "somebody/things:small"):
         splits = load(config(source))
         assert splits.name.startswith("things")
         assert splits.train.images[:, 0, 0, 0].tolist() == [5, 6]
@@ -58,22 +58,35 @@ def asked(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("source", ["data/photos", "./photos", "../photos", "/no/photos", "~/no photos", "~nobody0/x"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "data/photos",
+        "./photos",
+        "../photos",
+        "/no/photos",
+        "~/no photos",
+        "~nobody0/x",
+        "photos/",
+        "lists/train.csv",
+        "shards/train.tar",
+    ],
+)
 def test_a_missing_path_is_not_asked_of_the_hub(tmp_path, monkeypatch, asked, source):
     fill(tmp_path, "data/photo")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"must be an existing path, and nothing is there: .* hf:owner/name"):
+    with pytest.raises(UserError, match=r"must be an existing path, and nothing is there: .* hub:owner/name"):
         list_splits(config(source))
     assert asked == []
 
 
-def test_a_name_after_hf_is_always_asked_of_the_hub(tmp_path, monkeypatch, asked):
-    fill(tmp_path, "data/photos", "hf:data/photos")
+def test_a_name_after_hub_is_always_asked_of_the_hub(tmp_path, monkeypatch, asked):
+    fill(tmp_path, "data/photos", "hub:data/photos")
     monkeypatch.chdir(tmp_path)
-    for source in ("hf:data/photos", "hf:data/other", "hf:mnist", "nobody/other"):
+    for source in ("hub:data/photos", "hub:data/other", "hub:mnist", "nobody/other", "hf:data/older"):
         with pytest.raises(UserError, match="from the Hugging Face hub"):
             list_splits(config(source))
-    assert asked == ["data/photos", "data/other", "mnist", "nobody/other"]
+    assert asked == ["data/photos", "data/other", "mnist", "nobody/other", "data/older"]
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.png"])
