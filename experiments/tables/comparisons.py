@@ -11,9 +11,9 @@ from mrkd.reporting.columns import COLUMNS
 from mrkd.reporting.table import format_cell
 from tables.form import markdown, read
 
-CIFAR10 = ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
+CIFAR10 = ("linear_acc1", "linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
 """Columns after k-NN."""
-README = ("knn", "linear_100_acc1", "finetune_acc1", "kmeans_acc", "rankme")
+README = ("knn", "linear_acc1", "linear_100_acc1", "finetune_acc1", "kmeans_acc", "rankme")
 
 
 def difference(own: dict[str, Any], other: dict[str, Any]) -> str:

@@ -17,12 +17,14 @@ class EvaluationConfig:
     """Neighbours of the weighted k-NN."""
     knn_temperature: float = 0.07
     """Votes weigh exp(cosine / this)."""
-    linear_epochs: tuple[int, ...] = (10, 100)
-    """Lengths of the linear probe, in epochs; each is reported."""
+    linear_strengths: tuple[float, ...] = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
+    """Candidates for scikit-learn's C of the linear probe; one is chosen on training images held out from the probe."""
+    linear_epochs: tuple[int, ...] = (10,)
+    """Lengths of the SGD probe, in epochs; each is reported."""
     linear_batch: int = 256
-    """Images per step of the linear probe."""
+    """Images per step of the SGD probe."""
     linear_learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    """Candidates; one is chosen on training images held out from the probe."""
+    """Candidates for the SGD probe; one is chosen on training images held out from it."""
     finetune_epochs: int = 10
     """Length of the fine-tuning of all weights from the class token; 0 skips it."""
     finetune_batch: int = 128
@@ -78,6 +80,11 @@ class EvaluationConfig:
         require(
             all(length >= 1 for length in lengths),
             f"evaluation.linear_epochs must be lengths of at least 1, got {list(lengths)}",
+        )
+        strengths = self.linear_strengths
+        require(
+            len(strengths) > 0 and all(strength > 0 for strength in strengths),
+            f"evaluation.linear_strengths must be positive numbers, at least one, got {list(strengths)}",
         )
         for name in ("linear_learning_rates", "finetune_learning_rates"):
             rates = getattr(self, name)

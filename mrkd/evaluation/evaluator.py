@@ -65,16 +65,24 @@ class Evaluator:
     measure: Callable[[ViT, FeatureSet, FeatureSet, Config], dict[str, Any] | None]
     """From the backbone, the training features, the test features and the config: the value in `evaluation.json`.
 
-    It holds the figures and their `protocol`, or several such by name (as the linear probe's lengths). None when the
+    It holds the figures and their `protocol`, or several such by name (as the SGD probe's lengths). None when the
     config skips it.
     """
     needs_labels: bool = True
+    formerly: str = ""
+    """Key that it had in the `evaluation.json` of older versions."""
+
+    def value_in(self, evaluation: Mapping[str, Any]) -> Any:
+        """Its value in an `evaluation.json`; None where it was not measured."""
+        return evaluation.get(self.name, evaluation.get(self.formerly))
 
     def results(self, value: Mapping[str, Any]) -> Iterator[Result]:
-        """The main figure of a measured value, or of each of its parts."""
-        parts = {name: part for name, part in value.items() if isinstance(part, Mapping) and "protocol" in part}
+        """The main figure of a measured value, or of each of its parts where its column leads through a part."""
         main = self.columns[0]
-        for name, part in parts.items() or [("", value)]:
+        parts = {"": value}
+        if len(main.path) > 1:
+            parts = {name: part for name, part in value.items() if isinstance(part, Mapping) and "protocol" in part}
+        for name, part in parts.items():
             number = part.get(main.path[-1])
             if number is not None:
                 title = f"{self.title}, {name.replace('_', ' ')}" if name else self.title
@@ -100,5 +108,5 @@ class Result:
 
 def main_results(evaluators: Sequence[Evaluator], evaluation: Mapping[str, Any]) -> list[Result]:
     """The main figures of an `evaluation.json`, in the order of the evaluators; what was not measured is left out."""
-    measured = [evaluator for evaluator in evaluators if evaluator.name in evaluation]
-    return [result for evaluator in measured for result in evaluator.results(evaluation[evaluator.name])]
+    measured = [(evaluator, evaluator.value_in(evaluation)) for evaluator in evaluators]
+    return [result for evaluator, value in measured if value is not None for result in evaluator.results(value)]

@@ -36,7 +36,7 @@ def flat_figures(run: RunRecord) -> dict[str, float]:
     """The table's figures of one evaluated run, by column; what was not measured is absent."""
     assert run.evaluation is not None
     found = {
-        column.key: column.number(run.evaluation.get(evaluator.name))
+        column.key: column.number(evaluator.value_in(run.evaluation))
         for evaluator in EVALUATORS
         for column in evaluator.columns
     }

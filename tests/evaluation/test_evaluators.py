@@ -52,6 +52,15 @@ def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none(probe):
     assert main_results([probe], {"probe": {"acc": 1.0}}) == []
 
 
+def test_the_probes_of_an_older_version_are_read_as_what_they_were():
+    older = {"linear": {"10_epochs": {"acc1": 50.0, "acc5": 70.0, "protocol": {"batch": 256}}}}
+    found = [(result.title, result.figure, result.protocol) for result in main_results(EVALUATORS, older)]
+    assert found == [("linear SGD, 10 epochs", "50.0 %", {"batch": 256})]
+    newer = {"linear": {"acc1": 60.0, "acc5": 80.0, "protocol": {"strength": 1.0}}}
+    found = [(result.title, result.figure, result.protocol) for result in main_results(EVALUATORS, newer)]
+    assert found == [("linear", "60.0 %", {"strength": 1.0})]
+
+
 @pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda evaluator: evaluator.name)
 def test_an_evaluator_says_whether_it_needs_labels(evaluator, tiny_config):
     images = ImageSet(images=torch.zeros(20, 3, 32, 32, dtype=torch.uint8), labels=None, class_names=())

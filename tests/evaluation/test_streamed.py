@@ -113,7 +113,7 @@ def test_an_evaluation_has_room_for_classes_without_images_and_for_classes_of_tw
     results = mrkd.evaluate(own_run.path, config_of(own_run, tmp_path / "small"))
     assert results["data"]["test_images"] == 10
     assert results["kmeans"]["protocol"]["clusters"] == 12
-    assert results["linear"]["2_epochs"]["protocol"]["chosen_on"] == "fixed: too few labels"
+    assert results["linear_sgd"]["2_epochs"]["protocol"]["chosen_on"] == "fixed: too few labels"
 
 
 def test_a_part_of_a_streamed_set_may_have_all_its_broken_images(own_run, folder):
