@@ -69,6 +69,8 @@ class Evaluator:
     config skips it.
     """
     needs_labels: bool = True
+    of_pixels: bool = False
+    """Whether comparisons measure it on raw pixels, too; it then looks at features alone, never at the backbone."""
     formerly: str = ""
     """Key that it had in the `evaluation.json` of older versions."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from mrkd.config.keys import may_change
 from mrkd.errors import UserError
 from mrkd.runs.npz import read_npz
-from mrkd.runs.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run
+from mrkd.runs.run import CONFIG, EVALUATION, PIXELS, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
 
@@ -52,6 +52,14 @@ def find_runs(paths: Sequence[str | Path]) -> list[Path]:
             raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain' or 'mrkd compare'")
         found += runs or [path]
     return found
+
+
+def read_pixels(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """How raw pixels do, where all these runs are of one comparison that has measured it."""
+    folders = {run.path.parent for run in runs}
+    if len(folders) != 1 or (folder := folders.pop()).name != "runs":
+        return None
+    return read_json(folder.parent / PIXELS) if (folder.parent / PIXELS).is_file() else None
 
 
 def _begun(run: Path) -> float:

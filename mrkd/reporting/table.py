@@ -7,11 +7,19 @@ from typing import Any
 from mrkd.evaluation.evaluator import Column
 from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.reporting.columns import COLUMNS, COSTS, JACCARD
-from mrkd.reporting.read import RunRecord
+from mrkd.reporting.read import RunRecord, read_pixels
+
+PIXELS_ROW = "pixels"
+"""Raw pixels: no method and without a seed."""
+REFERENCES = (PIXELS_ROW, "random")
+"""Rows of what nothing was learnt for."""
 
 
 def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Mean and sample std over the seeds of every method, in the order of the runs; runs not evaluated are left out."""
+    """Mean and sample std over the seeds of every method, in the order of the runs; runs not evaluated are left out.
+
+    Runs of one comparison have its raw pixels above them, as far as it has measured them.
+    """
     by_method: dict[str, list[dict[str, float]]] = {}
     seeds: dict[str, list[int]] = {}
     data: dict[str, Any] = {}
@@ -21,7 +29,11 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
         by_method.setdefault(run.method, []).append(flat_figures(run))
         seeds.setdefault(run.method, []).append(run.seed)
         data = {**run.evaluation["data"], "device": run.summary["device"], "versions": run.summary["versions"]}
-    rows = []
+    pixels = read_pixels(runs)
+    rows: list[dict[str, Any]] = []
+    if pixels is not None and by_method:
+        measured = {key: mean_std([number]) for key, number in _evaluation_figures(pixels).items()}
+        rows.append({"method": PIXELS_ROW, "seeds": [], **measured})
     for method, figures in by_method.items():
         row: dict[str, Any] = {"method": method, "seeds": seeds[method]}
         for key in COLUMNS:
@@ -35,14 +47,19 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
 def flat_figures(run: RunRecord) -> dict[str, float]:
     """The table's figures of one evaluated run, by column; what was not measured is absent."""
     assert run.evaluation is not None
-    found = {
-        column.key: column.number(evaluator.value_in(run.evaluation))
-        for evaluator in EVALUATORS
-        for column in evaluator.columns
-    }
+    found: dict[str, float | None] = {**_evaluation_figures(run.evaluation)}
     found |= {column.key: column.number(run.summary) for column in COSTS}
     if run.segmentation is not None:
         found[JACCARD.key] = _jaccard_at_chosen_mass(run.segmentation)
+    return {key: number for key, number in found.items() if number is not None}
+
+
+def _evaluation_figures(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    found = {
+        column.key: column.number(evaluator.value_in(evaluation))
+        for evaluator in EVALUATORS
+        for column in evaluator.columns
+    }
     return {key: number for key, number in found.items() if number is not None}
 
 

@@ -14,6 +14,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the CPU's threads")
     parser.add_argument("--tuned", metavar="SWEEP", help="a sweep's folder or sweep.json: its best settings for each")
+    parser.add_argument(
+        "--no-references", action="store_true", help="leave out raw pixels, and random where it is not named"
+    )
     parser.add_argument("--out", required=True, help="a directory for runs, table and report")
 
 
@@ -29,7 +32,16 @@ def _run(options: argparse.Namespace) -> None:
 
         tuned = tuned_settings(options.tuned, methods)
     command = "mrkd " + shlex.join(options.argv)
-    compare(config, methods, seeds, options.out, tuned=tuned, jobs=options.jobs, command=command)
+    compare(
+        config,
+        methods,
+        seeds,
+        options.out,
+        tuned=tuned,
+        jobs=options.jobs,
+        references=not options.no_references,
+        command=command,
+    )
     print((Path(options.out) / "table.md").read_text(encoding="utf-8"))
     print(f"report: {Path(options.out) / 'report.html'}")
 

@@ -1,4 +1,4 @@
-"""The linear probe on frozen features: logistic regression at its optimum, regularised as held-out images like it best."""
+"""The linear probe on frozen features: logistic regression at its optimum, its strength chosen on held-out images."""
 
 from __future__ import annotations
 
@@ -64,4 +64,5 @@ EVALUATOR = Evaluator(
         Column(key="linear_acc5", path=("acc5",), heading="@5", title="linear @5"),
     ),
     measure=_measure,
+    of_pixels=True,
 )

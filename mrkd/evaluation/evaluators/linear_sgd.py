@@ -1,4 +1,4 @@
-"""The poster's linear probe on frozen features: SGD for a fixed number of epochs, which may stop short of the optimum."""
+"""The poster's linear probe on frozen features: SGD for some epochs, which may end short of the optimum."""
 
 from __future__ import annotations
 
