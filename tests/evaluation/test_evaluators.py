@@ -45,7 +45,9 @@ def test_a_value_of_several_parts_has_a_main_result_for_each(probe):
     assert found == [("probe, 2 epochs", "50.00 %", {"rate": 1}), ("probe, 7 epochs", "60.00 %", {})]
 
 
-def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none(probe):
+def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none():
+    columns = (Column(key="probe", path=("acc1",), heading="probe"),)
+    probe = Evaluator(name="probe", title="probe", columns=columns, measure=lambda *_: None)
     [result] = main_results([probe], {"probe": {"acc1": 50.0, "acc5": 70.0}})
     assert (result.title, result.number, result.protocol) == ("probe", 50.0, {})
     assert main_results([probe], {"data": {}}) == []
