@@ -81,10 +81,10 @@ class EvaluationConfig:
             all(length >= 1 for length in lengths),
             f"evaluation.linear_epochs must be lengths of at least 1, got {list(lengths)}",
         )
-        strengths = self.linear_strengths
+        candidates = self.linear_strengths
         require(
-            len(strengths) > 0 and all(strength > 0 for strength in strengths),
-            f"evaluation.linear_strengths must be positive numbers, at least one, got {list(strengths)}",
+            len(candidates) > 0 and all(strength > 0 for strength in candidates),
+            f"evaluation.linear_strengths must be positive numbers, at least one, got {list(candidates)}",
         )
         for name in ("linear_learning_rates", "finetune_learning_rates"):
             rates = getattr(self, name)
