@@ -31,6 +31,10 @@ def fit_logistic(features: Tensor, labels: Tensor, *, classes: int, strengths: S
         classes: C.
         strengths: S positive values, scikit-learn's `C`: larger ones regularise less.
     """
+    if len(features) < features.shape[1]:
+        basis = _row_space(features)
+        inner = fit_logistic(features @ basis, labels, classes=classes, strengths=strengths)
+        return torch.cat([basis @ inner[:, :-1], inner[:, -1:]], dim=1)
     covariance = features.T @ features / len(features)
     weights = features.new_zeros(features.shape[1] + 1, classes)
     fitted = {}
@@ -39,6 +43,13 @@ def fit_logistic(features: Tensor, labels: Tensor, *, classes: int, strengths: S
         weights = _Problem(features, labels, covariance, classes=classes, penalty=penalty).solve(weights)
         fitted[strength] = weights
     return torch.stack([fitted[strength] for strength in strengths])
+
+
+def _row_space(features: Tensor) -> Tensor:
+    """An orthonormal basis (D, R) of what fewer images than channels span: the penalty keeps the optimum within it."""
+    values, vectors = torch.linalg.eigh(features @ features.T)
+    large = values > len(features) * torch.finfo(features.dtype).eps * values[-1].clamp(min=1)
+    return features.T @ (vectors[:, large] / values[large].sqrt())
 
 
 class _Problem:

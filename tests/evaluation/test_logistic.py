@@ -79,6 +79,16 @@ def test_float32_ends_where_float64_does():
     torch.testing.assert_close(*probs, rtol=0, atol=5e-3)
 
 
+def test_with_fewer_images_than_channels_the_optimum_is_the_same():
+    features, labels = clusters(60, spread=1.0, width=40)
+    wide = torch.cat([features, features @ torch.randn(40, 40)], dim=1).double()
+    wide = linear.standardize(wide, wide)
+    [weights] = logistic.fit_logistic(wide, labels, classes=CLASSES, strengths=(1.0,))
+    expected = reference(1.0, wide.numpy(), labels.numpy()).predict_proba(wide.numpy())
+    probs = linear.predict(wide, weights[None])[0].softmax(dim=1)
+    torch.testing.assert_close(probs, torch.from_numpy(expected), rtol=0, atol=5e-3)
+
+
 def test_strengths_come_back_in_the_order_in_which_they_were_asked_for():
     features, labels = clusters(100, spread=1.0)
     weights = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=(10.0, 1e-3, 0.1))
