@@ -29,10 +29,10 @@ def test_large_images_are_averaged_down():
 
 
 def test_of_too_many_training_images_a_sample_is_taken(monkeypatch):
-    monkeypatch.setattr(pixels, "MOST_TRAINING_IMAGES", 20)
+    monkeypatch.setattr(pixels, "MOST_TRAINING_IMAGES", 40)
     train, test = pixel_features(images(60), images(30))
-    assert (len(train), len(test)) == (20, 30)
-    assert train.labels("test").bincount().tolist() == [5, 5, 5, 5]
+    assert (len(train), len(test)) == (40, 30)
+    assert train.labels("test").bincount().tolist() == [10, 10, 10, 10]
 
 
 def test_pixels_are_measured_as_an_evaluation_is(tiny_config):
