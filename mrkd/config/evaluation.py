@@ -17,12 +17,14 @@ class EvaluationConfig:
     """Number of neighbours of the weighted k-NN."""
     knn_temperature: float = 0.07
     """Temperature of the k-NN: a vote has the weight exp(cosine / temperature)."""
-    linear_epochs: tuple[int, ...] = (10, 100)
-    """Lengths of the linear probe, in epochs; there is one result for each."""
+    linear_strengths: tuple[float, ...] = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
+    """Candidates for the strength C of the linear probe, as in scikit-learn; held-out training images decide."""
+    linear_epochs: tuple[int, ...] = (10,)
+    """Lengths of the SGD probe, in epochs; there is one result for each."""
     linear_batch: int = 256
-    """Batch size of the linear probe."""
+    """Batch size of the SGD probe."""
     linear_learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    """Candidate learning rates of the linear probe; held-out training images decide."""
+    """Candidate learning rates of the SGD probe; held-out training images decide."""
     finetune_epochs: int = 10
     """Epochs of fine-tuning of all weights with a classifier on the class token; 0 skips it."""
     finetune_batch: int = 128
@@ -78,6 +80,11 @@ class EvaluationConfig:
         require(
             all(length >= 1 for length in lengths),
             f"evaluation.linear_epochs must be lengths of at least 1, got {list(lengths)}",
+        )
+        candidates = self.linear_strengths
+        require(
+            len(candidates) > 0 and all(strength > 0 for strength in candidates),
+            f"evaluation.linear_strengths must be positive numbers, at least one, got {list(candidates)}",
         )
         for name in ("linear_learning_rates", "finetune_learning_rates"):
             rates = getattr(self, name)

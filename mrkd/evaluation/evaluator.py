@@ -65,16 +65,26 @@ class Evaluator:
     measure: Callable[[ViT, FeatureSet, FeatureSet, Config], dict[str, Any] | None]
     """Takes backbone, training features, test features and config; returns the value for `evaluation.json`.
 
-    The value contains results and their `protocol`, or several such parts by name (as for the lengths of the linear
+    The value contains results and their `protocol`, or several such parts by name (as for the lengths of the SGD
     probe). It is None if the config skips the measurement.
     """
     needs_labels: bool = True
+    of_pixels: bool = False
+    """Whether comparisons measure it on raw pixels, too; it then looks at features alone, never at the backbone."""
+    formerly: str = ""
+    """Key that it had in the `evaluation.json` of older versions."""
+
+    def value_in(self, evaluation: Mapping[str, Any]) -> Any:
+        """Its value in an `evaluation.json`; None where it was not measured."""
+        return evaluation.get(self.name, evaluation.get(self.formerly))
 
     def results(self, value: Mapping[str, Any]) -> Iterator[Result]:
-        """The main result of a value, or of each of its parts."""
-        parts = {name: part for name, part in value.items() if isinstance(part, Mapping) and "protocol" in part}
+        """The main result of a value, or of each of its parts if its column leads through a part."""
         main = self.columns[0]
-        for name, part in parts.items() or [("", value)]:
+        parts = {"": value}
+        if len(main.path) > 1:
+            parts = {name: part for name, part in value.items() if isinstance(part, Mapping) and "protocol" in part}
+        for name, part in parts.items():
             number = part.get(main.path[-1])
             if number is not None:
                 title = f"{self.title}, {name.replace('_', ' ')}" if name else self.title
@@ -100,5 +110,5 @@ class Result:
 
 def main_results(evaluators: Sequence[Evaluator], evaluation: Mapping[str, Any]) -> list[Result]:
     """The main results in an `evaluation.json`, in the order of the evaluators, without those not measured."""
-    measured = [evaluator for evaluator in evaluators if evaluator.name in evaluation]
-    return [result for evaluator in measured for result in evaluator.results(evaluation[evaluator.name])]
+    measured = [(evaluator, evaluator.value_in(evaluation)) for evaluator in evaluators]
+    return [result for evaluator, value in measured if value is not None for result in evaluator.results(value)]

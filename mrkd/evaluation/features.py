@@ -1,5 +1,6 @@
-"""Extract features of images with a frozen backbone. Axes: n images, D width."""
+"""Extract features of images with a frozen backbone. Axes: n images, B of them in a batch, D width, S pixels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,11 +64,23 @@ def extract_features(
     Raises:
         UserError: all or too many of them are broken.
     """
-    features = torch.empty(len(images), vit.embed_dim, device=images.device)
+    return compute_features(
+        images, lambda pixels: extract(vit, pixels, len(pixels), tokens), width=vit.embed_dim, batch=batch, title=title
+    )
+
+
+def compute_features(
+    images: ImageDataset, function: Callable[[Tensor], Tensor], *, width: int, batch: int | None = None, title: str
+) -> FeatureSet:
+    """What `function` makes of all images that can be read: pixels (B, 3, S, S) uint8 -> features (B, width).
+
+    Otherwise as `extract_features`.
+    """
+    features = torch.empty(len(images), width, device=images.device)
     found = []
     with Bar(title, len(images), quiet_seconds=QUIET_SECONDS) as bar:
         for rows, pixels in readable_batches(images, in_order(images, batch)):
-            features[rows] = extract(vit, pixels, len(pixels), tokens)
+            features[rows] = function(pixels)
             found.append(rows)
             bar.advance("images", len(rows))
     if not found:

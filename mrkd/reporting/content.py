@@ -8,10 +8,10 @@ from typing import Any
 from mrkd.config.source import source_name
 from mrkd.evaluation.evaluator import main_results
 from mrkd.evaluation.evaluators import EVALUATORS
-from mrkd.reporting.palette import CLASSES, method_styles
+from mrkd.reporting.palette import CLASSES, method_styles, untrained_style
 from mrkd.reporting.pictures import attention_views, image_maps, relation_views
 from mrkd.reporting.read import RunRecord
-from mrkd.reporting.table import columns_of, make_table
+from mrkd.reporting.table import REFERENCES, columns_of, make_table
 from mrkd.system.output import printable
 
 CURVES = {
@@ -45,7 +45,7 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
         "live": live,
         "command": command,
         "methods": methods,
-        "palette": {"methods": method_styles(methods), "classes": CLASSES},
+        "palette": {"methods": method_styles(methods), "untrained": untrained_style(), "classes": CLASSES},
         "runs": [_run(run) for run in runs],
         "curves": CURVES,
         "table": _table(runs),
@@ -139,7 +139,12 @@ def _table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     ]
     keys = [column.key for column in present]
     rows = [
-        {"method": row["method"], "seeds": row["seeds"], "cells": {key: row[key] for key in keys if key in row}}
+        {
+            "method": row["method"],
+            "learnt": row["method"] not in REFERENCES,
+            "seeds": row["seeds"],
+            "cells": {key: row[key] for key in keys if key in row},
+        }
         for row in table["rows"]
     ]
     return {"columns": columns, "rows": rows, "data": table["data"]}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-BASELINES = ("random", "pixels")
-"""Rows of a table that are not trained."""
+from mrkd.reporting.table import REFERENCES
+
 CONFIDENCE = 0.95
 
 
@@ -63,7 +63,7 @@ def conclusion(rows: Sequence[Mapping[str, Any]], key: str = "knn", name: str = 
     """
     measured = [row for row in rows if key in row]
     trained = sorted(
-        (row for row in measured if row["method"] not in BASELINES), key=lambda row: -float(row[key]["mean"])
+        (row for row in measured if row["method"] not in REFERENCES), key=lambda row: -float(row[key]["mean"])
     )
     if not trained:
         return ""
@@ -73,7 +73,7 @@ def conclusion(rows: Sequence[Mapping[str, Any]], key: str = "knn", name: str = 
     else:
         sentence = f"{best['method']} has {best[key]['mean']:.1f} % {name}."
     reference = max(
-        (row for row in measured if row["method"] in BASELINES), key=lambda row: float(row[key]["mean"]), default=None
+        (row for row in measured if row["method"] in REFERENCES), key=lambda row: float(row[key]["mean"]), default=None
     )
     if reference is None:
         return sentence

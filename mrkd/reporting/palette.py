@@ -7,7 +7,7 @@ METHODS = ("#0077bb", "#ee7733", "#009988", "#ee3377", "#33bbee", "#cc3311", "#9
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 """Dashes as in SVG, in pixels; the next one is used each time all colours have been used."""
 UNTRAINED = ("#8b939c", "1.5 3")
-"""Random weights are grey and dotted."""
+"""Random weights and raw pixels are grey and dotted."""
 CLASSES = (
     "#4269d0",
     "#efb118",
@@ -27,9 +27,14 @@ def method_styles(methods: Sequence[str]) -> list[dict[str, str]]:
     styles, trained = [], 0
     for method in methods:
         if method == "random":
-            styles.append({"colour": UNTRAINED[0], "dash": UNTRAINED[1]})
+            styles.append(untrained_style())
         else:
             dash = DASHES[trained // len(METHODS) % len(DASHES)]
             styles.append({"colour": METHODS[trained % len(METHODS)], "dash": dash})
             trained += 1
     return styles
+
+
+def untrained_style() -> dict[str, str]:
+    """Colour and dash of what nothing was learnt for."""
+    return {"colour": UNTRAINED[0], "dash": UNTRAINED[1]}

@@ -13,7 +13,7 @@ from mrkd.config.keys import may_change
 from mrkd.errors import UserError
 from mrkd.runs.metrics import ThinnedMetrics
 from mrkd.runs.npz import read_npz
-from mrkd.runs.run import CONFIG, EVALUATION, METRICS, SEGMENTATION, SUMMARY, Run
+from mrkd.runs.run import CONFIG, EVALUATION, METRICS, PIXELS, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
 
@@ -54,6 +54,14 @@ def find_runs(paths: Sequence[str | Path]) -> list[Path]:
             raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain' or 'mrkd compare'")
         found += runs or [path]
     return found
+
+
+def read_pixels(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """How raw pixels do, where all these runs are of one comparison that has measured it."""
+    folders = {run.path.parent for run in runs}
+    if len(folders) != 1 or (folder := folders.pop()).name != "runs":
+        return None
+    return read_json(folder.parent / PIXELS) if (folder.parent / PIXELS).is_file() else None
 
 
 def _begun(run: Path) -> float:

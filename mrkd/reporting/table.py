@@ -7,12 +7,20 @@ from typing import Any
 from mrkd.evaluation.evaluator import Column
 from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.reporting.columns import COLUMNS, COSTS, JACCARD
-from mrkd.reporting.read import RunRecord
+from mrkd.reporting.read import RunRecord, read_pixels
 from mrkd.system.output import printable
+
+PIXELS_ROW = "pixels"
+"""Raw pixels: no method and without a seed."""
+REFERENCES = (PIXELS_ROW, "random")
+"""Rows without training."""
 
 
 def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Mean and sample std over the seeds of each method, in the order of the runs, without runs not evaluated."""
+    """Mean and sample std over the seeds of each method, in the order of the runs, without runs not evaluated.
+
+    If the runs are of one comparison that has measured raw pixels, these are the first row.
+    """
     by_method: dict[str, list[dict[str, float]]] = {}
     seeds: dict[str, list[int]] = {}
     data: dict[str, Any] = {}
@@ -22,7 +30,11 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
         by_method.setdefault(run.method, []).append(flat_figures(run))
         seeds.setdefault(run.method, []).append(run.seed)
         data = {**run.evaluation["data"], "device": run.summary["device"], "versions": run.summary["versions"]}
-    rows = []
+    pixels = read_pixels(runs)
+    rows: list[dict[str, Any]] = []
+    if pixels is not None and by_method:
+        measured = {key: mean_std([number]) for key, number in _evaluation_figures(pixels).items()}
+        rows.append({"method": PIXELS_ROW, "seeds": [], **measured})
     for method, figures in by_method.items():
         row: dict[str, Any] = {"method": method, "seeds": seeds[method]}
         for key in COLUMNS:
@@ -36,14 +48,19 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
 def flat_figures(run: RunRecord) -> dict[str, float]:
     """The numbers of an evaluated run by column; columns that were not measured are absent."""
     assert run.evaluation is not None
-    found = {
-        column.key: column.number(run.evaluation.get(evaluator.name))
-        for evaluator in EVALUATORS
-        for column in evaluator.columns
-    }
+    found: dict[str, float | None] = {**_evaluation_figures(run.evaluation)}
     found |= {column.key: column.number(run.summary) for column in COSTS}
     if run.segmentation is not None:
         found[JACCARD.key] = _jaccard_at_chosen_mass(run.segmentation)
+    return {key: number for key, number in found.items() if number is not None}
+
+
+def _evaluation_figures(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    found = {
+        column.key: column.number(evaluator.value_in(evaluation))
+        for evaluator in EVALUATORS
+        for column in evaluator.columns
+    }
     return {key: number for key, number in found.items() if number is not None}
 
 

@@ -43,6 +43,8 @@ ATTENTION = "attention.npz"
 SEGMENTATION = "attention.json"
 RELATIONS = "relations.npz"
 BROKEN = "broken.json"
+PIXELS = "pixels.json"
+"""In the folder of a comparison: its data's raw pixels, measured as its runs are."""
 CHECKPOINTS = "checkpoints"
 
 

@@ -13,16 +13,17 @@ from mrkd.config.objective import canonical_method
 from mrkd.config.overrides import differences, flatten, with_overrides
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
+from mrkd.evaluation.pixels import evaluate_pixels
 from mrkd.objective.methods import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
 from mrkd.reporting.difference import conclusion
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.runs.comparability import has_comparable_evaluation
-from mrkd.runs.run import Run
+from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
+from mrkd.runs.run import PIXELS, Run
 from mrkd.studies.subprocesses import Subprocesses
-from mrkd.system.files import write_json, write_text
+from mrkd.system.files import read_json, write_json, write_text
 from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, with_one_batch
@@ -36,6 +37,7 @@ def compare(
     *,
     tuned: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int = 1,
+    references: bool = True,
     command: str = "",
 ) -> dict[str, Any]:
     """Train, measure and draw every method with every seed under one config; write the table and the report.
@@ -47,11 +49,12 @@ def compare(
         config: everything but method and seed; an automatic batch is chosen once, by the number of images.
         methods: names as `mrkd methods` lists them.
         seeds: one run of each method per seed.
-        out: a directory; gets `runs/`, `table.json`, `table.md` and `report.html`.
+        out: a directory; gets `runs/`, `pixels.json`, `table.json`, `table.md` and `report.html`.
         tuned: dotted settings of single methods, laid over the config; the table lists them. None that changes the
             images, the batch or the length.
         jobs: runs at a time, each with its share of the CPU's threads. Small networks gain from it: one thread each
             wastes less than two threads that wait for each other.
+        references: have the rows by which the others are judged: raw pixels, and `random` where it is not named.
         command: shown in the report as the way to get there again.
     Returns:
         The content of `table.json`.
@@ -66,6 +69,9 @@ def compare(
         raise UserError(f"jobs must be at least 1, got {jobs}")
     if config.train.minutes is not None:
         raise UserError("compare needs the same length for all: give --epochs or --train.steps instead of --minutes")
+    if references and "random" not in methods:
+        print("── random weights are compared, too: --no-references leaves them and raw pixels out", flush=True)
+        methods = ["random", *methods]
     config = with_one_batch(config)
     methods = [canonical_method(name) for name in methods]
     tuned = {canonical_method(name): settings for name, settings in (tuned or {}).items()}
@@ -81,6 +87,7 @@ def compare(
     _check_measurable(config.data)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):
         raise UserError(f"{out} holds something else: choose another --out")
+    _measure_pixels(config, out, wanted=references)
     failures = _run_all(planned, out, jobs)
     runs = [out / "runs" / run_name(variant) for variant in planned if run_name(variant) not in failures]
     if not runs:
@@ -105,6 +112,20 @@ def _check_measurable(data: DataConfig) -> None:
             f"compare scores every method by labels, but of {data.source} {splits.unscorable}: "
             "give labelled images, or train with mrkd pretrain"
         )
+
+
+def _measure_pixels(config: Config, out: Path, *, wanted: bool) -> None:
+    """`pixels.json`, measured once for these images and this evaluation; tables and report show it as it lies there."""
+    path = out / PIXELS
+    if not wanted:
+        path.unlink(missing_ok=True)
+        return
+    if path.is_file() and read_json(path).get("measured_with") == measurement_settings(config):
+        return
+    (out / "runs").mkdir(parents=True, exist_ok=True)  # by which the folder is known as a comparison's
+    results = evaluate_pixels(config)
+    write_json(path, results)
+    print(f"── pixels: measured in {results['seconds']:.0f} s", flush=True)
 
 
 def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     arguments = ["compare", *FAST, "--methods", "random,rkd-d", "--seeds", "0", "--out", str(tmp_path / "t")]
     assert main(arguments) == 0
     table = json.loads((tmp_path / "t" / "table.json").read_text())
-    assert [row["method"] for row in table["rows"]] == ["random", "rkd-d"]
+    assert [row["method"] for row in table["rows"]] == ["pixels", "random", "rkd-d"]
     assert 0 <= table["rows"][0]["knn"]["mean"] <= 100
     assert "k-NN" in (tmp_path / "t" / "table.md").read_text()
     assert "<b>random-seed0</b>" in (tmp_path / "t" / "report.html").read_text()

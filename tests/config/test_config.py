@@ -164,6 +164,7 @@ def test_numbers_that_are_not_finite_are_refused_at_any_depth(key, value):
         ("evaluation.seed", [0], [-1, 2**32]),
         ("evaluation.k", [1], [0]),
         ("evaluation.knn_temperature", [0.01], [0, -0.1]),
+        ("evaluation.linear_strengths", [[0.1]], [[], [0.1, 0.0], [-1.0]]),
         ("evaluation.linear_epochs", [[1]], [[], [0], [10, -1]]),
         ("evaluation.linear_batch", [1], [0]),
         ("evaluation.linear_learning_rates", [[0.1]], [[], [0.1, 0.0], [-1.0]]),

@@ -45,11 +45,22 @@ def test_a_value_of_several_parts_has_a_main_result_for_each(probe):
     assert found == [("probe, 2 epochs", "50.00 %", {"rate": 1}), ("probe, 7 epochs", "60.00 %", {})]
 
 
-def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none(probe):
+def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none():
+    columns = (Column(key="probe", path=("acc1",), heading="probe"),)
+    probe = Evaluator(name="probe", title="probe", columns=columns, measure=lambda *_: None)
     [result] = main_results([probe], {"probe": {"acc1": 50.0, "acc5": 70.0}})
     assert (result.title, result.number, result.protocol) == ("probe", 50.0, {})
     assert main_results([probe], {"data": {}}) == []
     assert main_results([probe], {"probe": {"acc": 1.0}}) == []
+
+
+def test_the_probes_of_an_older_version_are_read_as_what_they_were():
+    older = {"linear": {"10_epochs": {"acc1": 50.0, "acc5": 70.0, "protocol": {"batch": 256}}}}
+    found = [(result.title, result.figure, result.protocol) for result in main_results(EVALUATORS, older)]
+    assert found == [("linear SGD, 10 epochs", "50.0 %", {"batch": 256})]
+    newer = {"linear": {"acc1": 60.0, "acc5": 80.0, "protocol": {"strength": 1.0}}}
+    found = [(result.title, result.figure, result.protocol) for result in main_results(EVALUATORS, newer)]
+    assert found == [("linear", "60.0 %", {"strength": 1.0})]
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda evaluator: evaluator.name)

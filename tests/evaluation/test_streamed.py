@@ -114,7 +114,7 @@ def test_an_evaluation_works_with_empty_classes_and_with_classes_of_two_images(o
     results = mrkd.evaluate(own_run.path, config_of(own_run, tmp_path / "small"))
     assert results["data"]["test_images"] == 10
     assert results["kmeans"]["protocol"]["clusters"] == 12
-    assert results["linear"]["2_epochs"]["protocol"]["chosen_on"] == "fixed: too few labels"
+    assert results["linear_sgd"]["2_epochs"]["protocol"]["chosen_on"] == "fixed: too few labels"
 
 
 def test_a_subset_of_a_streamed_set_may_contain_all_its_broken_images(own_run, folder):

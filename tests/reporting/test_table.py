@@ -55,7 +55,9 @@ def test_a_number_missing_from_an_evaluation_is_a_dash(tmp_path):
     first, second = make_table([read_run(run) for run in runs])["rows"]
     assert "kmeans_acc" not in first
     assert second["kmeans_acc"]["mean"] == 50.0
-    assert "| ibot | 80.0 | 80.0 | 99.0 | – |" in table_markdown(make_table([read_run(run) for run in runs]))
+    assert "| ibot | 80.0 | 80.0 | 99.0 | 80.0 | 99.0 | – |" in table_markdown(
+        make_table([read_run(run) for run in runs])
+    )
 
 
 def test_a_cell_has_the_decimals_of_its_column():

@@ -189,7 +189,7 @@ def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
 
     labelled = dataclasses.replace(labelled, evaluation=dataclasses.replace(labelled.evaluation, finetune_epochs=0))
     tuned = {"rkd-d": {"optim.learning_rate": 0.0123}}
-    table = compare(labelled, ["rkd-d"], [0], tmp_path / "c", tuned=tuned)
+    table = compare(labelled, ["rkd-d"], [0], tmp_path / "c", tuned=tuned, references=False)
     assert table["tuned"] == tuned
     assert Run(tmp_path / "c" / "runs" / "rkd-d-seed0").config().optim.learning_rate == 0.0123
     assert "Only rkd-d: optim.learning_rate 0.0123." in (tmp_path / "c" / "table.md").read_text()

@@ -21,6 +21,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tuned", metavar="SWEEP", help="folder or sweep.json of a sweep, to use its best settings for each method"
     )
+    parser.add_argument(
+        "--no-references", action="store_true", help="leave out raw pixels, and random unless it is named"
+    )
     parser.add_argument("--out", required=True, help="directory for runs, table and report")
 
 
@@ -36,7 +39,16 @@ def _run(options: argparse.Namespace) -> None:
 
         tuned = tuned_settings(options.tuned, methods)
     command = "mrkd " + shlex.join(options.argv)
-    table = compare(config, methods, seeds, options.out, tuned=tuned, jobs=options.jobs, command=command)
+    table = compare(
+        config,
+        methods,
+        seeds,
+        options.out,
+        tuned=tuned,
+        jobs=options.jobs,
+        references=not options.no_references,
+        command=command,
+    )
     print((Path(options.out) / "table.md").read_text(encoding="utf-8"))
     say(f"report: {Path(options.out) / 'report.html'}")
     if failures := table["failures"]:

@@ -45,4 +45,5 @@ EVALUATOR = Evaluator(
     title="k-NN",
     columns=(Column(key="knn", path=("acc1",), heading="k-NN @1", title="k-NN"),),
     measure=_measure,
+    of_pixels=True,
 )

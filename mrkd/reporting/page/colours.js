@@ -3,17 +3,19 @@
 const MARKS = ["disc", "square", "triangle", "diamond", "cross"];
 
 let styles = new Map();
+let untrained;
 let classColours = [];
 
 /** Take the colours of this page's methods and classes. */
 export function takePalette({ methods, palette }) {
   styles = new Map(methods.map((method, place) => [method, palette.methods[place]]));
+  untrained = palette.untrained;
   classColours = palette.classes;
 }
 
-/** {colour, dash} of a method. */
+/** {colour, dash} of a method, or of what is none, such as raw pixels. */
 export function methodStyle(method) {
-  return styles.get(method);
+  return styles.get(method) ?? untrained;
 }
 
 /** {colour, mark} of a class or a cluster; neighbours in number differ in both. */
