@@ -229,7 +229,7 @@ class _Anchored:
 
 
 def _inverse_deviation(sums: Tensor, dtype: torch.dtype) -> Tensor:
-    count, first, second = sums.double()
+    count, first, second = sums
     mean = first / count.clamp(min=torch.finfo(torch.float32).tiny)
     deviation = (second / count.clamp(min=torch.finfo(torch.float32).tiny) - mean.square()).clamp(min=0.0).sqrt()
     varies = deviation > (1e-5 if dtype == torch.float32 else 1e-10)

@@ -21,7 +21,7 @@ from mrkd.losses.kernels.autograd import (
     unit_weights,
     wants_gradient,
 )
-from mrkd.losses.kernels.distances import Stripe, cut_into_stripes, measure_stripes
+from mrkd.losses.kernels.distances import Stripe, cut_into_stripes, measure_stripes, sum_dtype
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Entries treated at once: blocks stay in the CPU's cache, and fill a GPU."""
@@ -157,7 +157,7 @@ def _loss_and_slope(
 
 def _take_roots(squared: list[Stripe], rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     """Distances in place of their squares; (G,) one over their weighted mean, and the weight of the positive ones."""
-    total, count = (torch.zeros(len(rows), dtype=torch.float64, device=rows.device) for _ in range(2))
+    total, count = (torch.zeros(len(rows), dtype=sum_dtype(rows.device), device=rows.device) for _ in range(2))
     for entries, row_weights, end_weights in _blocks(squared, rows, ends):
         distance = entries.sqrt_()
         total += ((distance * end_weights).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
