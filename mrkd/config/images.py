@@ -118,6 +118,9 @@ class MaskConfig:
     """Fraction of masked patches, drawn anew for each image between these two."""
     probability: float = 0.5
     """Probability that a view is masked at all."""
+    even: bool = False
+    """Deal out ratios that are spread evenly between the two, and mask `probability` of the views, rounded: every
+    step then masks the same number of patches, so that on one device no tensor of a step changes its shape."""
 
     def __post_init__(self) -> None:
         low, high = self.ratio

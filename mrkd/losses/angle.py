@@ -27,6 +27,7 @@ from mrkd.losses.kernels.autograd import (
     wants_gradient,
 )
 from mrkd.losses.kernels.distances import Frame, inverse_scale, measure
+from mrkd.losses.kernels.sampling import sample_rows
 
 _MODULES = {"torch": "angle_torch", "numba": "angle_cpu", "triton": "angle_triton"}
 
@@ -39,6 +40,7 @@ def rkd_angle(
     row_weights: Tensor | None = None,
     standardize: bool = False,
     huber_delta: float = 1.0,
+    sampled_rows: int | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Match the angles of the student's triplets to the teacher's, exactly and at any batch size.
@@ -59,6 +61,9 @@ def rkd_angle(
             length. Unrelated features then score about 0.7 in any dimension. A teacher whose cosines are constant to
             rounding (standard deviation below 1e-5, in float64 1e-10) is not standardised.
         huber_delta: where Huber turns from quadratic to linear, on the differences after division; 1 is smooth-L1.
+        sampled_rows: m < N gives an estimate from the angles among m rows, drawn anew in each group at every call by
+            torch's global generator: O(m^2 D + m^3) work. Value and gradient are unbiased, unless `standardize` is
+            given: the standard deviation is then that of the drawn rows. None takes all rows; not with anchors.
         backend: "numba" (CPU), "triton" (CUDA), "torch" (any device), or None for the fastest that is available.
     Returns:
         Scalar >= 0, dimensionless, mean over the groups that count; float64 for float64, else float32.
@@ -72,11 +77,17 @@ def rkd_angle(
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
     check = checks_values()
     need = wants_gradient(student)
+    factors = None
+    if sampled_rows is not None:
+        if anchors is not None:
+            raise ValueError("sampled_rows draws triplets of rows: leave it out where anchors are given")
+        student, teacher, row_weights, factors = sample_rows(student, teacher, row_weights, sampled_rows)
     value, *_ = _angle(
         student,
         teacher,
         anchors,
         row_weights,
+        factors,
         None,
         standardize,
         huber_delta,
@@ -132,7 +143,9 @@ def rkd_angle_sampled(
     drawn = keys.argsort(dim=1)[:, :vertices]
     check = checks_values()
     need = wants_gradient(student)
-    value, *_ = _angle(student, teacher, None, row_weights, drawn, standardize, huber_delta, backend, rows, need, check)
+    value, *_ = _angle(
+        student, teacher, None, row_weights, None, drawn, standardize, huber_delta, backend, rows, need, check
+    )
     return value
 
 
@@ -242,6 +255,7 @@ def _angle(
     teacher: Tensor,
     anchors: Tensor | None,
     row_weights: Tensor | None,
+    group_factors: Tensor | None,
     vertices: Tensor | None,
     standardize: bool,
     huber_delta: float,
@@ -269,6 +283,8 @@ def _angle(
         # h_delta(x / s) = h_(delta s)(x) / s^2: standardising moves Huber's knee, the kernels need not know.
         loss, edge_gradient = triplets.solve(huber_delta / inverse_deviation)
         factor = share * inverse_deviation.square()
+        if group_factors is not None:
+            factor = factor * group_factors
         value = (loss * factor).sum()
         if not check:
             value = nan_unless_finite(value, scale, target_scale)
@@ -283,6 +299,7 @@ def _(  # type: ignore[no-untyped-def]
     teacher,
     anchors,
     row_weights,
+    group_factors,
     vertices,
     standardize,
     huber_delta,
