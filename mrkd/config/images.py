@@ -120,7 +120,7 @@ class MaskConfig:
     """Probability that a view is masked at all."""
     even: bool = False
     """Deal out ratios that are spread evenly between the two, and mask `probability` of the views, rounded: every
-    step then masks the same number of patches, so that on one device no tensor of a step changes its shape."""
+    step then masks the same number of patches, so that on one device no tensor behind the views changes its shape."""
 
     def __post_init__(self) -> None:
         low, high = self.ratio
