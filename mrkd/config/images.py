@@ -121,6 +121,9 @@ class MaskConfig:
     """Range from which the fraction of masked patches is drawn for each image."""
     probability: float = 0.5
     """Probability that a view is masked."""
+    even: bool = False
+    """Spread the ratios evenly between the two, and mask exactly the fraction `probability` of the views: every step
+    then masks the same number of patches, and on one device the tensors behind the views keep their shapes."""
 
     def __post_init__(self) -> None:
         low, high = self.ratio

@@ -28,6 +28,7 @@ from mrkd.losses.kernels.autograd import (
     with_group_axis,
 )
 from mrkd.losses.kernels.distances import WeightedEmbeddings, inverse_scale, squared_distances
+from mrkd.losses.kernels.sampling import sample_rows
 
 _MODULES = {"torch": "angle_torch", "numba": "angle_cpu", "triton": "angle_triton"}
 
@@ -40,6 +41,7 @@ def rkd_angle(
     row_weights: Tensor | None = None,
     standardize: bool = False,
     huber_delta: float = 1.0,
+    sampled_rows: int | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Match the angles of the student's triplets to the teacher's, exactly and at any batch size.
@@ -61,6 +63,9 @@ def rkd_angle(
             whose cosines are constant up to rounding (standard deviation below 1e-5, or 1e-10 in float64) is not
             standardised.
         huber_delta: the difference at which Huber turns from quadratic to linear, after any division; 1 is smooth-L1.
+        sampled_rows: m < N estimates the loss from the angles among m rows, drawn anew in each group at every call with
+            torch's global generator: O(m^2 D + m^3) work. Value and gradient are unbiased, except with `standardize`,
+            where the standard deviation is that of the drawn rows. None uses all rows; not possible with anchors.
         backend: "numba" (CPU), "triton" (CUDA), "torch" (any device), or None for the fastest that is available.
     Returns:
         Scalar >= 0, dimensionless, mean over the groups that count; float64 for float64, else float32.
@@ -74,11 +79,17 @@ def rkd_angle(
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
     check = checks_values()
     need_gradient = wants_gradient(student)
+    factors = None
+    if sampled_rows is not None:
+        if anchors is not None:
+            raise ValueError("sampled_rows draws triplets of rows: leave it out where anchors are given")
+        student, teacher, row_weights, factors = sample_rows(student, teacher, row_weights, sampled_rows)
     value, *_ = _angle(
         student,
         teacher,
         anchors,
         row_weights,
+        factors,
         None,
         standardize,
         huber_delta,
@@ -135,7 +146,7 @@ def rkd_angle_sampled(
     check = checks_values()
     need_gradient = wants_gradient(student)
     value, *_ = _angle(
-        student, teacher, None, row_weights, drawn, standardize, huber_delta, backend, rows, need_gradient, check
+        student, teacher, None, row_weights, None, drawn, standardize, huber_delta, backend, rows, need_gradient, check
     )
     return value
 
@@ -233,7 +244,7 @@ class _AnchoredTriplets:
 
 
 def _inverse_deviation(sums: Tensor, dtype: torch.dtype) -> Tensor:
-    count, first, second = sums.double()
+    count, first, second = sums
     mean = first / count.clamp(min=torch.finfo(torch.float32).tiny)
     deviation = (second / count.clamp(min=torch.finfo(torch.float32).tiny) - mean.square()).clamp(min=0.0).sqrt()
     varies = deviation > (1e-5 if dtype == torch.float32 else 1e-10)
@@ -246,6 +257,7 @@ def _angle(
     teacher: Tensor,
     anchors: Tensor | None,
     row_weights: Tensor | None,
+    group_factors: Tensor | None,
     vertices: Tensor | None,
     standardize: bool,
     huber_delta: float,
@@ -274,6 +286,8 @@ def _angle(
         # option.
         loss, edge_gradient = triplets.loss_and_gradient(huber_delta / inverse_deviation)
         factor = group_weight * inverse_deviation.square()
+        if group_factors is not None:
+            factor = factor * group_factors
         value = (loss * factor).sum()
         if not check:
             value = nan_unless_finite(value, scale, target_scale)
@@ -288,6 +302,7 @@ def _(  # type: ignore[no-untyped-def]
     teacher,
     anchors,
     row_weights,
+    group_factors,
     vertices,
     standardize,
     huber_delta,

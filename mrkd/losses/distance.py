@@ -23,7 +23,7 @@ from mrkd.losses.kernels.autograd import (
     weighted_embeddings,
     with_group_axis,
 )
-from mrkd.losses.kernels.distances import Stripe, cut_into_stripes, squared_distance_stripes
+from mrkd.losses.kernels.distances import Stripe, cut_into_stripes, squared_distance_stripes, sum_dtype
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Number of entries processed at once: small enough for a CPU's cache, large enough to fill a GPU."""
@@ -167,7 +167,7 @@ def _loss_and_slope(
 
 def _square_roots_in_place(squared: list[Stripe], rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     """Replace squared distances by distances; return (G,) 1 / their weighted mean, (G,) weight of the positive ones."""
-    total, count = (torch.zeros(len(rows), dtype=torch.float64, device=rows.device) for _ in range(2))
+    total, count = (torch.zeros(len(rows), dtype=sum_dtype(rows.device), device=rows.device) for _ in range(2))
     for entries, row_weights, end_weights in _blocks(squared, rows, ends):
         distance = entries.sqrt_()
         total += ((distance * end_weights).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))

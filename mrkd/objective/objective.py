@@ -53,7 +53,7 @@ class Objective(nn.Module):
         distillation = config.distillation
         self.cls_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
         self.patch_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
-        self.register_buffer("grad_norm_factors", torch.zeros(len(terms), dtype=torch.float64), persistent=False)
+        self.register_buffer("grad_norm_factors", torch.zeros(len(terms)), persistent=False)
         self.measured_steps = 0
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Objective(nn.Module):
                 gradients = torch.autograd.grad(value, features, retain_graph=True, allow_unused=True)
                 squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
                 total = torch.stack(squares).sum() if squares else plain.new_zeros(())
-                return (total if all_reduce_sum is None else all_reduce_sum(total)).double().sqrt()
+                return (total if all_reduce_sum is None else all_reduce_sum(total)).sqrt()
 
             reference = norm(plain)
             for number, (term, value) in enumerate(zip(self.terms, values, strict=True)):

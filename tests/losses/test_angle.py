@@ -193,6 +193,43 @@ def test_all_vertices_sampled_is_the_exact_loss(backend):
         assert_same(student, sampled, exact)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mean_over_all_samples_of_rows_is_the_exact_loss(weighted):
+    student, teacher = pair(6, 3)
+    weights = torch.tensor([1.0, 0.5, 0.0, 2.0, 1.0, 1.0], dtype=torch.float64) if weighted else None
+    exact = rkd_angle(student, teacher, row_weights=weights)
+    drawn: dict[float, Tensor] = {}
+    for seed in range(400):  # 4 rows out of the 5 or 6 that count
+        torch.manual_seed(seed)
+        value = rkd_angle(student, teacher, row_weights=weights, sampled_rows=4)
+        drawn[round(value.item(), 12)] = torch.autograd.grad(value, student)[0]
+    assert len(drawn) == (5 if weighted else 15)
+    assert sum(drawn) / len(drawn) == pytest.approx(exact.item(), rel=1e-9)
+    exact_gradient = torch.autograd.grad(exact, student)[0]
+    assert torch.allclose(sum(drawn.values()) / len(drawn), exact_gradient, atol=1e-10)
+
+
+def test_groups_are_sampled_apart_and_a_group_without_rows_does_not_count():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 9, 4, dtype=torch.float64), torch.randn(3, 9, 4, dtype=torch.float64)
+    weights = torch.ones(3, 9, dtype=torch.bool)
+    weights[1] = False
+    weights[2, 3:] = False
+    exact = rkd_angle(student, teacher, row_weights=weights)
+    samples = [rkd_angle(student, teacher, row_weights=weights, sampled_rows=8) for _ in range(300)]
+    assert torch.stack(samples).mean().item() == pytest.approx(exact.item(), rel=0.02)
+    every = rkd_angle(student, teacher, row_weights=weights, sampled_rows=9, standardize=True)
+    assert every.item() == pytest.approx(rkd_angle(student, teacher, row_weights=weights, standardize=True).item())
+
+
+def test_the_number_of_sampled_rows_is_checked_and_anchors_are_refused():
+    student, teacher = pair(5, 3)
+    with pytest.raises(ValueError, match="sampled_rows must be between 3 and the number of rows, 5, got 6"):
+        rkd_angle(student, teacher, sampled_rows=6)
+    with pytest.raises(ValueError, match="leave it out where anchors are given"):
+        rkd_angle(student, teacher, sampled_rows=4, anchors=torch.randn(3, 3, dtype=torch.float64))
+
+
 def test_the_number_of_vertices_is_checked():
     student, teacher = pair(5, 3)
     with pytest.raises(ValueError, match="vertices must be between 1 and the number of rows, 5, got 6"):

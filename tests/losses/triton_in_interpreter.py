@@ -23,6 +23,7 @@ for groups, rows, dtype, tolerance in (
     (3, 17, torch.float64, 1e-12),
     (2, 34, torch.float64, 1e-12),
     (1, 50, torch.float32, 2e-5),
+    (300, 3, torch.float64, 1e-12),
 ):
     weights = torch.rand(groups, rows, dtype=dtype)
     weights /= weights.sum(dim=1, keepdim=True)
@@ -36,6 +37,7 @@ for groups, rows, dtype, tolerance in (
     )
     expected = angle_torch.exact(student_squared.clone(), target, weights, delta)
     result = angle_triton.exact(student_squared.clone(), target, weights, delta)
+    assert torch.equal(result[1], result[1].mT)  # the gradient of each pair is stored in both orders
     pairs = [*zip(result, expected, strict=True)]
     pairs.append((angle_triton.exact_moments(target, weights), angle_torch.exact_moments(target, weights)))
     for got, wanted in pairs:
@@ -43,4 +45,9 @@ for groups, rows, dtype, tolerance in (
         assert error < tolerance, (groups, rows, dtype, error)
     again = angle_triton.exact(student_squared.clone(), target, weights, delta)
     assert all(torch.equal(a, b) for a, b in zip(result, again, strict=True))
+for groups, rows in ((65_537, 3), (1, 600), (70_000, 17), (1_000_000, 2)):
+    for dtype in angle_triton.TILES:
+        plan = angle_triton.launch_plan(groups, rows, dtype)
+        blocks = -(-rows // plan.tile)
+        assert plan.programs == groups * blocks**2 * plan.stretches < 2**31
 print("agrees")

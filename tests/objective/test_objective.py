@@ -232,3 +232,8 @@ def test_every_loss_of_the_table_is_used_by_a_method_or_listed_here_as_usable_by
     used = {term.loss for method in METHODS.values() for term in method.terms}
     assert set(LOSSES) - used == {"koleo", "variance", "relation"}
     assert LOSSES["relation"].options() == ["potential", "divergence", "center", "keep_self"]
+
+
+def test_the_objective_moves_to_devices_without_float64():
+    objective = Objective(SMALL, (Term(loss="koleo"), Term(loss="rkd-distance", grad_norm_ratio=0.5)))
+    assert {buffer.dtype for buffer in objective.buffers()} == {torch.float32}

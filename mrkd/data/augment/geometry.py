@@ -92,11 +92,23 @@ def warp_anywhere(images: Tensor, placement: Placement, size: int, *, rotated: b
     # All views of an image in one call, one below the other, so that no image is repeated.
     stacked = grid.transpose(0, 1).flatten(1, 2)  # (B, V * S, S, 2)
     # 'border' goes on with the outermost pixel's colour for the half pixel between its centre and the edge.
+    if images.device.type == "mps":
+        stacked = clamped_to_pixels(stacked, images.shape[2], images.shape[3])
     sampled = F.grid_sample(images, stacked, mode="bilinear", padding_mode="border", align_corners=False)
     result = sampled.unflatten(2, (views, size)).permute(2, 0, 1, 3, 4)  # (B, C, V * S, S) -> (V, B, C, S, S)
     if rotated:
         result = result * (grid.abs().amax(dim=-1) <= 1.0)[:, :, None]
     return result
+
+
+def clamped_to_pixels(grid: Tensor, height: int, width: int) -> Tensor:
+    """A sampling grid (..., x and y) that stays between the centres of the outermost pixels of an image.
+
+    That is what 'border' means, so every padding mode then gives the same; Apple's GPUs do something else beyond it.
+    """
+    x, y = grid.unbind(dim=-1)
+    x, y = (side.clamp(1.0 / pixels - 1.0, 1.0 - 1.0 / pixels) for side, pixels in ((x, width), (y, height)))
+    return torch.stack([x, y], dim=-1)
 
 
 def _crop_on_cpu(images: Tensor, placement: Placement, size: int) -> Tensor:

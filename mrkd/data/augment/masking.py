@@ -23,9 +23,14 @@ def draw_masks(shape: tuple[int, int], grid: tuple[int, int], config: MaskConfig
     views, images = shape
     patches = grid[0] * grid[1]
     low, high = config.ratio
-    ratio = low + (high - low) * torch.rand(views, images, generator=generator)
+    if config.even:
+        ratio, masked = _evenly_dealt((views, images), config.probability, generator)
+    else:
+        ratio = torch.rand(views, images, generator=generator)
+        masked = torch.rand(views, images, generator=generator) < config.probability
+    ratio = low + (high - low) * ratio
     count = (ratio * patches).round().clamp(1 if high > 0 else 0, max(patches - 1, 0)).long()
-    count = count * (torch.rand(views, images, generator=generator) < config.probability)
+    count = count * masked
     if config.kind == "random":
         priority = torch.rand(views, images, patches, generator=generator)
     else:
@@ -33,6 +38,15 @@ def draw_masks(shape: tuple[int, int], grid: tuple[int, int], config: MaskConfig
     # Ranking the priorities and keeping the `count` highest gives the exact ratio without a loop over images.
     rank = priority.argsort(dim=-1, descending=True).argsort(dim=-1)
     return rank < count[..., None]
+
+
+def _evenly_dealt(shape: tuple[int, int], probability: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(V, B) numbers in [0, 1] and which views are masked: the same of both in every step, dealt at random."""
+    views = shape[0] * shape[1]
+    masked = round(probability * views)
+    spread = (torch.arange(views) + 0.5).div(max(masked, 1)).clamp(max=1.0)
+    order = torch.randperm(views, generator=generator)
+    return spread[order].view(shape), (order < masked).view(shape)
 
 
 def _block_priority(shape: tuple[int, int], grid: tuple[int, int], generator: torch.Generator) -> Tensor:

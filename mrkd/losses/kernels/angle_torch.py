@@ -7,6 +7,8 @@ Axes: G groups, V vertices, M ends, J a block of vertices.
 import torch
 from torch import Tensor
 
+from mrkd.losses.kernels.distances import sum_dtype
+
 BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Number of entries of one temporary tensor. About eight exist at once: 8 MB in float32 on the CPU, 0.5 GB on a GPU."""
 
@@ -56,7 +58,7 @@ def at_vertices(
         (G,) loss; (dL / dd) / d for the edges (G, V, M) and for the pairs of ends (G, M, M).
     """
     groups, vertices, ends = student_edges.shape
-    loss = student_edges.new_zeros(groups, dtype=torch.float64 if student_edges.device.type != "mps" else None)
+    loss = student_edges.new_zeros(groups, dtype=sum_dtype(student_edges.device))
     edge_gradient = torch.empty_like(student_edges)
     end_gradient = torch.zeros_like(student_ends) if need_ends else None
     limit = delta[:, None, None, None]
@@ -91,7 +93,7 @@ def moments(edges: Tensor, ends: Tensor, vertex_weights: Tensor, end_weights: Te
     For random points in many dimensions C is near 1/2; subtracting 1/2 keeps a small variance accurate.
     """
     groups, vertices, count = edges.shape
-    sums = torch.zeros(3, groups, dtype=torch.float64 if edges.device.type != "mps" else None, device=edges.device)
+    sums = torch.zeros(3, groups, dtype=sum_dtype(edges.device), device=edges.device)
     block = max(1, BLOCK_ELEMENTS.get(edges.device.type, 1 << 22) // (groups * count**2))
     for start in range(0, vertices, block):
         here = slice(start, start + block)

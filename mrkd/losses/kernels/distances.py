@@ -53,6 +53,11 @@ def wide_dtype(embeddings: Tensor) -> torch.dtype:
     return torch.float64 if embeddings.dtype == torch.float64 else torch.float32
 
 
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """In which long sums are kept: float64 where the device has it, which Apple's GPUs have not."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def pairwise_distance(embeddings: Tensor) -> Tensor:
     """Euclidean distances between rows.
 
