@@ -93,13 +93,14 @@ def one(tmp_path_factory) -> Callable[..., Path]:
 
 
 # A relation between patches needs all patches; iBOT the masked ones, whose number differs between processes.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "strategy", "micro_batch", "method"),
     [
-        pytest.param("own", "ddp", "null", "ibot+rkd-d", marks=pytest.mark.slow),
+        ("own", "ddp", "null", "ibot+rkd-d"),
         ("torchrun", "ddp", "null", "ibot"),
-        pytest.param("own", "fsdp", "null", "ibot", marks=pytest.mark.slow),
-        pytest.param("own", "ddp", 10, "ibot", marks=pytest.mark.slow),
+        ("own", "fsdp", "null", "ibot"),
+        ("own", "ddp", 10, "ibot"),
         ("own", "fsdp", 10, "ibot+rkd-d"),
     ],
 )

@@ -192,6 +192,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_before_anything_is_read(tmp
         mrkd.pretrain(config, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_with_muon_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     config = settings(**{"optim.name": "muon", "optim.muon_head": True, "train.epochs": 4})
     whole: Path = mrkd.pretrain(config, tmp_path / "whole")

@@ -184,6 +184,7 @@ def test_methods_without_training_and_images_without_labels_are_refused(labelled
     assert not Run(tmp_path / "u" / TRIALS / "rkd-d-000").finished
 
 
+@pytest.mark.slow
 def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
     from mrkd.studies.compare import compare
 

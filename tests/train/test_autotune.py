@@ -51,6 +51,7 @@ def test_an_automatic_batch_is_stored_as_a_number_and_the_same_command_finds_the
     assert "is finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_schedule_fits_the_minutes_and_is_that_of_so_many_steps(tiny_config, tmp_path, capsys, monkeypatch):
     true_time = budget._time_steps
 
