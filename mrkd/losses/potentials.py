@@ -22,10 +22,9 @@ def _centered(rows: Tensor, valid: Tensor) -> Tensor:
 
 
 def _over_own_mean(distance: Tensor, valid: Tensor) -> Tensor:
-    """Distances divided by the mean of their group's valid, positive entries, as in RKD-D."""
-    counted = valid & (distance > 0)
-    total = (distance * counted).sum(dim=(1, 2), keepdim=True)
-    mean = total / counted.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    """Distances divided by the mean of their group's valid entries, as in RKD-D."""
+    total = (distance * valid).sum(dim=(1, 2), keepdim=True)
+    mean = total / valid.sum(dim=(1, 2), keepdim=True).clamp(min=1)
     return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
 
 
