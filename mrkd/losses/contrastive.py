@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mrkd.losses.kernels.distances import check_pair, widened
 from mrkd.losses.regularizers import variance_hinge
+from mrkd.losses.unit_length import unit_length
 
 
 def nt_xent(first: Tensor, second: Tensor, *, temperature: float = 0.2) -> Tensor:
@@ -29,7 +30,7 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float = 0.2) -> Tenso
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     with torch.autocast(first.device.type, enabled=False):
-        unit = F.normalize(widened(torch.cat([first, second])), dim=1)
+        unit = unit_length(widened(torch.cat([first, second])))
         logits = (unit @ unit.mT) / temperature
         logits = logits.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), -torch.inf)
         target = torch.arange(len(unit), device=unit.device).roll(len(first))

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mrkd.losses.checks import check_finite
 from mrkd.losses.kernels.distances import check_pair, widened
+from mrkd.losses.unit_length import unit_length
 
 
 def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> Tensor:
@@ -50,6 +52,7 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """
     if student.shape != teacher.shape or student.ndim != 2:
         raise ValueError(f"maps must both have shape (R, N), got {tuple(student.shape)} and {tuple(teacher.shape)}")
+    check_finite(student=student, teacher=teacher)
     with torch.autocast(student.device.type, enabled=False):
-        ours, theirs = F.normalize(widened(student), dim=1), F.normalize(widened(teacher.detach()), dim=1)
+        ours, theirs = unit_length(widened(student)), unit_length(widened(teacher.detach()))
         return F.mse_loss(ours, theirs)

@@ -6,10 +6,10 @@ Axes: G groups, N rows, M columns, D embedding.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mrkd.losses.pairing import Pairing
+from mrkd.losses.unit_length import unit_length
 
 RBF_GAMMA = 0.4
 """Width of the RBF kernel on unit vectors, as in Peng et al. 2019."""
@@ -46,7 +46,7 @@ def euclidean_distance(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _cosine(rows: Tensor, columns: Tensor, valid: Tensor) -> Tensor:
-    return F.normalize(rows, dim=-1) @ F.normalize(columns, dim=-1).mT
+    return unit_length(rows) @ unit_length(columns).mT
 
 
 def _rbf(rows: Tensor, columns: Tensor, valid: Tensor) -> Tensor:

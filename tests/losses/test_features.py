@@ -47,6 +47,14 @@ def test_gradients_pass_gradcheck():
     assert torch.autograd.gradcheck(variance_hinge, (rows,))
 
 
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_attention_maps_that_are_not_finite_are_refused(name):
+    maps = {"student": torch.rand(3, 4), "teacher": torch.rand(3, 4)}
+    maps[name][1, 2] = torch.nan
+    with pytest.raises(ValueError, match=rf"{name} must be finite, got NaN or infinity in \(3, 4\)"):
+        attention_transfer(**maps)
+
+
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match=r"prediction must have shape \(5, 3\), got \(5, 2\)"):
         hint(torch.ones(5, 2), torch.ones(5, 3))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mrkd.losses.checks import checks_values
+from mrkd.losses.checks import check_finite
 
 _PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Number of entries of the embeddings that are centred at once: 1 MB on the CPU, 128 MB on a GPU."""
@@ -23,9 +23,7 @@ of a cosine between two such edges. A group of rows with a pair as near as that 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
     """Raise ValueError for wrong ranks, unequal numbers of rows, a single row or values that are not finite."""
     check_shapes(student, teacher)
-    for name, tensor in (("student", student), ("teacher", teacher)):
-        if checks_values() and not tensor.detach().isfinite().all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")
+    check_finite(student=student, teacher=teacher)
 
 
 def check_shapes(student: Tensor, teacher: Tensor) -> None:
