@@ -53,6 +53,7 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     settings = context.distillation
     student, teacher, index = step.student.patch_logits.float(), step.teacher.patch_logits.float(), step.patch_index
     views, images, patches = step.patch_mask.shape
+    all_teacher = teacher
     if len(index) == step.patch_mask.numel():  # the head ran on all patches: select the masked ones
         index = step.masked_index
         student, teacher = student[index], teacher[index]
@@ -61,7 +62,8 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
             teacher, index % patches, patches, context.teacher_temperature, settings.sinkhorn_iterations
         )
     else:
-        probs = context.patch_center(teacher, context.teacher_temperature)
+        averaged = all_teacher if settings.centering == "ibot" else teacher
+        probs = context.patch_center(teacher, context.teacher_temperature, averaged=averaged)
     return patch_cross_entropy(
         student,
         probs,

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from mrkd.config import Config, HeadConfig, MaskConfig, ObjectiveConfig, Term
+from mrkd.config import Config, DistillationConfig, HeadConfig, MaskConfig, ObjectiveConfig, Term
 from mrkd.errors import UserError
 from mrkd.objective.checks import needs_of
 from mrkd.objective.loss_table import LOSSES, relation
@@ -151,6 +151,21 @@ def test_relation_options_override_those_of_relations_that_have_them():
     assert "length" not in options["rkd-distance"]
 
 
+@pytest.mark.parametrize(("centering", "rows"), [("ema", "masked"), ("ibot", "all")])
+def test_the_patch_centre_moves_towards_the_masked_patches_or_as_in_ibot_all_of_them(centering, rows):
+    config = dataclasses.replace(SMALL, distillation=DistillationConfig(centering=centering, center_momentum=0.9))
+    step = make_step()
+    logits = torch.randn(step.patch_mask.numel(), 6)
+    tokens = dataclasses.replace(step.teacher, patch_logits=logits)
+    student = dataclasses.replace(step.student, patch_logits=torch.randn_like(logits))
+    step = dataclasses.replace(step, teacher=tokens, student=student, patch_index=torch.arange(len(logits)))
+    objective = Objective(config, (Term(loss="ibot-patch", tokens="patch-position", space="logits"),))
+    objective.patch_center.center = torch.zeros(6)
+    objective(step, teacher_temperature=0.05, progress=1.0)
+    averaged = logits if rows == "all" else logits[step.masked_index]
+    assert torch.allclose(objective.patch_center.center, 0.1 * averaged.mean(dim=0), atol=1e-6)
+
+
 def test_the_networks_compute_only_what_a_term_needs():
     def needs(method: str, **settings: object):
         return needs_of(resolve_terms(ObjectiveConfig(method=method, **settings)))
@@ -159,6 +174,8 @@ def test_the_networks_compute_only_what_a_term_needs():
     assert needs("dino").head == "cls"
     assert needs("ibot").head == "masked"
     assert needs("rkd-d", relation_space="logits").head == "all"
+    assert needs_of(resolve_terms(ObjectiveConfig(method="ibot")), centering="ema").head == "masked"
+    assert needs_of(resolve_terms(ObjectiveConfig(method="ibot")), centering="ibot").head == "all"
     assert needs("attention").attention
     assert needs("fitnet").predictor
     assert needs("fitnet").patches
