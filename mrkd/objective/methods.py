@@ -155,12 +155,13 @@ METHODS: dict[str, Method] = {
     ),
     "relation-softmax": Method(
         terms=_both("relation-softmax", center=True),
-        summary="softmax rows of cosines to the other images",
+        summary="softmax rows of cosines to the other images of the batch; not ReSSL, which has a queue, a weak "
+        "view for the teacher and a predictor",
         equation="CE(softmax(cos'_ij / T_t), softmax(cos_ij / T_s)), j != i, centred",
         ignores="rotation of either side, length of each vector",
         collapses_to="uniform rows (loss ln(N - 1))",
         cost="N^2 D",
-        source="Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282)",
+        source="the relation of Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282), eq. 1-3, within the batch",
     ),
     "structural": Method(
         terms=_both("structural", anchors="teacher"),
