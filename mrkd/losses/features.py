@@ -1,4 +1,4 @@
-"""FitNets' hints and attention transfer: match features or attention of each token by itself, without relations.
+"""FitNets' hints, BYOL and attention transfer: match features or attention of each token without relations.
 
 Axes: R rows (tokens), D embedding, N patches.
 """
@@ -35,6 +35,27 @@ def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> T
         if standardize:
             target = (target - target.mean(dim=-2, keepdim=True)) / (target.std(dim=-2, keepdim=True) + 1e-6)
         return F.mse_loss(widened(prediction), target)
+
+
+def byol(prediction: Tensor, teacher: Tensor) -> Tensor:
+    """BYOL: mean squared distance between the unit vectors of a prediction and of the teacher's projection.
+
+    Args:
+        prediction: (R, E), the predictor's output for the student's projections.
+        teacher: (R, E) projections of another view; no gradient flows into them.
+    Returns:
+        Scalar in [0, 4]; 2 for unrelated directions.
+    Raises:
+        ValueError: the shapes differ, fewer than two rows, or a value is not finite.
+    Source:
+        Grill et al., BYOL, NeurIPS 2020 (arXiv:2006.07733), eq. 2, for one direction of each pair of views.
+    """
+    check_pair(prediction, teacher)
+    if prediction.shape != teacher.shape:
+        raise ValueError(f"prediction must have shape {tuple(teacher.shape)}, got {tuple(prediction.shape)}")
+    with torch.autocast(prediction.device.type, enabled=False):
+        ours, theirs = unit_length(widened(prediction)), unit_length(widened(teacher.detach()))
+        return (ours - theirs).square().sum(dim=-1).mean()
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:

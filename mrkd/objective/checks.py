@@ -83,6 +83,7 @@ def needs_of(terms: Iterable[Term], *, centering: str = "sinkhorn") -> Needs:
         blocks=tuple(sorted({term.block for term in terms if term.block is not None})),
         attention=any(loss.needs_attention for loss in losses),
         predictor=any(loss.needs_predictor for loss in losses),
+        head_predictor=any(loss.needs_head_predictor for loss in losses),
     )
 
 

@@ -70,6 +70,15 @@ METHODS: dict[str, Method] = {
         cost="N K",
         source="Caron et al., DINO, ICCV 2021 (arXiv:2104.14294)",
     ),
+    "dinov2": Method(
+        terms=(_IBOT_CLS, _IBOT_PATCH, Term(loss="koleo", weight=0.1)),
+        summary="iBOT's two cross-entropies and KoLeo on the class tokens; with one head, where DINOv2 has two",
+        equation="CE(Sinkhorn(t / T_t), softmax(s / T_s)), class tokens + masked patches; -0.1 log |x_i - its nearest|",
+        ignores="-",
+        collapses_to="codes for positions",
+        cost="N K + N^2 D",
+        source="Oquab et al., DINOv2, TMLR 2024 (arXiv:2304.07193), section 4",
+    ),
     "mim": Method(
         terms=(_IBOT_PATCH,),
         summary="iBOT's cross-entropy of masked patches alone: BEiT's task with the teacher as tokenizer",
@@ -98,6 +107,42 @@ METHODS: dict[str, Method] = {
         collapses_to="low rank when the hinge is met by few directions",
         cost="N D^2",
         source="Bardes et al., VICReg, ICLR 2022 (arXiv:2105.04906)",
+    ),
+    "byol": Method(
+        terms=(Term(loss="byol", space="projection"),),
+        summary="the teacher's projection of another view, predicted by an MLP on the student's",
+        equation="|q(s) / |q(s)| - t / |t||^2, q an MLP",
+        ignores="length of each vector",
+        collapses_to="a point, if the predictor or the slow teacher does not prevent it",
+        cost="N D H, H the hidden width",
+        source="Grill et al., BYOL, NeurIPS 2020 (arXiv:2006.07733), eq. 2",
+    ),
+    "barlow-twins": Method(
+        terms=(Term(loss="barlow-twins", space="projection"),),
+        summary="channels that agree between both views and do not repeat each other",
+        equation="sum_i (1 - c_ii)^2 + 0.0051 sum_i sum_j!=i c_ij^2, c the correlations of channels of a and b",
+        ignores="translation and scale of each channel",
+        collapses_to="low rank when the batch is smaller than the width",
+        cost="N D^2",
+        source="Zbontar et al., Barlow Twins, ICML 2021 (arXiv:2103.03230), eq. 1-2",
+    ),
+    "lejepa": Method(
+        terms=(Term(loss="lejepa", space="projection"),),
+        summary="equal embeddings of all views, distributed over the images as a standard Gaussian; no teacher",
+        equation="0.95 |x - mean of the views|^2 / D + 0.05 N int |phi(t) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt",
+        ignores="rotation of all views together, up to the random directions",
+        collapses_to="few directions when lambda is small",
+        cost="256 N (D + 17)",
+        source="Balestriero and LeCun, LeJEPA, 2025 (arXiv:2511.08544)",
+    ),
+    "simdino": Method(
+        terms=(Term(loss="simdino", space="bottleneck"),),
+        summary="unit vectors near the teacher's of another view, with a high coding rate; no prototypes",
+        equation="|s - t|^2 / 2 - (N + D) / (N D) log det(1 + 2 D / N S^T S) / 2, unit vectors",
+        ignores="rotation of both sides together, length of each vector",
+        collapses_to="low rank when the weight of the rate is small",
+        cost="N D^2 + D^3",
+        source="Wu et al., SimDINO, 2025 (arXiv:2502.10385)",
     ),
     "rkd-d": Method(
         terms=_both("rkd-distance"),
@@ -180,6 +225,15 @@ METHODS: dict[str, Method] = {
         collapses_to="one direction that both agree on",
         cost="N^2 D",
         source="Kornblith et al., ICML 2019 (arXiv:1905.00414)",
+    ),
+    "patch-cka": Method(
+        terms=(Term(loss="cka", tokens="patch-image"),),
+        summary="alignment of the Gram matrices of an image's patches, masked view against full",
+        equation="1 - <K, K'> / (|K| |K'|), K = X X^T of one image's patches, centred",
+        ignores=_MOTION,
+        collapses_to="codes for positions; the class token learns nothing",
+        cost="N^2 D",
+        source="the loss of PaKA (arXiv:2509.05606), which aligns two crops by position; here one crop, masked",
     ),
     "gram": Method(
         terms=(
@@ -278,7 +332,8 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo makes it worse:
     # ibot+rkd-d on the validation holdout of digits fell from 82.6 to 76.3 % k-NN (30 epochs, seed 0).
     related = any(LOSSES[term.loss].relational for term in terms)
-    if objective.koleo > 0 and not related and any(LOSSES[term.loss].adds_koleo for term in terms):
+    own_koleo = any(term.loss == "koleo" for term in terms)
+    if objective.koleo > 0 and not related and not own_koleo and any(LOSSES[term.loss].adds_koleo for term in terms):
         scaled.append(Term(loss="koleo", weight=objective.koleo))
     return tuple(term for term in scaled if term.weight > 0)
 

@@ -137,7 +137,7 @@ def _adamw(module: nn.Module, config: OptimConfig) -> Optimizers:
 
 
 BLOCK_LAYERS = re.compile(r"(.*\.)?blocks\.\d+\..*")
-HEAD_LAYERS = re.compile(r"head\.mlp\..*|predictor")
+HEAD_LAYERS = re.compile(r"head\.mlp\..*|predictor|head_predictor\..*")
 
 
 def _muon(module: nn.Module, config: OptimConfig) -> Optimizers:

@@ -33,6 +33,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
             blocks={0: torch.randn(count, images, 1 + patches, 5)},
             attention=torch.rand(count, images, 2, patches),
             prediction=2.0 * split,
+            cls_prediction=2.0 * mixed,
         )
 
     mask = torch.zeros(views, images, patches, dtype=torch.bool)
@@ -64,6 +65,7 @@ def test_koleo_is_added_to_a_class_cross_entropy_only_without_a_relation():
         return any(term.loss == "koleo" for term in resolve_terms(ObjectiveConfig(method=method, koleo=0.1)))
 
     assert guarded("ibot")
+    assert guarded("dinov2")  # by its own KoLeo, which replaces that of the setting
     assert guarded("dino")
     assert guarded("ibot+attention")
     assert not any(guarded(method) for method in ("mim", "simclr", "rkd-d", "ibot+rkd-d"))
@@ -178,6 +180,8 @@ def test_the_networks_compute_only_what_a_term_needs():
     assert needs_of(resolve_terms(ObjectiveConfig(method="ibot")), centering="ibot").head == "all"
     assert needs("attention").attention
     assert needs("fitnet").predictor
+    assert not needs("fitnet").head_predictor
+    assert needs("byol").head_predictor
     assert needs("fitnet").patches
     assert needs("rkd-d").patches
     assert needs("rkd-d", relation_space="logits").patches  # the head runs on all of them
@@ -247,5 +251,5 @@ def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
 
 def test_every_loss_of_the_table_is_used_by_a_method_or_listed_here_as_usable_by_name():
     used = {term.loss for method in METHODS.values() for term in method.terms}
-    assert set(LOSSES) - used == {"koleo", "variance", "relation"}
+    assert set(LOSSES) - used == {"variance", "relation"}
     assert LOSSES["relation"].options() == ["potential", "divergence", "center", "keep_self"]
