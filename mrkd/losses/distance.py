@@ -67,7 +67,7 @@ def rkd_distance(
         ValueError: wrong shapes or options, N < 2, or (except under torch.compile) a value that is not finite.
         RuntimeError: the loss is differentiated twice.
     Source:
-        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-7.
+        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-8.
     """
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
     check = checks_values()

@@ -229,7 +229,7 @@ def cka(
     """1 - linear centred kernel alignment, in [0, 1]. Always centres.
 
     Source:
-        Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019 (arXiv:1905.00414), eq. 3.
+        Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019 (arXiv:1905.00414), eq. 4.
     """
     return relation(student, teacher, potential="dot", divergence="cka", anchors=anchors, row_weights=row_weights)
 

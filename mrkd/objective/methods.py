@@ -55,7 +55,8 @@ METHODS: dict[str, Method] = {
     "ibot": Method(
         terms=(_IBOT_CLS, _IBOT_PATCH),
         summary="cross-entropy of class tokens across views and of masked patches, output by output",
-        equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), class tokens + masked patches",
+        equation="CE(Sinkhorn(t / T_t), softmax(s / T_s)), class tokens view by view; + CE(Sinkhorn((t - m) / T_t), "
+        "softmax(s / T_s)), masked patches, m the mean of their position",
         ignores="-",
         collapses_to="uniform outputs (loss ln K), constant outputs, codes for positions",
         cost="N K",
@@ -64,7 +65,7 @@ METHODS: dict[str, Method] = {
     "dino": Method(
         terms=(_IBOT_CLS,),
         summary="iBOT's cross-entropy of class tokens alone",
-        equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), class tokens",
+        equation="CE(Sinkhorn(t / T_t), softmax(s / T_s)), class tokens view by view",
         ignores="-",
         collapses_to="uniform outputs (loss ln K), constant outputs",
         cost="N K",
@@ -73,7 +74,7 @@ METHODS: dict[str, Method] = {
     "dinov2": Method(
         terms=(_IBOT_CLS, _IBOT_PATCH, Term(loss="koleo", weight=0.1)),
         summary="iBOT's two cross-entropies and KoLeo on the class tokens; with one head, where DINOv2 has two",
-        equation="CE(Sinkhorn(t / T_t), softmax(s / T_s)), class tokens + masked patches; -0.1 log |x_i - its nearest|",
+        equation="ibot - 0.1 log |x_i - its nearest neighbour|, x unit vectors",
         ignores="-",
         collapses_to="codes for positions",
         cost="N K + N^2 D",
@@ -82,7 +83,7 @@ METHODS: dict[str, Method] = {
     "mim": Method(
         terms=(_IBOT_PATCH,),
         summary="iBOT's cross-entropy of masked patches alone: BEiT's task with the teacher as tokenizer",
-        equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), masked patches",
+        equation="CE(Sinkhorn((t - m) / T_t), softmax(s / T_s)), masked patches, m the mean of their position",
         ignores="-",
         collapses_to="codes for positions; the class token learns nothing",
         cost="N K",
@@ -147,11 +148,11 @@ METHODS: dict[str, Method] = {
     "rkd-d": Method(
         terms=_both("rkd-distance"),
         summary="pairwise distances between images, and between patches at one position across images",
-        equation="h(d_ij / mean d - d'_ij / mean d'), h Huber, d Euclidean distances",
+        equation="h(d_ij / mean d - d'_ij / mean d'), h Huber, mean d over pairs i != j",
         ignores=_MOTION,
         collapses_to=_POINT,
         cost="N^2 D",
-        source=_RKD + ", eq. 5-7",
+        source=_RKD + ", eq. 5-8",
     ),
     "rkd-a": Method(
         terms=_both("rkd-angle"),
@@ -160,7 +161,7 @@ METHODS: dict[str, Method] = {
         ignores=_MOTION,
         collapses_to=_POINT,
         cost="N^2 D + N^3",
-        source=_RKD + ", eq. 8-9",
+        source=_RKD + ", eq. 8-10",
     ),
     "rkd-da": Method(
         terms=(*_both("rkd-distance"), *_both("rkd-angle", weight=2.0)),
@@ -183,7 +184,7 @@ METHODS: dict[str, Method] = {
     "pkt": Method(
         terms=_both("pkt", center=True),
         summary="cosines read as probabilities, row by row",
-        equation="sum_j p'_ij log(p'_ij / p_ij), p_ij = (1 + cos_ij) / row sum, centred",
+        equation="p'_ij log(p'_ij / p_ij), mean over i and j, p_ij = (1 + cos_ij) / row sum, centred",
         ignores="rotation, translation of either side, length of each vector",
         collapses_to="uniform rows",
         cost="N^2 D",
