@@ -94,7 +94,7 @@ def _distance(
     with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
         inputs = weighted_embeddings(student, anchors, row_weights)
         raw, weights, group_weight = normalized_weights(inputs.embeddings, row_weights)
-        teacher_stripes, target_scale = squared_distance_stripes(
+        teacher_edges, target_scale = squared_distance_stripes(
             replace(inputs, embeddings=with_group_axis(teacher)), stripe_rows
         )
         edges, scale = squared_distance_stripes(inputs, stripe_rows)
@@ -102,7 +102,7 @@ def _distance(
             check_values(raw, student=scale, teacher=target_scale)
         student_stripes, teacher_stripes = (
             cut_into_stripes(flat, inputs.shape, stripe_rows, square=anchors is None)
-            for flat in (edges, teacher_stripes)
+            for flat in (edges, teacher_edges)
         )
         ends = weights if anchors is None else weights.new_full((len(weights), inputs.shape[2]), 1.0 / inputs.shape[2])
         pairs = _Pairs(weights, ends, square=anchors is None)
