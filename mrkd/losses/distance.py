@@ -101,8 +101,7 @@ def _distance(
         if check:
             check_values(raw, student=scale, teacher=target_scale)
         student_stripes, teacher_stripes = (
-            cut_into_stripes(flat, inputs.shape, stripe_rows, square=anchors is None)
-            for flat in (edges, teacher_edges)
+            cut_into_stripes(flat, inputs.shape, stripe_rows, square=anchors is None) for flat in (edges, teacher_edges)
         )
         ends = weights if anchors is None else weights.new_full((len(weights), inputs.shape[2]), 1.0 / inputs.shape[2])
         pairs = _Pairs(weights, ends, square=anchors is None)

@@ -29,13 +29,19 @@ def _over_own_mean(distance: Tensor, valid: Tensor) -> Tensor:
 
 
 def squared_distance(rows: Tensor, columns: Tensor) -> Tensor:
-    """Squared Euclidean distances (G, N, M) of rows (G, N, D) to columns (G, M, D), zero at duplicates."""
+    """Squared Euclidean distances (G, N, M) of rows (G, N, D) to columns (G, M, D), zero at duplicates.
+
+    Computed in float64, where the device has it: a float32 Gram matrix loses short distances beside long ones.
+    """
+    dtype = rows.dtype
+    if rows.device.type != "mps":
+        rows, columns = rows.double(), columns.double()
     origin = columns.detach().mean(dim=1, keepdim=True)  # cancels out; smaller numbers lose fewer digits
     rows, columns = rows - origin, columns - origin
     norms = rows.square().sum(-1)[:, :, None] + columns.square().sum(-1)[:, None, :]
     squared = norms - 2.0 * rows @ columns.mT
     floor = 1e-6 if squared.dtype == torch.float32 else 1e-14
-    return torch.where(squared > floor * norms.detach(), squared, torch.zeros_like(squared))
+    return torch.where(squared > floor * norms.detach(), squared, torch.zeros_like(squared)).to(dtype)
 
 
 def euclidean_distance(rows: Tensor, columns: Tensor) -> Tensor:
