@@ -115,8 +115,9 @@ class ViewsConfig:
 class MaskConfig:
     """Which patches of the student's views are masked."""
 
-    kind: Literal["random", "block"] = "random"
-    """Mask independent patches, or rectangles of neighbouring patches."""
+    kind: Literal["random", "block", "blocks"] = "random"
+    """Mask independent patches, one rectangle of neighbouring patches (`block`), or several as iBOT draws them
+    (`blocks`); `blocks` masks at most the drawn fraction, the others exactly that fraction."""
     ratio: tuple[float, float] = (0.2, 0.5)
     """Range from which the fraction of masked patches is drawn for each image."""
     probability: float = 0.5

@@ -21,8 +21,9 @@ class DistillationConfig:
     """Temperature of the teacher at the first step."""
     teacher_temperature_warmup: float = 0.3
     """Length of the temperature's warm-up, as a fraction of the run."""
-    centering: Literal["sinkhorn", "ema"] = "sinkhorn"
-    """Balance targets by Sinkhorn-Knopp on each batch, or by DINO's moving centre."""
+    centering: Literal["sinkhorn", "ema", "ibot"] = "sinkhorn"
+    """Balance targets by Sinkhorn-Knopp on each batch, or by DINO's moving centre. The patches' centre is the mean of
+    the masked patches (`ema`), or of all patches (`ibot`, as iBOT has it; the head then runs on all patches)."""
     sinkhorn_iterations: int = 3
     """Number of normalisations of rows and columns in Sinkhorn-Knopp."""
     center_momentum: float = 0.9

@@ -23,9 +23,11 @@ class OptimConfig:
     warmup: float = 0.1
     """Linear warm-up, as a fraction of the run."""
     weight_decay: float = 0.04
-    """Weight decay at the first step; biases, norms, tokens, position embeddings and prototypes have none."""
+    """Weight decay at the first step; biases and norms have none."""
     final_weight_decay: float = 0.4
     """Weight decay at the last step, reached along a cosine."""
+    decay_embeddings: bool = False
+    """Weight decay also for class and mask token, position embeddings and prototypes, as in DINO, iBOT and DINOv2."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's betas."""
     muon_rate_factor: float = 3.0

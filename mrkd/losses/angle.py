@@ -74,7 +74,7 @@ def rkd_angle(
             value that is not finite.
         RuntimeError: the loss is differentiated twice.
     Source:
-        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 8-9.
+        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 8-10.
     """
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
     check = checks_values()

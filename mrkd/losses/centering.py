@@ -52,9 +52,13 @@ class MovingCenter(nn.Module):
         self.register_buffer("center", torch.zeros(prototypes))
 
     @torch.no_grad()
-    def forward(self, logits: Tensor, temperature: float) -> Tensor:
-        """Targets (R, K) for logits (R, K). Updates the centre afterwards, as in the authors' code."""
+    def forward(self, logits: Tensor, temperature: float, *, averaged: Tensor | None = None) -> Tensor:
+        """Targets (R, K) for logits (R, K). Updates the centre afterwards, as in the authors' code.
+
+        The centre moves towards the mean of `averaged`, logits of any number of rows; None: towards that of `logits`.
+        """
         probs = ((logits.float() - self.center) / temperature).softmax(dim=-1)
-        if logits.shape[0] > 0:
-            self.center.lerp_(logits.float().mean(dim=0), 1.0 - self.momentum)
+        averaged = logits if averaged is None else averaged
+        if averaged.shape[0] > 0:
+            self.center.lerp_(averaged.float().mean(dim=0), 1.0 - self.momentum)
         return probs

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 import torch
+from torch import Tensor
 
 _CHECKING: ContextVar[bool] = ContextVar("mrkd_losses_checking", default=True)
 
@@ -26,3 +27,10 @@ def without_value_checks() -> Iterator[None]:
 def checks_values() -> bool:
     """Whether losses check values: not under torch.compile, nor inside `without_value_checks`."""
     return not torch.compiler.is_compiling() and _CHECKING.get()
+
+
+def check_finite(**tensors: Tensor) -> None:
+    """Raise ValueError for NaN and infinity, unless such checks are off; the name of a tensor is for the message."""
+    for name, tensor in tensors.items():
+        if checks_values() and not tensor.detach().isfinite().all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")

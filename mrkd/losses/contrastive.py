@@ -1,4 +1,4 @@
-"""SimCLR and VICReg: losses between two student views of the same images, without a teacher.
+"""SimCLR, VICReg and Barlow Twins: losses between two student views of the same images, without a teacher.
 
 Axes: B images, E embedding.
 """
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mrkd.losses.kernels.distances import check_pair, widened
 from mrkd.losses.regularizers import variance_hinge
+from mrkd.losses.unit_length import unit_length
 
 
 def nt_xent(first: Tensor, second: Tensor, *, temperature: float = 0.2) -> Tensor:
@@ -29,7 +30,7 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float = 0.2) -> Tenso
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     with torch.autocast(first.device.type, enabled=False):
-        unit = F.normalize(widened(torch.cat([first, second])), dim=1)
+        unit = unit_length(widened(torch.cat([first, second])))
         logits = (unit @ unit.mT) / temperature
         logits = logits.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), -torch.inf)
         target = torch.arange(len(unit), device=unit.device).roll(len(first))
@@ -69,6 +70,29 @@ def vicreg(
             repeated = (matrix.square().sum() - matrix.diagonal().square().sum()) / view.shape[1]
             loss = loss + 0.5 * variance * variance_hinge(view) + covariance * repeated
         return loss
+
+
+def barlow_twins(first: Tensor, second: Tensor, *, off_diagonal: float = 0.0051) -> Tensor:
+    """Barlow Twins: the correlation matrix between the channels of both views is near the identity.
+
+    Args:
+        first: (B, E) embeddings of one view, not normalised; each channel is standardised over the batch.
+        second: (B, E) embeddings of the other view.
+        off_diagonal: weight of the squared correlations between different channels.
+    Returns:
+        Scalar >= 0, a sum over channels; E when the views are unrelated and channels uncorrelated.
+    Raises:
+        ValueError: the shapes differ, B < 2, or a value is not finite.
+    Source:
+        Zbontar et al., Barlow Twins, ICML 2021 (arXiv:2103.03230), eq. 1-2, with the variance's 1e-5 and the weight of
+        the authors' code.
+    """
+    _check_views(first, second)
+    with torch.autocast(first.device.type, enabled=False):
+        first, second = (F.batch_norm(widened(view), None, None, training=True) for view in (first, second))
+        squared = (first.mT @ second / len(first) - torch.eye(first.shape[1], device=first.device)).square()
+        on_diagonal = squared.diagonal().sum()
+        return on_diagonal + off_diagonal * (squared.sum() - on_diagonal)
 
 
 def _check_views(first: Tensor, second: Tensor) -> None:

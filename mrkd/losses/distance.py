@@ -6,7 +6,7 @@ Axes: G groups, N rows, M ends, D embedding.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,9 +42,10 @@ def rkd_distance(
 ) -> Tensor:
     """Match the student's pairwise distances to the teacher's.
 
-    Each distance matrix is divided by the mean of its positive entries, so the loss ignores the scale of either side.
-    Gradients also flow through the student's mean, as in the authors' code. The loss is the mean of Huber over all N^2
-    entries.
+    Each distance matrix is divided by its mean over pairs of two different rows, so the loss ignores the scale of
+    either side. Two equal rows are such a pair, at distance zero: the paper's mean is over all pairs, and the authors'
+    code raises their distance to 1e-6, so that its mean over positive entries includes them. Gradients also flow
+    through the student's mean, as in the authors' code. The loss is the mean of Huber over all N^2 entries.
 
     Args:
         student: (N, D_student) or (G, N, D_student) embeddings, not necessarily normalised.
@@ -53,11 +54,12 @@ def rkd_distance(
             over N M entries), instead of those between rows. No gradient flows into them.
         row_weights: (N,) or (G, N), bool or >= 0. The weight of an entry is w_i w_j / (sum w)^2, or w_j / (M sum w)
             with anchors, also in the mean distance, so a bool mask gives exactly the loss of the subset. Rows of weight
-            zero may hold any values. A group of fewer than two weighted rows is left out of the mean over groups.
+            zero may hold any values. A group of fewer than two weighted rows is left out of the mean over groups. A row
+            of weight 2 is not the same as two equal rows, which are also a pair with each other.
         standardize: divide the differences by the standard deviation of the teacher's normalised distances. It is the
-            weighted population one, in each group, over the positive entries. The loss of unrelated features is then
-            about 0.7 in any dimension. A teacher whose distances are equal up to rounding (standard deviation below
-            1e-5, or 1e-10 in float64) is not standardised.
+            weighted population one, in each group, over pairs of two different rows. The loss of unrelated features is
+            then about 0.7 in any dimension. A teacher whose distances are equal up to rounding (standard deviation
+            below 1e-5, or 1e-10 in float64) is not standardised.
         huber_delta: the difference at which Huber turns from quadratic to linear, after any division; 1 is smooth-L1.
     Returns:
         Scalar >= 0, dimensionless, mean over the groups that count; float64 for float64, else float32.
@@ -65,7 +67,7 @@ def rkd_distance(
         ValueError: wrong shapes or options, N < 2, or (except under torch.compile) a value that is not finite.
         RuntimeError: the loss is differentiated twice.
     Source:
-        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-7.
+        Park et al., Relational Knowledge Distillation, CVPR 2019 (arXiv:1904.05068), eq. 5-8.
     """
     check_arguments(student, teacher, anchors, row_weights, huber_delta)
     check = checks_values()
@@ -102,7 +104,8 @@ def _distance(
             cut_into_stripes(flat, inputs.shape, stripe_rows, square=anchors is None) for flat in (edges, target_edges)
         )
         ends = weights if anchors is None else weights.new_full((len(weights), inputs.shape[2]), 1.0 / inputs.shape[2])
-        loss = _loss_and_slope(student_stripes, teacher_stripes, weights, ends, group_weight, standardize, huber_delta)
+        pairs = _Pairs(weights, ends, square=anchors is None)
+        loss = _loss_and_slope(student_stripes, teacher_stripes, pairs, group_weight, standardize, huber_delta)
         if not check:
             loss = nan_unless_finite(loss, scale, target_scale)
         if not need_gradient:
@@ -123,22 +126,41 @@ def _(student, teacher, anchors, row_weights, standardize, huber_delta, stripe_r
 register_first_order(_distance)
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """The weights of a matrix of distances: an entry (n, m) has the weight rows_n ends_m."""
+
+    rows: Tensor
+    """(G, N)."""
+    ends: Tensor
+    """(G, M)."""
+    square: bool
+    """Whether the ends are the rows, so that an entry of the diagonal is no pair."""
+
+    def total(self) -> Tensor:
+        """(G,) float64, the weight of all pairs of two different points, equal or not."""
+        rows = self.rows.double()
+        total = rows.sum(dim=1)
+        count = total.square() - rows.square().sum(dim=1) if self.square else total
+        return count.clamp(min=torch.finfo(torch.float32).tiny)  # a group without weights has none
+
+
 def _loss_and_slope(
     student_stripes: list[Stripe],
     teacher_stripes: list[Stripe],
-    rows: Tensor,
-    ends: Tensor,
+    pairs: _Pairs,
     group_weight: Tensor,
     standardize: bool,
     huber_delta: float,
 ) -> Tensor:
     """The loss, from squared distances. Overwrites the student's with (dL / dd) / d, the teacher's as scratch."""
-    inverse_mean, count = _square_roots_in_place(student_stripes, rows, ends)
-    target_inverse_mean, target_count = _square_roots_in_place(teacher_stripes, rows, ends)
+    rows, ends, count = pairs.rows, pairs.ends, pairs.total()
+    inverse_mean = count * _square_roots_in_place(student_stripes, pairs)
+    target_inverse_mean = count * _square_roots_in_place(teacher_stripes, pairs)
     per_group = (slice(None), None, None)
     inverse_deviation = torch.ones_like(group_weight)
     if standardize:
-        variance = _relative_variance(teacher_stripes, rows, ends, target_inverse_mean) / target_count
+        variance = _relative_variance(teacher_stripes, pairs, target_inverse_mean) / count
         varies = variance.sqrt() > (1e-5 if rows.dtype == torch.float32 else 1e-10)
         inverse_deviation = torch.where(varies, torch.where(varies, variance, 1.0).rsqrt(), 1.0).to(group_weight.dtype)
     loss, radial = torch.zeros_like(inverse_mean), torch.zeros_like(inverse_mean)  # (G,)
@@ -165,25 +187,26 @@ def _loss_and_slope(
     return loss.sum().to(group_weight.dtype)
 
 
-def _square_roots_in_place(squared: list[Stripe], rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace squared distances by distances; return (G,) 1 / their weighted mean, (G,) weight of the positive ones."""
-    total, count = (torch.zeros(len(rows), dtype=sum_dtype(rows.device), device=rows.device) for _ in range(2))
-    for entries, row_weights, end_weights in _blocks(squared, rows, ends):
-        distance = entries.sqrt_()
-        total += ((distance * end_weights).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
-        count += ((end_weights * (distance > 0)).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
-    # When all rows are equal the mean is zero; an inverse of zero then keeps value and gradient at zero.
-    tiny = torch.finfo(torch.float32).tiny
-    return torch.where(total > 0, count / total.clamp(min=tiny), 0.0), count.clamp(min=tiny)
+def _square_roots_in_place(squared: list[Stripe], pairs: _Pairs) -> Tensor:
+    """Replace squared distances by distances; return (G,) float64, the inverse of their weighted sum."""
+    total = torch.zeros(len(pairs.rows), dtype=sum_dtype(pairs.rows.device), device=pairs.rows.device)
+    for entries, row_weights, end_weights in _blocks(squared, pairs.rows, pairs.ends):
+        total += ((entries.sqrt_() * end_weights).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
+    # When all rows are equal the sum is zero; an inverse of zero then keeps value and gradient at zero.
+    return torch.where(total > 0, 1.0 / total.clamp(min=torch.finfo(torch.float32).tiny), 0.0)
 
 
-def _relative_variance(distances: list[Stripe], rows: Tensor, ends: Tensor, inverse_mean: Tensor) -> Tensor:
-    """(G,) weighted sum of (d / mean - 1)^2 over positive entries."""
+def _relative_variance(distances: list[Stripe], pairs: _Pairs, inverse_mean: Tensor) -> Tensor:
+    """(G,) weighted sum of (d / mean - 1)^2 over pairs of two different points."""
     total = torch.zeros_like(inverse_mean)
-    for distance, row_weights, end_weights in _blocks(distances, rows, ends):
-        deviation = distance * inverse_mean.to(rows.dtype)[:, None, None] - 1.0
-        deviation.square_().mul_(distance > 0)
+    diagonals = [stripe.entries.diagonal(dim1=1, dim2=2) for stripe in distances] if pairs.square else []
+    for diagonal in diagonals:  # at the mean, the diagonal adds nothing
+        diagonal.copy_(torch.where(inverse_mean > 0, 1.0 / inverse_mean, 0.0)[:, None].expand_as(diagonal))
+    for distance, row_weights, end_weights in _blocks(distances, pairs.rows, pairs.ends):
+        deviation = (distance * inverse_mean.to(pairs.rows.dtype)[:, None, None] - 1.0).square_()
         total += ((deviation * end_weights).sum(dim=2, keepdim=True) * row_weights).sum(dim=(1, 2))
+    for diagonal in diagonals:
+        diagonal.zero_()
     return total
 
 

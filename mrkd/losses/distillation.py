@@ -18,7 +18,7 @@ def cross_entropy(student_logits: Tensor, teacher_probs: Tensor, student_tempera
     Returns:
         (...) nats.
     Source:
-        Zhou et al., iBOT, ICLR 2022 (arXiv:2111.07832), eq. 1-2.
+        Zhou et al., iBOT, ICLR 2022 (arXiv:2111.07832), eq. 2-3.
     """
     return -(teacher_probs * F.log_softmax(student_logits / student_temperature, dim=-1)).sum(dim=-1)
 
@@ -38,7 +38,7 @@ def cls_cross_entropy(
     Raises:
         ValueError: image or prototype counts differ, or no pair is left.
     Source:
-        Zhou et al., iBOT, ICLR 2022, eq. 3 (the term on the class token).
+        Zhou et al., iBOT, ICLR 2022, eq. 2 (the term on the class token).
     """
     if student_logits.shape[1:] != teacher_probs.shape[1:]:
         raise ValueError(
@@ -72,7 +72,7 @@ def patch_cross_entropy(
     Raises:
         ValueError: shapes differ.
     Source:
-        Zhou et al., iBOT, ICLR 2022, eq. 2, with the per-image mean of the authors' code.
+        Zhou et al., iBOT, ICLR 2022, eq. 3, with the per-image mean of the authors' code.
     """
     if student_logits.shape != teacher_probs.shape:
         raise ValueError(

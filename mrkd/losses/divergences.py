@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mrkd.losses.centering import sinkhorn_knopp
 from mrkd.losses.pairing import NOWHERE, masked_mean
+from mrkd.losses.unit_length import unit_length
 
 
 def huber(
@@ -42,7 +43,7 @@ def _scaled(student: Tensor, teacher: Tensor, valid: Tensor, standardize: bool) 
 
 def row_normalized_squared(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
     """SPKD: squared difference between rows scaled to unit length."""
-    student, teacher = (F.normalize(matrix * valid, dim=-1) for matrix in (student, teacher))
+    student, teacher = (unit_length(matrix * valid) for matrix in (student, teacher))
     return masked_mean((student - teacher).square(), valid)
 
 

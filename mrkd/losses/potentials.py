@@ -6,10 +6,10 @@ Axes: G groups, N rows, M columns, D embedding.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mrkd.losses.pairing import Pairing
+from mrkd.losses.unit_length import unit_length
 
 RBF_GAMMA = 0.4
 """Width of the RBF kernel on unit vectors, as in Peng et al. 2019."""
@@ -22,21 +22,26 @@ def _centered(rows: Tensor, valid: Tensor) -> Tensor:
 
 
 def _over_own_mean(distance: Tensor, valid: Tensor) -> Tensor:
-    """Distances divided by the mean of their group's valid, positive entries, as in RKD-D."""
-    counted = valid & (distance > 0)
-    total = (distance * counted).sum(dim=(1, 2), keepdim=True)
-    mean = total / counted.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    """Distances divided by the mean of their group's valid entries, as in RKD-D."""
+    total = (distance * valid).sum(dim=(1, 2), keepdim=True)
+    mean = total / valid.sum(dim=(1, 2), keepdim=True).clamp(min=1)
     return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
 
 
 def squared_distance(rows: Tensor, columns: Tensor) -> Tensor:
-    """Squared Euclidean distances (G, N, M) of rows (G, N, D) to columns (G, M, D), zero at duplicates."""
+    """Squared Euclidean distances (G, N, M) of rows (G, N, D) to columns (G, M, D), zero at duplicates.
+
+    Computed in float64, where the device has it: a float32 Gram matrix loses short distances beside long ones.
+    """
+    dtype = rows.dtype
+    if rows.device.type != "mps":
+        rows, columns = rows.double(), columns.double()
     origin = columns.detach().mean(dim=1, keepdim=True)  # cancels out; smaller numbers lose fewer digits
     rows, columns = rows - origin, columns - origin
     norms = rows.square().sum(-1)[:, :, None] + columns.square().sum(-1)[:, None, :]
     squared = norms - 2.0 * rows @ columns.mT
     floor = 1e-6 if squared.dtype == torch.float32 else 1e-14
-    return torch.where(squared > floor * norms.detach(), squared, torch.zeros_like(squared))
+    return torch.where(squared > floor * norms.detach(), squared, torch.zeros_like(squared)).to(dtype)
 
 
 def euclidean_distance(rows: Tensor, columns: Tensor) -> Tensor:
@@ -47,7 +52,7 @@ def euclidean_distance(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _cosine(rows: Tensor, columns: Tensor, valid: Tensor) -> Tensor:
-    return F.normalize(rows, dim=-1) @ F.normalize(columns, dim=-1).mT
+    return unit_length(rows) @ unit_length(columns).mT
 
 
 def _rbf(rows: Tensor, columns: Tensor, valid: Tensor) -> Tensor:

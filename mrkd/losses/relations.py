@@ -165,7 +165,10 @@ def relation_softmax(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.04,
 ) -> Tensor:
-    """ReSSL: cross-entropy between softmax rows of cosines; without anchors, a row's cosine with itself is left out.
+    """Cross-entropy between softmax rows of cosines; without anchors, a row's cosine with itself is left out.
+
+    With a queue of teacher embeddings as anchors this is ReSSL's loss. ReSSL also has a weak view for the teacher and
+    a predictor, so the method of this name is not ReSSL.
 
     Source:
         Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282), eq. 1-3, with the batch in place of the queue.
@@ -226,7 +229,7 @@ def cka(
     """1 - linear centred kernel alignment, in [0, 1]. Always centres.
 
     Source:
-        Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019 (arXiv:1905.00414), eq. 3.
+        Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019 (arXiv:1905.00414), eq. 4.
     """
     return relation(student, teacher, potential="dot", divergence="cka", anchors=anchors, row_weights=row_weights)
 

@@ -69,3 +69,18 @@ class Head(nn.Module):
         directions, prototypes = F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1)
         logits = padded_linear(directions, prototypes, None) if self.training else F.linear(directions, prototypes)
         return HeadOutput(projection, bottleneck, logits)
+
+
+def head_predictor(config: HeadConfig) -> nn.Sequential:
+    """BYOL's predictor (R, E) -> (R, E): one hidden layer, with BatchNorm if the head has it.
+
+    Source:
+        Grill et al., BYOL, NeurIPS 2020 (arXiv:2006.07733), section 3.3.
+    """
+    batch_norm = config.norm == "batch"
+    return nn.Sequential(
+        nn.Linear(config.bottleneck, config.hidden, bias=not batch_norm),
+        GlobalBatchNorm1d(config.hidden) if batch_norm else nn.Identity(),
+        nn.ReLU() if batch_norm else nn.GELU(),
+        nn.Linear(config.hidden, config.bottleneck),
+    )

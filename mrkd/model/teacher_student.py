@@ -17,7 +17,7 @@ from mrkd.errors import UserError
 from mrkd.model.backbone import BackboneOutput, MaskedBackbone, ViT, create_vit, patch_grid
 from mrkd.model.drop_path import use_tensor_rates
 from mrkd.model.grad_cache import forward_in_micro_batches
-from mrkd.model.head import Head, HeadOutput
+from mrkd.model.head import Head, HeadOutput, head_predictor
 from mrkd.objective.tokens import Needs, StepOutputs, ViewTokens
 
 
@@ -32,6 +32,8 @@ class NetworkOutput(NamedTuple):
     """Outputs of the head for the M selected patch tokens."""
     prediction: Tensor | None
     """(B, 1 + N, D) for a masked view, or (B, 1, D) for class tokens only, if not all patches were requested."""
+    cls_prediction: Tensor | None = None
+    """(B, E) prediction of the teacher's projection, for a masked view."""
 
 
 class Network(nn.Module):
@@ -54,6 +56,7 @@ class Network(nn.Module):
         self.micro_batch = config.train.micro_batch
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
         self.predictor = nn.Linear(vit.embed_dim, vit.embed_dim) if needs.predictor else None
+        self.head_predictor = head_predictor(config.head) if needs.head_predictor else None
 
     def forward(
         self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None, all_patches: bool
@@ -76,12 +79,15 @@ class Network(nn.Module):
             return NetworkOutput(backbone, None, None, prediction)
         # Two calls, because BatchNorm must not mix the statistics of class tokens and patches.
         cls_head = self.head(backbone.cls_tokens)
+        cls_prediction = None
+        if self.head_predictor is not None and patch_mask is not None:
+            cls_prediction = self.head_predictor(cls_head.projection)
         if patch_index is None:
-            return NetworkOutput(backbone, cls_head, None, prediction)
+            return NetworkOutput(backbone, cls_head, None, prediction, cls_prediction)
         patch_tokens = backbone.selected_patch_tokens
         if backbone.patch_tokens is not None:
             patch_tokens = backbone.patch_tokens.flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
-        return NetworkOutput(backbone, cls_head, self.head(patch_tokens), prediction)
+        return NetworkOutput(backbone, cls_head, self.head(patch_tokens), prediction, cls_prediction)
 
 
 class TeacherStudent:
@@ -227,4 +233,5 @@ class TeacherStudent:
             },
             attention=split(output.backbone.attention),
             prediction=split(output.prediction),
+            cls_prediction=split(output.cls_prediction),
         )

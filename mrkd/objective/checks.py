@@ -62,15 +62,15 @@ def _check_options(term: Term, loss: Loss) -> None:
             raise UserError(f"{term.loss} has no option {name!r}: {hint}")
 
 
-def needs_of(terms: Iterable[Term]) -> Needs:
-    """The outputs that the networks must compute for these terms."""
+def needs_of(terms: Iterable[Term], *, centering: str = "sinkhorn") -> Needs:
+    """The outputs that the networks must compute for these terms, with this `distillation.centering`."""
     terms = tuple(terms)
     losses = [LOSSES[term.loss] for term in terms]
     head: HeadNeed = "none"
     for term, loss in zip(terms, losses, strict=True):
         if term.space == "backbone":
             continue
-        if loss.masked_patches_only:
+        if loss.masked_patches_only and centering != "ibot":
             head = head if head == "all" else "masked"
         elif term.tokens != "cls":
             head = "all"
@@ -83,6 +83,7 @@ def needs_of(terms: Iterable[Term]) -> Needs:
         blocks=tuple(sorted({term.block for term in terms if term.block is not None})),
         attention=any(loss.needs_attention for loss in losses),
         predictor=any(loss.needs_predictor for loss in losses),
+        head_predictor=any(loss.needs_head_predictor for loss in losses),
     )
 
 

@@ -11,18 +11,23 @@ from mrkd.config import Term
 from mrkd.config.objective import Space, TokenKind
 from mrkd.losses import relations
 from mrkd.losses.angle import rkd_angle
-from mrkd.losses.contrastive import nt_xent, vicreg
+from mrkd.losses.contrastive import barlow_twins, nt_xent, vicreg
 from mrkd.losses.distance import rkd_distance
 from mrkd.losses.features import hint
+from mrkd.losses.lejepa import lejepa
 from mrkd.losses.regularizers import variance_hinge
+from mrkd.losses.simdino import simdino
 from mrkd.objective.terms import (
     TermFunction,
     attention_value,
+    byol_value,
     hint_value,
     ibot_cls_value,
     ibot_patch_value,
     koleo_value,
+    lejepa_value,
     relation_value,
+    simdino_value,
     two_views_value,
     variance_value,
 )
@@ -55,6 +60,7 @@ class Loss:
     """Whether it compares a masked view with the same view unmasked, even on class tokens."""
     needs_attention: bool = False
     needs_predictor: bool = False
+    needs_head_predictor: bool = False
     reaches_output: bool = True
     """Whether its gradient reaches the backbone's output, where gradient norms are measured."""
     scaled_when_mixed: bool = False
@@ -119,6 +125,10 @@ LOSSES: dict[str, Loss] = {
     ),
     "simclr": Loss(value=two_views_value(nt_xent), function=nt_xent, label_without_tokens=True),
     "vicreg": Loss(value=two_views_value(vicreg), function=vicreg, label_without_tokens=True),
+    "barlow-twins": Loss(value=two_views_value(barlow_twins), function=barlow_twins, label_without_tokens=True),
+    "lejepa": Loss(value=lejepa_value, function=lejepa, label_without_tokens=True),
+    "simdino": Loss(value=simdino_value, function=simdino, label_without_tokens=True),
+    "byol": Loss(value=byol_value, spaces=("projection",), needs_head_predictor=True, label_without_tokens=True),
     "hint": Loss(
         value=hint_value,
         function=hint,

@@ -55,7 +55,8 @@ METHODS: dict[str, Method] = {
     "ibot": Method(
         terms=(_IBOT_CLS, _IBOT_PATCH),
         summary="cross-entropy of class tokens across views and of masked patches, output by output",
-        equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), class tokens + masked patches",
+        equation="CE(Sinkhorn(t / T_t), softmax(s / T_s)), class tokens view by view; + CE(Sinkhorn((t - m) / T_t), "
+        "softmax(s / T_s)), masked patches, m the mean of their position",
         invariant_to="-",
         collapses_to="uniform outputs (loss ln K), constant outputs, codes for positions",
         cost="N K",
@@ -64,16 +65,25 @@ METHODS: dict[str, Method] = {
     "dino": Method(
         terms=(_IBOT_CLS,),
         summary="iBOT's cross-entropy of class tokens alone",
-        equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), class tokens",
+        equation="CE(Sinkhorn(t / T_t), softmax(s / T_s)), class tokens view by view",
         invariant_to="-",
         collapses_to="uniform outputs (loss ln K), constant outputs",
         cost="N K",
         source="Caron et al., DINO, ICCV 2021 (arXiv:2104.14294)",
     ),
+    "dinov2": Method(
+        terms=(_IBOT_CLS, _IBOT_PATCH, Term(loss="koleo", weight=0.1)),
+        summary="iBOT's two cross-entropies and KoLeo on the class tokens; with one head, where DINOv2 has two",
+        equation="ibot - 0.1 log |x_i - its nearest neighbour|, x unit vectors",
+        invariant_to="-",
+        collapses_to="codes for positions",
+        cost="N K + N^2 D",
+        source="Oquab et al., DINOv2, TMLR 2024 (arXiv:2304.07193), section 4",
+    ),
     "mim": Method(
         terms=(_IBOT_PATCH,),
         summary="iBOT's cross-entropy of masked patches alone: BEiT's task with the teacher as tokenizer",
-        equation="CE(softmax((t - c) / T_t), softmax(s / T_s)), masked patches",
+        equation="CE(Sinkhorn((t - m) / T_t), softmax(s / T_s)), masked patches, m the mean of their position",
         invariant_to="-",
         collapses_to="codes for positions; the class token learns nothing",
         cost="N K",
@@ -99,14 +109,50 @@ METHODS: dict[str, Method] = {
         cost="N D^2",
         source="Bardes et al., VICReg, ICLR 2022 (arXiv:2105.04906)",
     ),
+    "byol": Method(
+        terms=(Term(loss="byol", space="projection"),),
+        summary="the teacher's projection of another view, predicted by an MLP on the student's",
+        equation="|q(s) / |q(s)| - t / |t||^2, q an MLP",
+        invariant_to="length of each vector",
+        collapses_to="a point, if the predictor or the slow teacher does not prevent it",
+        cost="N D H, H the hidden width",
+        source="Grill et al., BYOL, NeurIPS 2020 (arXiv:2006.07733), eq. 2",
+    ),
+    "barlow-twins": Method(
+        terms=(Term(loss="barlow-twins", space="projection"),),
+        summary="channels that agree between both views and do not repeat each other",
+        equation="sum_i (1 - c_ii)^2 + 0.0051 sum_i sum_j!=i c_ij^2, c the correlations of channels of a and b",
+        invariant_to="translation and scale of each channel",
+        collapses_to="low rank when the batch is smaller than the width",
+        cost="N D^2",
+        source="Zbontar et al., Barlow Twins, ICML 2021 (arXiv:2103.03230), eq. 1-2",
+    ),
+    "lejepa": Method(
+        terms=(Term(loss="lejepa", space="projection"),),
+        summary="equal embeddings of all views, distributed over the images as a standard Gaussian; no teacher",
+        equation="0.95 |x - mean of the views|^2 / D + 0.05 N int |phi(t) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt",
+        invariant_to="rotation of all views together, up to the random directions",
+        collapses_to="few directions when lambda is small",
+        cost="256 N (D + 17)",
+        source="Balestriero and LeCun, LeJEPA, 2025 (arXiv:2511.08544)",
+    ),
+    "simdino": Method(
+        terms=(Term(loss="simdino", space="bottleneck"),),
+        summary="unit vectors near the teacher's of another view, with a high coding rate; no prototypes",
+        equation="|s - t|^2 / 2 - (N + D) / (N D) log det(1 + 2 D / N S^T S) / 2, unit vectors",
+        invariant_to="rotation of both sides together, length of each vector",
+        collapses_to="low rank when the weight of the rate is small",
+        cost="N D^2 + D^3",
+        source="Wu et al., SimDINO, 2025 (arXiv:2502.10385)",
+    ),
     "rkd-d": Method(
         terms=_both("rkd-distance"),
         summary="pairwise distances between images, and between patches at one position across images",
-        equation="h(d_ij / mean d - d'_ij / mean d'), h Huber, d Euclidean distances",
+        equation="h(d_ij / mean d - d'_ij / mean d'), h Huber, mean d over pairs i != j",
         invariant_to=_MOTION,
         collapses_to=_POINT,
         cost="N^2 D",
-        source=_RKD + ", eq. 5-7",
+        source=_RKD + ", eq. 5-8",
     ),
     "rkd-a": Method(
         terms=_both("rkd-angle"),
@@ -115,7 +161,7 @@ METHODS: dict[str, Method] = {
         invariant_to=_MOTION,
         collapses_to=_POINT,
         cost="N^2 D + N^3",
-        source=_RKD + ", eq. 8-9",
+        source=_RKD + ", eq. 8-10",
     ),
     "rkd-da": Method(
         terms=(*_both("rkd-distance"), *_both("rkd-angle", weight=2.0)),
@@ -138,7 +184,7 @@ METHODS: dict[str, Method] = {
     "pkt": Method(
         terms=_both("pkt", center=True),
         summary="cosines read as probabilities, row by row",
-        equation="sum_j p'_ij log(p'_ij / p_ij), p_ij = (1 + cos_ij) / row sum, centred",
+        equation="p'_ij log(p'_ij / p_ij), mean over i and j, p_ij = (1 + cos_ij) / row sum, centred",
         invariant_to="rotation, translation of either side, length of each vector",
         collapses_to="uniform rows",
         cost="N^2 D",
@@ -155,12 +201,13 @@ METHODS: dict[str, Method] = {
     ),
     "relation-softmax": Method(
         terms=_both("relation-softmax", center=True),
-        summary="softmax rows of cosines to the other images",
+        summary="softmax rows of cosines to the other images of the batch; not ReSSL, which has a queue, a weak "
+        "view for the teacher and a predictor",
         equation="CE(softmax(cos'_ij / T_t), softmax(cos_ij / T_s)), j != i, centred",
         invariant_to="rotation of either side, length of each vector",
         collapses_to="uniform rows (loss ln(N - 1))",
         cost="N^2 D",
-        source="Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282)",
+        source="the relation of Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282), eq. 1-3, within the batch",
     ),
     "structural": Method(
         terms=_both("structural", anchors="teacher"),
@@ -179,6 +226,15 @@ METHODS: dict[str, Method] = {
         collapses_to="one direction that both agree on",
         cost="N^2 D",
         source="Kornblith et al., ICML 2019 (arXiv:1905.00414)",
+    ),
+    "patch-cka": Method(
+        terms=(Term(loss="cka", tokens="patch-image"),),
+        summary="alignment of the Gram matrices of an image's patches, masked view against full",
+        equation="1 - <K, K'> / (|K| |K'|), K = X X^T of one image's patches, centred",
+        invariant_to=_MOTION,
+        collapses_to="codes for positions; the class token learns nothing",
+        cost="N^2 D",
+        source="the loss of PaKA (arXiv:2509.05606), which aligns two crops by position; here one crop, masked",
     ),
     "gram": Method(
         terms=(
@@ -277,7 +333,8 @@ def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo makes it worse:
     # ibot+rkd-d on the validation holdout of digits fell from 82.6 to 76.3 % k-NN (30 epochs, seed 0).
     related = any(LOSSES[term.loss].relational for term in terms)
-    if objective.koleo > 0 and not related and any(LOSSES[term.loss].adds_koleo for term in terms):
+    own_koleo = any(term.loss == "koleo" for term in terms)
+    if objective.koleo > 0 and not related and not own_koleo and any(LOSSES[term.loss].adds_koleo for term in terms):
         scaled.append(Term(loss="koleo", weight=objective.koleo))
     return tuple(term for term in scaled if term.weight > 0)
 

@@ -37,7 +37,7 @@ def step_health(step: StepOutputs, settings: DistillationConfig, teacher_tempera
         targets = sinkhorn_knopp(
             teacher_logits, temperature=teacher_temperature, iterations=settings.sinkhorn_iterations
         )
-        if settings.centering == "ema":
+        if settings.centering != "sinkhorn":
             targets = F.softmax(teacher_logits / teacher_temperature, dim=-1)
         result["agreement"] = 100.0 * (teacher_logits[0].argmax(-1) == student_logits[-1].argmax(-1)).float().mean()
         result["teacher_entropy"] = -(targets * (targets + 1e-12).log()).sum(dim=-1).mean()

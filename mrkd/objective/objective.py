@@ -87,6 +87,7 @@ class Objective(nn.Module):
             teacher_temperature=teacher_temperature,
             cls_center=self.cls_center,
             patch_center=self.patch_center,
+            seed=round(progress * 2**48),
         )
         # The training loop checks losses and features; checks inside each term would wait for the device each time.
         with torch.autocast(step.student.features.device.type, enabled=False), without_value_checks():

@@ -12,8 +12,10 @@ from torch import Tensor
 from mrkd.config import DistillationConfig, Term
 from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
-from mrkd.losses.features import attention_transfer, hint
+from mrkd.losses.features import attention_transfer, byol, hint
+from mrkd.losses.lejepa import lejepa
 from mrkd.losses.regularizers import koleo, variance_hinge
+from mrkd.losses.simdino import simdino
 from mrkd.objective.selection import cls_tokens, relation_batch, student_cls_tokens, view_pairs
 from mrkd.objective.tokens import StepOutputs
 
@@ -30,6 +32,8 @@ class Context:
     """Moving centre of the class tokens' logits."""
     patch_center: MovingCenter
     """Moving centre of the patches' logits."""
+    seed: int
+    """Seed of this step's random directions: the same on all devices, and again after a resume."""
 
 
 TermFunction = Callable[[Context, StepOutputs, Term], Tensor]
@@ -53,6 +57,7 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     settings = context.distillation
     student, teacher, index = step.student.patch_logits.float(), step.teacher.patch_logits.float(), step.patch_index
     views, images, patches = step.patch_mask.shape
+    all_teacher = teacher
     if len(index) == step.patch_mask.numel():  # the head ran on all patches: select the masked ones
         index = step.masked_index
         student, teacher = student[index], teacher[index]
@@ -61,7 +66,8 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
             teacher, index % patches, patches, context.teacher_temperature, settings.sinkhorn_iterations
         )
     else:
-        probs = context.patch_center(teacher, context.teacher_temperature)
+        averaged = all_teacher if settings.centering == "ibot" else teacher
+        probs = context.patch_center(teacher, context.teacher_temperature, averaged=averaged)
     return patch_cross_entropy(
         student,
         probs,
@@ -106,6 +112,27 @@ def two_views_value(loss: Callable[..., Tensor]) -> TermFunction:
         return torch.stack([loss(views[first], views[second], **term.options) for first, second in pairs]).mean()
 
     return value
+
+
+def lejepa_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
+    """LeJEPA over the student's global views and local crops."""
+    views = cls_tokens(step.student, term)
+    local = None if step.student_local is None else cls_tokens(step.student_local, term)
+    generator = torch.Generator(device=views.device).manual_seed(context.seed)
+    return lejepa(views, local, generator, **term.options)
+
+
+def simdino_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
+    """SimDINO between the student's views, with local crops, and the teacher's."""
+    return simdino(student_cls_tokens(step, term), cls_tokens(step.teacher, term), **term.options)
+
+
+def byol_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
+    """BYOL between the predictor's output and the teacher's projection of another view."""
+    assert step.student.cls_prediction is not None, "the head's predictor did not run"
+    prediction, teacher = step.student.cls_prediction.float(), cls_tokens(step.teacher, term)
+    pairs = view_pairs(len(teacher), len(prediction))
+    return torch.stack([byol(prediction[v], teacher[q]) for q, v in pairs]).mean()
 
 
 def hint_value(context: Context, step: StepOutputs, term: Term) -> Tensor:

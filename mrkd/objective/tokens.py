@@ -26,6 +26,8 @@ class Needs:
     """Whether the class token's attention in the last block is needed."""
     predictor: bool = False
     """Whether a linear predictor from the student's tokens to the teacher's is needed."""
+    head_predictor: bool = False
+    """Whether an MLP that predicts the teacher's projection from the student's is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class ViewTokens:
     prediction: Tensor | None = None
     """(V, B, 1 + N, D) the student's predictor on global views, or (V, B, 1, D) without `patch_backbone`; None when no
     term needs it."""
+    cls_prediction: Tensor | None = None
+    """(V, B, E) the student's MLP on `cls_projection` of global views; None when no term needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,26 +118,26 @@ def _renumbered(state: dict[str, Any], shift: int) -> dict[str, Any]:
     }
 
 
-def _adamw_groups(named: Iterable[tuple[str, Tensor]]) -> list[Group]:
-    """Matrices have weight decay; biases, norms, tokens, position embeddings and prototypes have none."""
+def _adamw_groups(named: Iterable[tuple[str, Tensor]], config: OptimConfig) -> list[Group]:
+    """Matrices have weight decay, biases and norms none; `decay_embeddings` decides on embeddings and prototypes."""
     decayed: list[Tensor] = []
     exempt: list[Tensor] = []
     for name, parameter in named:
         leaf = name.rpartition(".")[2]
-        positions = ("pos_embed", "cls_token", "mask_token", "reg_token", "freqs")
-        free = parameter.ndim < 2 or leaf in positions or "prototypes" in name
+        embedding = leaf in ("pos_embed", "cls_token", "mask_token", "reg_token") or "prototypes" in name
+        free = leaf == "freqs" or (not config.decay_embeddings if embedding else parameter.ndim < 2)
         (exempt if free else decayed).append(parameter)
     return [Group(parameters=decayed, decayed=True), Group(parameters=exempt, decayed=False)]
 
 
 def _adamw(module: nn.Module, config: OptimConfig) -> Optimizers:
     optimizers = Optimizers()
-    optimizers.add(AdamW, _adamw_groups(module.named_parameters()), config, betas=config.betas, fused=True)
+    optimizers.add(AdamW, _adamw_groups(module.named_parameters(), config), config, betas=config.betas, fused=True)
     return optimizers
 
 
 BLOCK_LAYERS = re.compile(r"(.*\.)?blocks\.\d+\..*")
-HEAD_LAYERS = re.compile(r"head\.mlp\..*|predictor")
+HEAD_LAYERS = re.compile(r"head\.mlp\..*|predictor|head_predictor\..*")
 
 
 def _muon(module: nn.Module, config: OptimConfig) -> Optimizers:
@@ -156,7 +156,7 @@ def _muon(module: nn.Module, config: OptimConfig) -> Optimizers:
     ]
     others = [(name, parameter) for name, parameter in module.named_parameters() if name not in selected]
     optimizers = Optimizers()
-    optimizers.add(AdamW, _adamw_groups(others), config, betas=config.betas, fused=True)
+    optimizers.add(AdamW, _adamw_groups(others, config), config, betas=config.betas, fused=True)
     optimizers.add(Muon, groups, config)
     return optimizers
 

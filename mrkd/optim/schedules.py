@@ -1,4 +1,8 @@
-"""Schedules as pure functions of the step."""
+"""Schedules as pure functions of the step.
+
+They differ from DINO's and iBOT's in two places: a warm-up starts at peak / warm-up steps instead of 0, so that the
+first step learns something, and a cosine reaches its end at the last step, where theirs would reach it one step later.
+"""
 
 import math
 

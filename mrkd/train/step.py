@@ -70,7 +70,7 @@ class Learner:
         self.config, self.fabric, self.steps = config, fabric, steps
         self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
-        self.pair = TeacherStudent(config, needs_of(terms))
+        self.pair = TeacherStudent(config, needs_of(terms, centering=config.distillation.centering))
         self.weights_note = ""
         if config.model.weights is not None:
             self.weights_note = load_weights(self.pair.network.backbone.vit, config.model.weights)

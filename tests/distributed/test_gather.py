@@ -39,6 +39,7 @@ def network(inputs: torch.Tensor, weight: torch.Tensor, index: torch.Tensor, ima
         cls_logits=logits[:, :, 0],
         patch_logits=logits[:, :, 1:].flatten(0, 2)[index],
         prediction=2.0 * split,
+        cls_prediction=2.0 * split[:, :, 0],
     )
 
 
@@ -83,7 +84,21 @@ def relations_in_a_loop(rank: int, devices: int) -> tuple[torch.Tensor, torch.Te
     return total.detach(), weight.grad
 
 
-METHODS = ["rkd-d", "rkd-a", "structural", "ibot", "ibot+rkd-d", "simclr", "vicreg", "fitnet", "ibot+cka"]
+METHODS = [
+    "rkd-d",
+    "rkd-a",
+    "structural",
+    "ibot",
+    "ibot+rkd-d",
+    "simclr",
+    "vicreg",
+    "barlow-twins",
+    "lejepa",
+    "simdino",
+    "byol",
+    "fitnet",
+    "ibot+cka",
+]
 
 
 def worker(rank: int, devices: int, folder: str) -> None:

@@ -3,6 +3,7 @@ import torch
 
 from mrkd.losses import rkd_angle, rkd_distance
 from mrkd.losses.kernels.distances import full_matmul, pairwise_distance
+from mrkd.losses.potentials import euclidean_distance
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -34,3 +35,11 @@ def test_autocast_does_not_affect_a_relation(loss):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(student, teacher)
     assert torch.equal(value, loss(student, teacher))
+
+
+def test_distances_of_relations_keep_short_ones_beside_long_ones_in_float32():
+    rows = torch.randn(1, 12, 8)
+    rows[0, 0] *= 1e4
+    distance = euclidean_distance(rows, rows)
+    assert distance.dtype == torch.float32
+    assert torch.allclose(distance, torch.cdist(rows.double(), rows.double()).float(), rtol=1e-5)

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from mrkd.losses import rkd_angle, rkd_distance
+from mrkd.losses.kernels import distances
 from tests.helpers.recorded import recorded_input
 
 RELATIONS = [rkd_distance, rkd_angle]
@@ -149,15 +150,14 @@ def test_a_mask_gives_exactly_the_loss_of_the_subset_whatever_the_masked_rows_ho
     assert torch.equal(spoilt.grad, gradients[0])
 
 
-@pytest.mark.parametrize("loss", RELATIONS)
-def test_integer_weights_are_repeated_rows(loss):
-    # A row of weight 2 equals two equal rows: their distance is zero, and the cosine of their angle with a third row is
-    # 1 for student and teacher.
+def test_integer_weights_are_repeated_rows_in_the_angle_loss():
+    # The cosine of the angle of two equal rows with a third row is 1 for student and teacher, as that of an edge with
+    # itself. In the distance loss two equal rows are also a pair, which counts in the mean.
     student, teacher = torch.randn(2, 7, 5, dtype=torch.float64).unbind()
     repeated = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     weights = torch.tensor([2.0] + [1.0] * 6)
-    value = loss(student, teacher, row_weights=weights)
-    assert value.item() == pytest.approx(loss(student[repeated], teacher[repeated]).item(), rel=1e-9)
+    value = rkd_angle(student, teacher, row_weights=weights)
+    assert value.item() == pytest.approx(rkd_angle(student[repeated], teacher[repeated]).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
@@ -214,6 +214,48 @@ def test_a_huge_common_offset_and_near_duplicates_stay_finite(loss):
     student.requires_grad_(True)
     loss(student, torch.randn(20, 8)).backward()
     assert student.grad.isfinite().all()
+
+
+def with_one_long_row(rows: Tensor) -> Tensor:
+    return torch.cat([1e4 * rows[:1], rows[1:]])
+
+
+def in_two_tight_clusters(rows: Tensor) -> Tensor:
+    return 3e-4 * rows + (torch.arange(len(rows)) % 2)[:, None]
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("spread", [with_one_long_row, in_two_tight_clusters])
+def test_float32_keeps_short_distances_beside_long_ones(loss, spread, masked, anchored):
+    student, teacher = spread(torch.randn(12, 8)), torch.randn(12, 8)
+    options = {
+        "anchors": spread(torch.randn(5, 8)) if anchored else None,
+        "row_weights": torch.arange(12) != 7 if masked else None,
+    }
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        given = {**options, "anchors": None if options["anchors"] is None else options["anchors"].to(dtype)}
+        rows = student.to(dtype).requires_grad_(True)
+        value = loss(rows, teacher.to(dtype), **given)
+        results.append((value.item(), torch.autograd.grad(value, rows)[0].double()))
+    (value, gradient), (expected, expected_gradient) = results
+    assert value == pytest.approx(expected, rel=1e-3)
+    assert (gradient - expected_gradient).norm() < 1e-2 * expected_gradient.norm()
+
+
+def test_only_groups_with_near_rows_are_computed_again_in_float64(monkeypatch):
+    groups = torch.stack([torch.randn(12, 8), with_one_long_row(torch.randn(12, 8))])
+    counted = []
+    only = distances.WeightedEmbeddings.only
+    monkeypatch.setattr(
+        distances.WeightedEmbeddings, "only", lambda self, near: counted.append(near) or only(self, near)
+    )
+    rkd_distance(groups[:1], torch.randn(1, 12, 8))
+    assert not counted
+    rkd_distance(groups, torch.randn(2, 12, 8))
+    assert [near.tolist() for near in counted] == [[1]]
 
 
 @pytest.mark.parametrize("loss", RELATIONS)

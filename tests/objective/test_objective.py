@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from mrkd.config import Config, HeadConfig, MaskConfig, ObjectiveConfig, Term
+from mrkd.config import Config, DistillationConfig, HeadConfig, MaskConfig, ObjectiveConfig, Term
 from mrkd.errors import UserError
 from mrkd.objective.checks import needs_of
 from mrkd.objective.loss_table import LOSSES, relation
@@ -33,6 +33,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
             blocks={0: torch.randn(count, images, 1 + patches, 5)},
             attention=torch.rand(count, images, 2, patches),
             prediction=2.0 * split,
+            cls_prediction=2.0 * mixed,
         )
 
     mask = torch.zeros(views, images, patches, dtype=torch.bool)
@@ -64,6 +65,7 @@ def test_koleo_is_added_to_a_class_cross_entropy_only_without_a_relation():
         return any(term.loss == "koleo" for term in resolve_terms(ObjectiveConfig(method=method, koleo=0.1)))
 
     assert guarded("ibot")
+    assert guarded("dinov2")  # by its own KoLeo, which replaces that of the setting
     assert guarded("dino")
     assert guarded("ibot+attention")
     assert not any(guarded(method) for method in ("mim", "simclr", "rkd-d", "ibot+rkd-d"))
@@ -151,6 +153,21 @@ def test_relation_options_override_those_of_relations_that_have_them():
     assert "length" not in options["rkd-distance"]
 
 
+@pytest.mark.parametrize(("centering", "rows"), [("ema", "masked"), ("ibot", "all")])
+def test_the_patch_centre_moves_towards_the_masked_patches_or_as_in_ibot_all_of_them(centering, rows):
+    config = dataclasses.replace(SMALL, distillation=DistillationConfig(centering=centering, center_momentum=0.9))
+    step = make_step()
+    logits = torch.randn(step.patch_mask.numel(), 6)
+    tokens = dataclasses.replace(step.teacher, patch_logits=logits)
+    student = dataclasses.replace(step.student, patch_logits=torch.randn_like(logits))
+    step = dataclasses.replace(step, teacher=tokens, student=student, patch_index=torch.arange(len(logits)))
+    objective = Objective(config, (Term(loss="ibot-patch", tokens="patch-position", space="logits"),))
+    objective.patch_center.center = torch.zeros(6)
+    objective(step, teacher_temperature=0.05, progress=1.0)
+    averaged = logits if rows == "all" else logits[step.masked_index]
+    assert torch.allclose(objective.patch_center.center, 0.1 * averaged.mean(dim=0), atol=1e-6)
+
+
 def test_the_networks_compute_only_what_a_term_needs():
     def needs(method: str, **settings: object):
         return needs_of(resolve_terms(ObjectiveConfig(method=method, **settings)))
@@ -159,8 +176,12 @@ def test_the_networks_compute_only_what_a_term_needs():
     assert needs("dino").head == "cls"
     assert needs("ibot").head == "masked"
     assert needs("rkd-d", relation_space="logits").head == "all"
+    assert needs_of(resolve_terms(ObjectiveConfig(method="ibot")), centering="ema").head == "masked"
+    assert needs_of(resolve_terms(ObjectiveConfig(method="ibot")), centering="ibot").head == "all"
     assert needs("attention").attention
     assert needs("fitnet").predictor
+    assert not needs("fitnet").head_predictor
+    assert needs("byol").head_predictor
     assert needs("fitnet").patches
     assert needs("rkd-d").patches
     assert needs("rkd-d", relation_space="logits").patches  # the head runs on all of them
@@ -230,7 +251,7 @@ def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
 
 def test_every_loss_of_the_table_is_used_by_a_method_or_listed_here_as_usable_by_name():
     used = {term.loss for method in METHODS.values() for term in method.terms}
-    assert set(LOSSES) - used == {"koleo", "variance", "relation"}
+    assert set(LOSSES) - used == {"variance", "relation"}
     assert LOSSES["relation"].options() == ["potential", "divergence", "center", "keep_self"]
 
 

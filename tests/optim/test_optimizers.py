@@ -61,6 +61,13 @@ def test_adamw_gets_all_parameters_and_decays_only_matrices(network):
     assert {"head.prototypes", "backbone.mask_token", "backbone.vit.pos_embed"} <= exempt
 
 
+def test_decay_embeddings_decays_tokens_positions_and_prototypes_too(network):
+    plain = named_groups(network)[0][2]
+    (_, _, decayed), _ = named_groups(network, decay_embeddings=True)
+    embeddings = {"backbone.vit.cls_token", "backbone.vit.pos_embed", "backbone.mask_token", "head.prototypes"}
+    assert decayed == plain | embeddings
+
+
 @pytest.mark.parametrize("with_head", [False, True])
 def test_muon_gets_the_blocks_matrices_and_those_of_head_and_predictor_if_asked(network, with_head):
     adamw_decayed, adamw_exempt, single, fused = named_groups(network, name="muon", muon_head=with_head)

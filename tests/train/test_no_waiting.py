@@ -116,6 +116,9 @@ def a_learner(config: Config, method: str, **objective: object) -> Learner:
         ("structural", None),
         ("simclr", None),
         ("vicreg", None),
+        ("lejepa", None),
+        ("byol", None),
+        ("simdino", None),
         ("rkd-d", None),
         ("rkd-a", None),
         ("fitnet", None),
@@ -128,6 +131,8 @@ def test_a_training_step_waits_for_the_device_nowhere(tiny_config, monkeypatch, 
     for module in ("data.augment.color", "data.augment.geometry"):  # as on a GPU, where views are torch's
         monkeypatch.setattr(f"mrkd.{module}.find_spec", lambda name: None)
     monkeypatch.setattr("mrkd.losses.angle.available_backends", lambda device: ["torch"])
+    # A GPU has float64 distances at once.
+    monkeypatch.setattr("mrkd.losses.kernels.distances._may_lose_digits", lambda dtype, device: False)
     learner = a_learner(tiny_config, method, relation_grad_norm_ratio=ratio)
     images = torch.randint(0, 256, (tiny_config.train.batch, 3, 32, 32), dtype=torch.uint8)
     learner.training_step(images, 0)

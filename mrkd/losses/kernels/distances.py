@@ -6,23 +6,24 @@ A distance goes from a row to an end: another row, or an anchor. Axes: G groups,
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mrkd.losses.checks import checks_values
+from mrkd.losses.checks import check_finite
 
 _PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Number of entries of the embeddings that are centred at once: 1 MB on the CPU, 128 MB on a GPU."""
+_NEAR = 1e-4
+"""Squared distance, relative to the scale, below which a float32 Gram matrix has lost too many digits: two per mille
+of a cosine between two such edges. A group of rows with a pair as near as that is computed again in float64."""
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
     """Raise ValueError for wrong ranks, unequal numbers of rows, a single row or values that are not finite."""
     check_shapes(student, teacher)
-    for name, tensor in (("student", student), ("teacher", teacher)):
-        if checks_values() and not tensor.detach().isfinite().all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")
+    check_finite(student=student, teacher=teacher)
 
 
 def check_shapes(student: Tensor, teacher: Tensor) -> None:
@@ -95,7 +96,12 @@ class WeightedEmbeddings:
         groups, rows, _ = self.embeddings.shape
         return groups, rows, rows if self.anchors is None else self.anchors.shape[1]
 
-    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    def only(self, groups: Tensor) -> "WeightedEmbeddings":
+        """The groups of these numbers."""
+        anchors = None if self.anchors is None else self.anchors[groups]
+        return replace(self, embeddings=self.embeddings[groups], weights=self.weights[groups], anchors=anchors)
+
+    def pieces(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """For P columns at a time: the columns, and rows (G, N, P) and ends (G, M, P) minus the mean of the ends."""
         hidden = (self.weights <= 0)[..., None] if self.masked else None
         groups, count, width = self.embeddings.shape
@@ -103,9 +109,9 @@ class WeightedEmbeddings:
         for start in range(0, width, piece):
             columns = slice(start, min(start + piece, width))
             rows = self.embeddings[..., columns]
-            rows = (rows if hidden is None else rows.masked_fill(hidden, 0.0)).to(gram_dtype(self.weights))
+            rows = (rows if hidden is None else rows.masked_fill(hidden, 0.0)).to(dtype)
             if self.anchors is None:
-                ends = rows = rows - full_matmul(self.weights[:, None], rows)
+                ends = rows = rows - full_matmul(self.weights[:, None].to(dtype), rows)
             else:
                 ends = self.anchors[..., columns].to(rows.dtype)
                 center = ends.mean(dim=1, keepdim=True)
@@ -172,14 +178,41 @@ def squared_distances(inputs: WeightedEmbeddings) -> tuple[Tensor, Tensor]:
 
 def squared_distance_stripes(inputs: WeightedEmbeddings, stripe_rows: int) -> tuple[Tensor, Tensor]:
     """As `squared_distances`, in the flat form of `cut_into_stripes`: each pair of points is in one stripe only."""
+    weights, square = inputs.weights, inputs.anchors is None
+    dtype = gram_dtype(weights)
+    flat, scale, nearest = _gram_stripes(inputs, stripe_rows, dtype)
+    if _may_lose_digits(dtype, weights.device):
+        near = (nearest < _NEAR).nonzero().flatten()
+        if len(near):
+            exact, exact_scale, _ = _gram_stripes(inputs.only(near), stripe_rows, torch.float64)
+            exact_shape = (len(near), *inputs.shape[1:])
+            for stripe, repaired in zip(
+                cut_into_stripes(flat, inputs.shape, stripe_rows, square=square),
+                cut_into_stripes(exact, exact_shape, stripe_rows, square=square),
+                strict=True,
+            ):
+                stripe.entries[near] = repaired.entries.to(dtype)
+            scale[near] = exact_scale.to(dtype)
+    return flat.to(weights.dtype), scale.to(weights.dtype)
+
+
+def _may_lose_digits(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether near pairs need a second computation; a GPU uses float64 at once, and MPS has no float64."""
+    return dtype == torch.float32 and device.type == "cpu"
+
+
+def _gram_stripes(inputs: WeightedEmbeddings, stripe_rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """As `squared_distance_stripes`, in one precision; and (G,) the smallest squared distance, if digits may be lost.
+
+    A group whose smallest squared distance is below `_NEAR` is then still to be computed again.
+    """
     square = inputs.anchors is None
     groups, count, others = inputs.shape
     weights = inputs.weights
-    size = stripes_size(inputs.shape, stripe_rows, square=square)
-    flat = torch.zeros(size, dtype=gram_dtype(weights), device=weights.device)
+    flat = torch.zeros(stripes_size(inputs.shape, stripe_rows, square=square), dtype=dtype, device=weights.device)
     stripes = cut_into_stripes(flat, inputs.shape, stripe_rows, square=square)
     row_norm, end_norm = flat.new_zeros(groups, count), flat.new_zeros(groups, others)
-    for _, points, ends in inputs.pieces():
+    for _, points, ends in inputs.pieces(dtype):
         for stripe in stripes:
             add_product(stripe.entries, points[:, stripe.rows], ends[:, stripe.columns].mT)
         if not square:
@@ -194,14 +227,33 @@ def squared_distance_stripes(inputs: WeightedEmbeddings, stripe_rows: int) -> tu
         scale = scale + end_norm.mean(dim=1)
     inverse = inverse_scale(scale)[:, None]
     row_norm, end_norm = row_norm * inverse, end_norm * inverse
+    nearest = flat.new_full((groups,), torch.inf)
+    may_lose_digits = _may_lose_digits(dtype, weights.device)
     for stripe in stripes:
         squared = stripe.entries.mul_(-2.0 * inverse[..., None]).add_(row_norm[:, stripe.rows, None])
         squared.add_(end_norm[:, None, stripe.columns])
-        # Points this close count as equal: below this distance the gradient of the root is rounding noise.
-        torch.threshold_(squared, 1e-6 if weights.dtype == torch.float32 else 1e-14, 0.0)
+        if may_lose_digits:
+            if square:
+                squared.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+            nearest = torch.minimum(nearest, _smallest(squared, stripe, inputs))
+        if inputs.masked or not may_lose_digits:
+            # Points this close count as equal: below this distance the gradient of the root is rounding noise.
+            torch.threshold_(squared, 1e-6 if dtype == torch.float32 else 1e-14, 0.0)
         if square:
             squared.diagonal(dim1=1, dim2=2).zero_()
-    return flat.to(weights.dtype), scale.to(weights.dtype)
+    return flat, scale, nearest
+
+
+def _smallest(squared: Tensor, stripe: Stripe, inputs: WeightedEmbeddings) -> Tensor:
+    """(G,) the smallest entry of a stripe (G, J, K) between rows with a weight."""
+    smallest = squared.amin(dim=(1, 2))
+    if inputs.masked and bool((smallest < _NEAR).any()):  # rows without a weight all lie at one point
+        hidden = inputs.weights <= 0
+        squared = squared.masked_fill(hidden[:, stripe.rows, None], torch.inf)
+        if inputs.anchors is None:
+            squared = squared.masked_fill(hidden[:, None, stripe.columns], torch.inf)
+        smallest = squared.amin(dim=(1, 2))
+    return smallest
 
 
 def inverse_scale(scale: Tensor) -> Tensor:
@@ -224,7 +276,7 @@ def embedding_gradient(inputs: WeightedEmbeddings, stripes: list[Stripe], factor
         row_sum[:, stripe.rows] += stripe.entries.sum(dim=2)
         row_sum[:, stripe.columns][:, stripe.mirrored :] += stripe.entries[..., stripe.mirrored :].sum(dim=1)
     gradient = torch.empty(inputs.embeddings.shape, dtype=weights.dtype, device=weights.device)
-    for columns, rows, ends in inputs.pieces():
+    for columns, rows, ends in inputs.pieces(gram_dtype(weights)):
         rows.mul_(factor[:, None, None])
         if ends is not rows:
             ends.mul_(factor[:, None, None])
