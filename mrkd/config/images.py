@@ -130,3 +130,7 @@ class MaskConfig:
         low, high = self.ratio
         require(0 <= low <= high < 1, f"mask.ratio must satisfy 0 <= low <= high < 1, got ({low}, {high})")
         check_fraction("mask.probability", self.probability)
+        require(
+            not (self.even and self.kind == "blocks"),
+            "mask.even needs mask.kind random or block: the number of patches in several blocks varies",
+        )

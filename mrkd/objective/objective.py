@@ -53,7 +53,7 @@ class Objective(nn.Module):
         distillation = config.distillation
         self.cls_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
         self.patch_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
-        self.register_buffer("grad_norm_factors", torch.zeros(len(terms)), persistent=False)
+        self.register_buffer("grad_norm_factors", torch.zeros(len(terms), dtype=torch.float64), persistent=False)
         self.measured_steps = 0
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class Learner:
         if config.model.weights is not None:
             self.weights_note = load_weights(self.pair.network.backbone.vit, config.model.weights)
             self.pair.reset_teacher()
+        if fabric.device.type == "mps":  # Apple's GPUs have no float64
+            self.objective.float()
         self.objective.to(fabric.device)
         if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
             self.pair.use_plain_attention()

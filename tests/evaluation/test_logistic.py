@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 import mrkd
 from mrkd.config.overrides import build, load_recipe
 from mrkd.data.load import load
-from mrkd.data.resident import ImageSet
+from mrkd.data.resident import ResidentDataset
 from mrkd.data.sources.splits import stratified
 from mrkd.evaluation import linear, logistic
 from mrkd.evaluation.evaluators.linear import EVALUATOR
@@ -35,7 +35,7 @@ def clusters(count, *, spread, width=24, seed=0):
 def as_set(features, labels, classes=CLASSES):
     images = torch.zeros(len(features), 3, 1, 1, dtype=torch.uint8)
     names = tuple(map(str, range(classes)))
-    return FeatureSet(images=ImageSet(images=images, labels=labels, class_names=names), features=features)
+    return FeatureSet(images=ResidentDataset(images=images, labels=labels, class_names=names), features=features)
 
 
 def reference(strength, inputs, labels):

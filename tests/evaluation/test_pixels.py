@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mrkd.data.resident import ImageSet
+from mrkd.data.resident import ResidentDataset
 from mrkd.evaluation import pixels
 from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.evaluation.pixels import evaluate_pixels, pixel_features
@@ -12,7 +12,7 @@ from mrkd.evaluation.pixels import evaluate_pixels, pixel_features
 def images(count, side=32):
     generator = torch.Generator().manual_seed(count)
     values = torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
-    return ImageSet(images=values, labels=torch.arange(count) % 4, class_names=tuple("abcd"))
+    return ResidentDataset(images=values, labels=torch.arange(count) % 4, class_names=tuple("abcd"))
 
 
 def test_pixels_are_centred_by_the_training_mean():

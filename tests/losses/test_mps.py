@@ -23,7 +23,7 @@ def computed(operator, standardize, anchored):
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 2, 12, 5)
     given = {"anchors": torch.randn(2, 7, 5) if anchored else None, "row_weights": None, "standardize": standardize}
-    given |= {"group_factors": None, "vertices": None, "backend": "torch", "huber_delta": 1.0, "height": 12}
+    given |= {"group_factors": None, "vertices": None, "backend": "torch", "huber_delta": 1.0, "stripe_rows": 12}
     given |= {"need_gradient": True, "check": False}
     names = list(inspect.signature(operator._init_fn).parameters)[2:]
     return operator._init_fn(student, teacher, **{name: given[name] for name in names})

@@ -14,7 +14,7 @@ from mrkd.model.backbone import MaskedBackbone, create_vit
 from mrkd.runs.initial_weights import load_weights
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone
-from mrkd.train.loop import pretrain
+from mrkd.train.pretrain import pretrain
 
 NAME = "test_vit"
 """timm's own network for tests: 160 pixels, patches of 16."""

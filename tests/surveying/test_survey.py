@@ -99,7 +99,8 @@ SMALL = ["--size", "16", "--patch", "4", "--views.local_views", "1", "--views.lo
 def test_the_default_folder_is_named_after_the_images_and_not_put_among_them(photographs, monkeypatch, capsys):
     monkeypatch.chdir(photographs)
     assert main(["data", ".", *SMALL]) == 2
-    assert "--out must lie outside the images' folder ., got runs/data-photographs, " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"--out must lie outside the images' folder {photographs}, got runs/data-photographs, " in error
     assert not (photographs / "runs").exists()
     monkeypatch.chdir(photographs.parent)
     assert main(["data", "photographs/cats/..", *SMALL]) == 0

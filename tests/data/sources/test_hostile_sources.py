@@ -14,7 +14,7 @@ from mrkd.data.sources.find import list_splits
 from mrkd.errors import UserError
 from tests.helpers.sources import config, fill, labelled_parquet, png, shard, write_csv
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.csv", "x.tsv", "x.parquet", "x"])
