@@ -23,7 +23,7 @@ from record import write_record
 
 import mrkd
 from mrkd.config import Config
-from mrkd.config.overrides import laid_over
+from mrkd.config.overrides import with_overrides
 from mrkd.data.dataset import Batch, training_batches
 from mrkd.data.load import load_train
 from mrkd.data.sampler import BatchSampler
@@ -96,7 +96,7 @@ def step_config(source: str, method: str, batch: int, compiled: bool, dry_run: b
         "objective.relation_grad_norm_ratio": 0.5,
         "optim.name": "adamw",
     }
-    return laid_over(mrkd.load_config("cifar10"), {**settings, **({**TINY, "train.batch": 32} if dry_run else {})})
+    return with_overrides(mrkd.load_config("cifar10"), {**settings, **({**TINY, "train.batch": 32} if dry_run else {})})
 
 
 def measured(source: str, method: str, batch: int, compiled: bool, dry_run: bool) -> dict[str, Any]:

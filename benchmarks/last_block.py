@@ -1,4 +1,4 @@
-"""What it saves that the last block's MLP runs for chosen tokens alone: a backbone with and without, in turns.
+"""Time saved by running the MLP of the last block for selected tokens only: a backbone with and without, in turns.
 
     python benchmarks/last_block.py --threads 1 --json docs/results/performance.json
 
@@ -41,10 +41,10 @@ def measure(model: ModelConfig, images: int, bfloat16: bool, rounds: int) -> dic
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     clock = stopwatch()
     for number in range(rounds + 1):
-        for way, chosen in ways.items():
+        for way, patch_index in ways.items():
             started = clock()
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                output = backbone(batch, mask, chosen)
+                output = backbone(batch, mask, patch_index)
             output.root.float().square().sum().backward()
             if device.type == "cuda":
                 torch.cuda.synchronize()

@@ -2,6 +2,7 @@
 
     python benchmarks/relational.py                          the table, the authors' form where it needs less than 4 GiB
     python benchmarks/relational.py --case angle:256:8192    one row: loss:rows:width[:groups]
+    python benchmarks/relational.py --case angle-sampled:512:384:32     the same with a quarter of the rows drawn
     python benchmarks/relational.py --reference-gib 16 --json FILE --plot FILE
 
 The authors' form (N x N x D and N x N x N tensors) runs where its tensors stay below `--reference-gib`. Each form runs
@@ -62,6 +63,11 @@ class Case:
     def spec(self) -> str:
         return f"{self.loss}:{self.rows}:{self.width}:{self.groups}"
 
+    @property
+    def counted_rows(self) -> int:
+        """Among which angles or distances are taken."""
+        return self.rows // 4 if self.loss == "angle-sampled" else self.rows
+
     def reference_gib(self) -> float:
         """The authors' largest tensors, of which about six are alive."""
         largest = max(self.rows**2 * self.width, self.rows**3) if self.loss == "angle" else 2 * self.rows**2
@@ -93,6 +99,9 @@ def authors_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 FORMS: dict[tuple[str, str], Any] = {
     ("ours", "angle"): rkd_angle,
+    ("ours", "angle-sampled"): lambda student, teacher: rkd_angle(
+        student, teacher, sampled_rows=student.shape[-2] // 4
+    ),
     ("ours", "distance"): rkd_distance,
     ("authors", "angle"): authors_angle,
     ("authors", "distance"): authors_distance,
@@ -159,9 +168,9 @@ def _timed(function: Any) -> float:
 
 def floor_milliseconds(case: Case, product_rate: float, lane_rate: float) -> float:
     # Two Gram matrices, of which distances need one half each, and the way back.
-    full_products = 3 if case.loss == "angle" else 2
-    products = full_products * 2 * case.rows**2 * case.width / product_rate
-    triangles = case.rows**3 / 6 * _OPERATIONS_PER_TRIANGLE / lane_rate if case.loss == "angle" else 0.0
+    rows, angles = case.counted_rows, case.loss != "distance"
+    products = (3 if angles else 2) * 2 * rows**2 * case.width / product_rate
+    triangles = rows**3 / 6 * _OPERATIONS_PER_TRIANGLE / lane_rate if angles else 0.0
     return 1000 * case.groups * (products + triangles)
 
 
@@ -186,7 +195,7 @@ def compare(case: Case, options: argparse.Namespace, rates: tuple[float, float])
         f"ours {ours['milliseconds']:9.2f} ms (fastest {ours['fastest_milliseconds']:9.2f}, floor "
         f"{result['floor_milliseconds']:8.2f}) {ours['mib']:7.1f} MiB"
     )
-    if case.groups == 1 and case.reference_gib() <= options.reference_gib:
+    if ("authors", case.loss) in FORMS and case.groups == 1 and case.reference_gib() <= options.reference_gib:
         authors = run("authors", case, 1 if case.reference_gib() > 1 else 5)
         result["authors"] = authors
         result["times_faster"] = authors["milliseconds"] / ours["milliseconds"]

@@ -21,7 +21,7 @@ from typing import Any
 
 import mrkd
 from mrkd.config import Config
-from mrkd.config.overrides import laid_over, to_dict
+from mrkd.config.overrides import to_dict, with_overrides
 from mrkd.runs.run import Run
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json
@@ -130,11 +130,11 @@ def config_of(variant: Variant, data: str, rehearse: bool) -> Config:
         "train.relation_images": 0,
         "objective.method": variant.method,
     }
-    config = laid_over(base, {**fixed, **variant.settings, **(REHEARSAL if rehearse else {})})
+    config = with_overrides(base, {**fixed, **variant.settings, **(REHEARSAL if rehearse else {})})
     if rehearse:
-        config = laid_over(config, {"train.steps": 3, "train.batch": min(config.train.batch, 100)})
+        config = with_overrides(config, {"train.steps": 3, "train.batch": min(config.train.batch, 100)})
     if variant.terms:
-        config = laid_over(config, {"objective.terms": [dict(term) for term in variant.terms]})
+        config = with_overrides(config, {"objective.terms": [dict(term) for term in variant.terms]})
     return config
 
 

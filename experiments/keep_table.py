@@ -36,7 +36,8 @@ def _head() -> str:
 def joined(table: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """A table with the methods and seeds of another beside its own; `commits` of a row are of its seeds, in order.
 
-    Time and memory are not averaged over programs: a row that both have keeps the second's.
+    Time and memory are not averaged over programs: a row that both have keeps the second's, as has the row of raw
+    pixels, which has no seeds.
 
     Raises:
         SystemExit: a seed of a method is in both, or they are not of the same data and figures.
@@ -49,7 +50,7 @@ def joined(table: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
         for row in part["rows"]:
             new = {**row, "commits": row.get("commits") or [part["commit"]] * len(row["seeds"])}
             before = rows.get(row["method"])
-            rows[row["method"]] = new if before is None else _with_seeds_of(before, new)
+            rows[row["method"]] = new if before is None or not row["seeds"] else _with_seeds_of(before, new)
     commits = dict.fromkeys(commit for row in rows.values() for commit in row["commits"])
     return {**table, "commit": " and ".join(commits), "rows": list(rows.values())}
 

@@ -8,11 +8,11 @@ angles between the outputs of different images.
 
 import argparse
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
+from svg import THEMES, Theme, arrow, box, line, page, text
+
 WIDTH, HEIGHT = 1120, 470
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 TILE, PATCHES = 76, 4
 """Side of a drawn image in pixels, and its patches in a row."""
 MASKED = ({1, 2, 6, 11, 12}, {0, 5, 6, 9, 15}, {3, 4, 8, 9, 13}, {2, 5, 7, 8, 14})
@@ -20,74 +20,6 @@ MASKED = ({1, 2, 6, 11, 12}, {0, 5, 6, 9, 15}, {3, 4, 8, 9, 13}, {2, 5, 7, 8, 14
 TEACHER_POINTS = ((40.0, 22.0), (168.0, 40.0), (122.0, 118.0), (20.0, 112.0))
 STUDENT_POINTS = ((52.0, 40.0), (150.0, 26.0), (140.0, 112.0), (34.0, 96.0))
 """Outputs of the four images, drawn in two dimensions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Theme:
-    """Colours of one version."""
-
-    text: str
-    faint: str
-    box: str
-    line: str
-    teacher: str
-    student: str
-    mask: str
-    images: tuple[str, str, str, str]
-    shape: str
-
-
-THEMES = {
-    "light": Theme(
-        text="#1f2328",
-        faint="#59636e",
-        box="#f6f8fa",
-        line="#d1d9e0",
-        teacher="#0a66a8",
-        student="#c2410c",
-        mask="#b6bfc8",
-        images=("#cfe8f7", "#fde3c4", "#d4efd9", "#ecdcf7"),
-        shape="#39424c",
-    ),
-    "dark": Theme(
-        text="#f0f6fc",
-        faint="#9198a1",
-        box="#151b23",
-        line="#3d444d",
-        teacher="#58b2f4",
-        student="#ff9b5e",
-        mask="#59636e",
-        images=("#1f4a66", "#6b4a22", "#265c38", "#523a6e"),
-        shape="#e6edf3",
-    ),
-}
-
-
-def text(
-    x: float, y: float, words: str, colour: str, *, size: int = 15, anchor: str = "middle", bold: bool = False
-) -> str:
-    weight = ' font-weight="600"' if bold else ""
-    return f'<text x="{x:g}" y="{y:g}" fill="{colour}" font-size="{size}" text-anchor="{anchor}"{weight}>{words}</text>'
-
-
-def box(x: float, y: float, width: float, height: float, fill: str, line: str) -> str:
-    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="10" fill="{fill}" stroke="{line}"/>'
-
-
-def line(start: tuple[float, float], end: tuple[float, float], colour: str, *, width: float = 2, more: str = "") -> str:
-    points = f'x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"'
-    return f'<line {points} stroke="{colour}" stroke-width="{width:g}" {more}/>'
-
-
-def arrow(start: tuple[float, float], end: tuple[float, float], colour: str, *, dashed: bool = False) -> str:
-    dash = 'stroke-dasharray="5 4" ' if dashed else ""
-    angle = math.atan2(end[1] - start[1], end[0] - start[0])
-    neck = (end[0] - 8 * math.cos(angle), end[1] - 8 * math.sin(angle))
-    corners = [end] + [
-        (end[0] - 10 * math.cos(angle + turn), end[1] - 10 * math.sin(angle + turn)) for turn in (0.45, -0.45)
-    ]
-    head = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-    return line(start, neck, colour, more=dash) + f'<polygon points="{head}" fill="{colour}"/>'
 
 
 def image(x: float, y: float, number: int, theme: Theme, masked: frozenset[int] | set[int] = frozenset()) -> str:
@@ -105,8 +37,8 @@ def image(x: float, y: float, number: int, theme: Theme, masked: frozenset[int] 
         row, column = divmod(patch, PATCHES)
         parts.append(f'<rect x="{column * side}" y="{row * side}" width="{side}" height="{side}" fill="{theme.mask}"/>')
     for cut in range(1, PATCHES):
-        for ends in (((cut * side, 0), (cut * side, TILE)), ((0, cut * side), (TILE, cut * side))):
-            parts.append(line(*ends, theme.box, width=1))
+        parts.append(line((cut * side, 0), (cut * side, TILE), theme.box, width=1))
+        parts.append(line((0, cut * side), (TILE, cut * side), theme.box, width=1))
     return f'<g transform="translate({x:g} {y:g})">{"".join(parts)}</g>'
 
 
@@ -189,13 +121,8 @@ def losses(theme: Theme) -> list[str]:
 
 
 def draw(theme: Theme) -> str:
-    title = (
-        "A student sees masked views, an EMA teacher full views; iBOT matches outputs, RKD relations between outputs"
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="{FONT}">'
-        f"<title>{title}</title>\n" + "\n".join([*networks(theme), *losses(theme)]) + "\n</svg>\n"
-    )
+    title = "A student sees masked views, an EMA teacher full views; iBOT matches outputs, RKD their relations"
+    return page(WIDTH, HEIGHT, title, [*networks(theme), *losses(theme)])
 
 
 def main() -> None:

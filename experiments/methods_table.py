@@ -41,7 +41,7 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
             lines += [
                 f"    {method.equation}",
                 "",
-                f"Ignores: {method.ignores}. Collapses to: {method.collapses_to}. Cost: {method.cost}.",
+                f"Invariant to: {method.invariant_to}. Collapses to: {method.collapses_to}. Cost: {method.cost}.",
                 f"Source: {method.source}.",
                 "",
             ]

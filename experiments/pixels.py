@@ -1,8 +1,8 @@
-"""k-NN of raw pixels, centred by the training mean: what every learnt feature must leave behind.
+"""k-NN and the linear probe on raw pixels, as every comparison has them, for a data set alone.
 
     python experiments/pixels.py --data PATH/cifar10 --out docs/results/pixels.json
 
-k = 20, temperature 0.07, cosine, as evaluations have it; training and test split as the source has them.
+Once for 10,000 training images and once for all; training and test split as the source has them.
 """
 
 import argparse
@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from mrkd.config import DataConfig
-from mrkd.data.load import load
-from mrkd.evaluation.knn import accuracy, knn_class_scores
+from mrkd.config import Config, DataConfig
+from mrkd.evaluation.pixels import evaluate_pixels
 from mrkd.system.files import write_json
 
 
@@ -25,20 +24,11 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for count in (10_000, None):
-        splits = load(DataConfig(source=options.data, size=options.size, train_images=count))
-        train, test = splits.train.in_memory(), splits.require_test().in_memory()
-        pixels = train.images.flatten(1).float()
-        mean = pixels.mean(dim=0)
-        scores = knn_class_scores(
-            pixels - mean,
-            train.require_labels("k-NN"),
-            test.images.flatten(1).float() - mean,
-            k=20,
-            temperature=0.07,
-            classes=len(train.class_names),
-        )
-        row: dict[str, Any] = {"data": splits.name, "size": options.size, "train_images": len(train)}
-        rows.append(row | {"test_images": len(test), "knn": accuracy(scores, test.require_labels("k-NN"))})
+        data = DataConfig(source=options.data, size=options.size, train_images=count)
+        found = evaluate_pixels(Config(data=data))
+        row: dict[str, Any] = {"data": found["data"]["name"], "size": options.size}
+        row |= {key: found["data"][key] for key in ("train_images", "test_images")}
+        rows.append(row | {"knn": found["knn"]["acc1"], "linear": found["linear"]["acc1"]})
         print(rows[-1], flush=True)
     write_json(options.out, {"torch": torch.__version__, "rows": rows})
 

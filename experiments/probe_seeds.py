@@ -2,7 +2,7 @@
 
     python experiments/probe_seeds.py runs/c10/runs/*-seed0 --seeds 0 1 2 --out docs/results/cifar10-probes.json
 
-k-NN has no seed. Nothing in the runs is changed.
+k-NN and the converged linear probe have no seed. Nothing in the runs is changed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def measured(run: Run, seeds: list[int]) -> dict[str, Any]:
     for seed in seeds:
         probes = dataclasses.replace(config.evaluation, seed=seed, finetune_epochs=0, cluster_head_epochs=0)
         results = measure(vit, train, test, dataclasses.replace(config, evaluation=probes))
-        for name, of_probe in {**results["linear"], "kmeans": results["kmeans"]}.items():
+        for name, of_probe in {**results["linear_sgd"], "kmeans": results["kmeans"]}.items():
             found.setdefault(name, []).append(round(of_probe["acc1" if "acc1" in of_probe else "acc"], 2))
         found["knn"] = round(results["knn"]["acc1"], 2)
     return found

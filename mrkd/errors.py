@@ -1,4 +1,4 @@
-"""The exceptions shown to users as a single line: the input was wrong, or somebody asked the work to stop."""
+"""The exceptions shown to users as a single line: the input was wrong, or a signal asked the work to stop."""
 
 import difflib
 import signal
@@ -12,11 +12,11 @@ OFFERED = 3
 
 
 class UserError(ValueError):
-    """Bad input: says what was expected, what came and what to do. The command line exits with status 2."""
+    """Bad input. The message states what was expected, what was given and what to do. The exit status is 2."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The work was put down in good order after a signal. The command line exits with status 128 + its number."""
+    """The work was stopped by a signal, after its state was saved. The exit status is 128 + the signal's number."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -39,13 +39,13 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def did_you_mean(names: Sequence[str]) -> str:
-    """`did you mean 'X' or 'Y'?` for one name or more, of which the first few are shown."""
+    """`did you mean 'X' or 'Y'?` for one or more names; at most the first three are shown."""
     *others, last = (repr(name) for name in names[:OFFERED])
     return f"did you mean {', '.join(others)}{' or ' * bool(others)}{last}?"
 
 
 def check_platform() -> None:
-    """Refuse Windows: run directories are locked in a way that it lacks.
+    """Refuse Windows, which lacks the file locks that run directories need.
 
     Raises:
         UserError: this is Windows.

@@ -1,30 +1,15 @@
 """Methods beside each other, from the tables that `keep_table.py` keeps."""
 
-import statistics
 from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-from scipy import stats
 
 from mrkd.reporting.columns import COLUMNS
-from mrkd.reporting.table import format_cell
+from mrkd.reporting.difference import paired_difference
+from mrkd.reporting.table import REFERENCES, format_cell
 from tables.form import markdown, read
 
-CIFAR10 = ("linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
+CIFAR10 = ("linear_acc1", "linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
 """Columns after k-NN."""
-README = ("knn", "linear_100_acc1", "finetune_acc1", "kmeans_acc", "rankme")
-
-
-def difference(own: dict[str, Any], other: dict[str, Any]) -> str:
-    """Mean difference in k-NN at the same seeds, with the 95 % interval of Student's t."""
-    theirs = dict(zip(other["seeds"], other["knn"]["values"], strict=True))
-    pairs = [value - theirs[seed] for seed, value in zip(own["seeds"], own["knn"]["values"], strict=True)]
-    mean = statistics.fmean(pairs)
-    if len(pairs) < 2:
-        return f"{mean:+.1f}"
-    half = stats.t.ppf(0.975, len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
-    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
@@ -37,7 +22,7 @@ def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
             f"`{row['method']}`",
             ", ".join(map(str, row["seeds"])),
             format_cell(row["knn"]),
-            "–" if row["method"] in ("ibot", "random") else difference(row, ibot),
+            "–" if row["method"] in ("ibot", *REFERENCES) else str(paired_difference(row, ibot)),
             *(format_cell(row.get(key), COLUMNS[key].decimals) for key in keys),
         ]
         for row in table["rows"]
@@ -45,8 +30,8 @@ def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
     titles = [COLUMNS[key].title.replace("epochs", "ep") for key in keys]
     head = ["method", "seeds", COLUMNS["knn"].title, "− `ibot`", *titles]
     made = f"Commit {table['commit']}; {table['data']['device']} for each run."
-    if any(len(row["peak_memory_mib"]["values"]) < len(row["seeds"]) for row in table["rows"]):
-        made += " The memory of a method with seeds of several commits is that at the last of them."
+    if any(len(row["peak_memory_mib"]["values"]) < len(row["seeds"]) for row in table["rows"] if row["seeds"]):
+        made += " For methods with seeds from several commits, memory is that of the last commit."
     return f"{markdown(head, rows)}\n\n{made}"
 
 
@@ -58,7 +43,7 @@ def quick(columns: dict[str, str]) -> str:
         [f"`{row['method']}`", *(format_cell(row.get(key), COLUMNS[key].decimals) for key in keys)]
         for row in table["rows"]
     ]
-    seeds = ", ".join(map(str, table["rows"][0]["seeds"]))
+    seeds = ", ".join(map(str, table["rows"][-1]["seeds"]))
     made = f"Commit {table['commit']}, seeds {seeds}, torch {table['data']['versions']['torch']}."
     return f"{markdown(['method', *(columns[key] for key in keys)], rows)}\n\n{made}"
 
@@ -71,7 +56,7 @@ def cifar10_poster() -> str:
     """Linear probes of 10 epochs less those of the same network's random weights."""
 
     def means(name: str) -> dict[str, float]:
-        return {row["method"]: row["linear_10_acc1"]["mean"] for row in read(name)["rows"]}
+        return {row["method"]: row["linear_10_acc1"]["mean"] for row in read(name)["rows"] if row["seeds"]}
 
     def gain(figures: dict[str, float], method: str) -> str:
         return f"{figures[method] - figures['random']:+.1f}" if method in figures else "–"
@@ -87,7 +72,6 @@ def cifar10_poster() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "quick": partial(quick, {key: column.heading for key, column in COLUMNS.items()}),
-    "readme": partial(quick, {key: COLUMNS[key].title for key in README}),
     "cifar10": cifar10,
     "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
     "cifar10-long": partial(cifar10, "cifar10-long.json"),

@@ -1,4 +1,4 @@
-"""Look at what the class token attends to."""
+"""Attention maps of the last block: computed, drawn, and compared with object masks."""
 
 from mrkd.attention.draw import attend
 

@@ -1,4 +1,4 @@
-"""The attention figure of one run: images, every head, all heads together, and the mask they make."""
+"""The attention figure of a run: images, attention of each head, mean over heads, and the mask made from it."""
 
 import itertools
 from pathlib import Path
@@ -23,68 +23,68 @@ from mrkd.runs.weights import load_backbone
 from mrkd.system.files import write_atomically, write_json
 
 MAX_QUERIES = 256
-"""The explorer of the report asks any patch; on finer grids, squares of patches count as one."""
+"""The report shows attention maps of at most this many query patches; finer grids are pooled over squares."""
 
 
 def attend(run_path: str | Path, config: Config | None = None) -> Path:
     """Draw `attention.png` and write the arrays to `attention.npz` in the run directory.
 
-    Where the data comes with masks of its objects, `attention.json` says how well attention finds them.
+    If the data has object masks, also write `attention.json`: the overlap of attention with the objects.
 
     Args:
         run_path: a directory written by `pretrain`.
-        config: the run's own config when None; given, its `data` and `attention` sections are used.
+        config: its `data` and `attention` sections are used; None for the run's own config.
     Returns:
         The path of the figure.
     Raises:
-        UserError: no finished run, or its data is missing.
+        UserError: there is no finished run, or its data is missing.
     """
     run = Run.open(run_path)
     config = config or run.config()
     splits = load(config.data)
     source = splits.test or splits.train
-    chosen = source.take(_choose(source, config.attention.images)).in_memory()
-    if len(chosen) == 0:
-        raise UserError(f"none of the images of {config.data.source} that were chosen for the figure can be read")
+    selected = source.take(_select(source, config.attention.images)).in_memory()
+    if len(selected) == 0:
+        raise UserError(f"none of the images of {config.data.source} that were selected for the figure can be read")
     vit = load_backbone(run)
-    enlarged = enlarge(chosen.images, config.attention.scale)
+    enlarged = enlarge(selected.images, config.attention.scale)
     maps = last_block_attention(vit, enlarged)
-    write_npz(run.path / ATTENTION, _arrays(chosen, maps, patch_maps(vit, enlarged, MAX_QUERIES), config))
+    write_npz(run.path / ATTENTION, _arrays(selected, maps, patch_maps(vit, enlarged, MAX_QUERIES), config))
     if source.masks is not None:
         write_json(run.path / SEGMENTATION, _segmentation(vit, source.in_memory(), config))
     target = run.path / ATTENTION_FIGURE
     title = f"{config.objective.method} · last block, class token"
-    write_atomically(target, lambda path: _draw(path, chosen.images, maps, config.attention.mass, title))
+    write_atomically(target, lambda path: _draw(path, selected.images, maps, config.attention.mass, title))
     return target
 
 
-def _arrays(chosen: ResidentDataset, maps: AttentionMaps, patches: Tensor, config: Config) -> dict[str, np.ndarray]:
+def _arrays(selected: ResidentDataset, maps: AttentionMaps, patches: Tensor, config: Config) -> dict[str, np.ndarray]:
     arrays = {
-        "images": chosen.images.numpy(),
+        "images": selected.images.numpy(),
         "heads": maps.heads.numpy(),
         "combined": maps.combined.numpy(),
         "mask": mass_mask(maps.combined, config.attention.mass).numpy(),
         "mass": np.array(config.attention.mass),
         "patches": patches.half().numpy(),
-        "class_names": np.array(chosen.class_names, dtype=np.str_),
+        "class_names": np.array(selected.class_names, dtype=np.str_),
     }
-    if chosen.labels is not None:
-        arrays["labels"] = chosen.labels.numpy()
-    if chosen.masks is not None:
-        arrays["objects"] = chosen.masks.numpy()
+    if selected.labels is not None:
+        arrays["labels"] = selected.labels.numpy()
+    if selected.masks is not None:
+        arrays["objects"] = selected.masks.numpy()
     return arrays
 
 
 def _segmentation(vit: ViT, images: ResidentDataset, config: Config) -> dict[str, Any]:
-    """Overlap with the objects, and what the same network reaches with fresh weights."""
+    """Overlap of attention with the objects, for the trained network and for one with random weights."""
     assert images.masks is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        fresh = create_vit(config.model, config.data.size).eval().requires_grad_(False)
+        untrained = create_vit(config.model, config.data.size).eval().requires_grad_(False)
     return {
         "mass": list(MASSES),
         "jaccard": segmentation(vit, images.images, images.masks, config.attention.scale),
-        "random_weights": segmentation(fresh, images.images, images.masks, config.attention.scale),
+        "random_weights": segmentation(untrained, images.images, images.masks, config.attention.scale),
         "whole_image": 100.0 * images.masks.float().mean().item(),
         "images": len(images),
         "scored_on": config.data.holdout,
@@ -92,16 +92,16 @@ def _segmentation(vit: ViT, images: ResidentDataset, config: Config) -> dict[str
     }
 
 
-def _choose(images: ImageDataset, count: int) -> Tensor:
-    """Positions of the first images of different classes, or evenly over all: every run shows the same ones."""
-    if images.labels is None:  # files that lie together are often alike
+def _select(images: ImageDataset, count: int) -> Tensor:
+    """Indices of images that are the same for all runs: the first of each class; without labels, evenly spaced."""
+    if images.labels is None:  # neighbouring files are often similar
         return torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
     first: dict[int, int] = {}
     for index, label in enumerate(images.labels.tolist()):
         first.setdefault(label, index)
     of_each = [first[label] for label in sorted(first)]
-    chosen = set(of_each)
-    rest = (index for index in range(len(images)) if index not in chosen)
+    selected = set(of_each)
+    rest = (index for index in range(len(images)) if index not in selected)
     return torch.tensor([*of_each, *itertools.islice(rest, count)][:count])
 
 
@@ -123,7 +123,7 @@ def _draw(path: Path, images: Tensor, maps: AttentionMaps, mass: float, title: s
             axes[row, column].imshow(grey, cmap="gray", interpolation="bicubic", extent=extent)
             axes[row, column].imshow(panel.numpy(), cmap="magma", alpha=0.72, interpolation="bilinear", extent=extent)
         visible = F.interpolate(keep[row][None, None].float(), size=pixels.shape[:2], mode="nearest")[0, 0, :, :, None]
-        # Hidden patches turn pale blue, which stands out against dark and light backgrounds alike.
+        # Patches outside the mask become pale blue, which is visible on dark and on light images.
         shown = np.where(visible.numpy() > 0, pixels, 0.25 * pixels + 0.75 * np.array([148, 184, 214]))
         axes[row, -1].imshow(shown.astype(np.uint8), interpolation="bicubic", extent=extent)
     for column, name in enumerate(titles):

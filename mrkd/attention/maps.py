@@ -1,4 +1,7 @@
-"""Attention in the last block. Axes: B images, H heads, R x C patches, N = R C, r x c queries after pooling."""
+"""Compute attention in the last block.
+
+Axes: B images, H heads, R x C patches, N = R C, r x c queries after pooling.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,17 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mrkd.data.augment.views import normalize
-from mrkd.model.backbone import ViT, class_attention, enter_blocks, patch_attention, run_block
+from mrkd.model.backbone import ViT, block_inputs, class_attention, patch_attention, run_block
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMaps:
-    """Where the class token looks."""
+    """Attention of the class token over the patches."""
 
     heads: Tensor
-    """(B, H, R, C) attention per head over the patches, rows summing to 1 over the grid."""
+    """(B, H, R, C) for each head; each grid sums to 1."""
     combined: Tensor
-    """(B, R, C) mean over heads."""
+    """(B, R, C), the mean over heads."""
 
 
 @torch.no_grad()
@@ -38,15 +41,14 @@ def last_block_attention(vit: ViT, images: Tensor) -> AttentionMaps:
 
 @torch.no_grad()
 def patch_maps(vit: ViT, images: Tensor, max_queries: int) -> Tensor:
-    """Attention of every patch over the patches in the last block, small enough to be kept.
+    """Attention of each patch over the patches in the last block, pooled to at most `max_queries` queries.
 
-    When there are more than `max_queries` patches, squares of neighbours count as one: as a query the mean of
-    theirs, as a key their sum.
+    With more patches than that, squares of patches are pooled: the mean over queries, the sum over keys.
 
     Args:
         vit: a timm ViT.
         images: (B, 3, S, S) uint8, S a multiple of the patch size.
-        max_queries: bound on r c.
+        max_queries: maximum of r c.
     Returns:
         (B, H, r c, r, c), each grid summing to 1.
     """
@@ -62,8 +64,8 @@ def patch_maps(vit: ViT, images: Tensor, max_queries: int) -> Tensor:
 
 
 def _pooled(maps: Tensor, side: int) -> Tensor:
-    """Sums over squares of `side` patches (..., R, C) -> (..., r, c); squares at the border may be cut off."""
-    # With 1 as the divisor a mean is a sum.
+    """Sum over squares of `side` x `side` patches, (..., R, C) -> (..., r, c); squares at the border may be smaller."""
+    # With a divisor of 1, average pooling is a sum.
     sums = F.avg_pool2d(maps.flatten(0, -3)[:, None], side, ceil_mode=True, divisor_override=1)
     return sums.view(*maps.shape[:-2], *sums.shape[-2:])
 
@@ -71,14 +73,14 @@ def _pooled(maps: Tensor, side: int) -> Tensor:
 def _last_input(vit: ViT, images: Tensor) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
     """Input of the last block (B, prefix + N, D), its rotation, and the grid (R, C)."""
     embedded = vit.patch_embed(normalize(images))  # (B, R, C, D)
-    tokens, rotations = enter_blocks(vit, embedded)
+    tokens, rotations = block_inputs(vit, embedded)
     for block, rotation in zip(vit.blocks[:-1], rotations[:-1], strict=True):
         tokens = run_block(block, tokens, rotation)
     return tokens, rotations[-1], (embedded.shape[1], embedded.shape[2])
 
 
 def mass_mask(attention: Tensor, mass: float) -> Tensor:
-    """The fewest patches that hold `mass` of the attention.
+    """A mask of the fewest patches that together hold `mass` of the attention.
 
     Args:
         attention: (..., R, C), each grid summing to 1.
@@ -88,6 +90,6 @@ def mass_mask(attention: Tensor, mass: float) -> Tensor:
     """
     flat = attention.flatten(-2)
     values, order = flat.sort(dim=-1, descending=True)
-    # A patch is kept while the patches before it have not yet reached the mass.
+    # A patch is kept if the patches before it hold less than `mass`.
     kept = values.cumsum(dim=-1) - values < mass
     return torch.zeros_like(kept).scatter(-1, order, kept).view(attention.shape)

@@ -1,4 +1,4 @@
-"""Does attention find the object? Overlap of attention masks with object masks. Axes: n images, H heads, M masses."""
+"""Overlap of attention masks with object masks. Axes: n images, H heads, M masses."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from mrkd.attention.maps import last_block_attention, mass_mask
 from mrkd.model.backbone import ViT
 
 MASSES = tuple(number / 20 for number in range(1, 20))
-"""Parts of the attention that a mask keeps."""
+"""Fractions of the attention that masks keep."""
 
 
 def segmentation(vit: ViT, images: Tensor, objects: Tensor, scale: int) -> dict[str, Any]:
-    """Mean Jaccard index of the class token's attention with the objects, in percent, for every mass in `MASSES`.
+    """Mean Jaccard index between attention masks and objects, in percent, for each mass in `MASSES`.
 
     Args:
         vit: a timm ViT.
         images: (n, 3, S, S) uint8.
         objects: (n, S, S) bool.
-        scale: images are enlarged this many times first.
+        scale: factor by which images are enlarged first.
     Returns:
-        combined: per mass, for the mean over heads.
-        best_head: per mass, for the head that overlaps most on average over the images.
+        combined: for each mass, the overlap of the mean over heads.
+        best_head: for each mass, the overlap of the head with the highest mean over the images.
     Source:
         Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), section 4.2.2: masks of 60 % of the mass.
     """
@@ -37,9 +37,9 @@ def segmentation(vit: ViT, images: Tensor, objects: Tensor, scale: int) -> dict[
 
 
 def jaccard(kept: Tensor, objects: Tensor) -> Tensor:
-    """Intersection over union of kept patches (..., R, C) with objects (..., S, S), counted in pixels: a fraction.
+    """Intersection over union, in pixels, of kept patches (..., R, C) and objects (..., S, S), as a fraction.
 
-    Leading axes of `objects` may be 1. Two empty masks agree: 1.
+    Leading axes of `objects` may be 1. The value for two empty masks is 1.
     """
     pixels = F.interpolate(kept.flatten(0, -3)[:, None].float(), size=objects.shape[-2:], mode="nearest") > 0.5
     shown = pixels.view(*kept.shape[:-2], *objects.shape[-2:])
@@ -49,6 +49,6 @@ def jaccard(kept: Tensor, objects: Tensor) -> Tensor:
 
 
 def enlarge(images: Tensor, scale: int) -> Tensor:
-    """uint8 images (B, 3, S, S) at `scale` times their side."""
+    """Enlarge uint8 images (B, 3, S, S) to `scale` times their side."""
     larger = F.interpolate(images.float(), scale_factor=float(scale), mode="bicubic", align_corners=False)
     return larger.round().clamp(0, 255).to(torch.uint8)

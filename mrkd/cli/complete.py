@@ -1,4 +1,4 @@
-"""What the shell's Tab key gets to see."""
+"""Completion of verbs, options and settings in the shell."""
 
 import argparse
 from types import ModuleType
@@ -10,10 +10,10 @@ from mrkd.errors import UserError
 
 
 def argcomplete_module() -> ModuleType:
-    """The package that talks with the shells; everything else works without it.
+    """Import argcomplete, which only completion needs.
 
     Raises:
-        UserError: it is not installed.
+        UserError: argcomplete is not installed.
     """
     try:
         import argcomplete
@@ -25,7 +25,7 @@ def argcomplete_module() -> ModuleType:
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
-    """Print the words that may come next, and end the process, as argcomplete asks for."""
+    """Print the possible next words and end the process, as argcomplete requires."""
     for name, sub in _subparsers(parser).items():
         if VERBS[name].takes_settings:
             for key in known_keys():

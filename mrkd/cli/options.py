@@ -1,4 +1,4 @@
-"""Options that stand for settings, and how a line of options becomes a config."""
+"""Options for settings: shorthands such as `--data`, `--section.field`, and the config built from them."""
 
 import argparse
 import difflib
@@ -25,51 +25,59 @@ from mrkd.errors import UserError, did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Shorthand:
-    """A short option for one setting."""
+    """A short option for a setting."""
 
     option: str
     key: str
-    """The dotted setting."""
+    """Dotted key of the setting."""
     help: str
     one_run: bool = False
-    """Only for verbs about a single run; `compare` chooses these itself."""
+    """Whether it is only for verbs about a single run; `compare` sets these itself."""
 
 
 SHORTHANDS = (
     Shorthand(
         option="--data",
         key="data.source",
-        help="digits, a folder, a parquet, tar or CSV file, or owner/name on the hub",
+        help="digits, a folder, a parquet, tar or CSV file, or hub:owner/name",
     ),
     Shorthand(option="--size", key="data.size", help="side of the images in pixels, such as 96 or 224"),
     Shorthand(option="--patch", key="model.patch", help="side of a patch in pixels; with --model, what its name says"),
-    Shorthand(option="--weights", key="model.weights", help="start from a timm file, a run, or an export of one"),
-    Shorthand(option="--model", key="model.name", help="a timm ViT such as vit_small_patch16_224; null for own sizes"),
-    Shorthand(option="--teacher", key="teacher.source", help="learn from this: a run, weights or a timm model, frozen"),
+    Shorthand(
+        option="--weights", key="model.weights", help="initial weights: a timm file, a run, or an export of a run"
+    ),
+    Shorthand(
+        option="--model",
+        key="model.name",
+        help="a timm ViT such as vit_small_patch16_224; null to use model.width and others",
+    ),
+    Shorthand(
+        option="--teacher", key="teacher.source", help="a frozen teacher: a run, a file of weights or a timm model"
+    ),
     Shorthand(
         option="--method",
         key="objective.method",
         help="a name from 'mrkd methods', or several joined by +",
         one_run=True,
     ),
-    Shorthand(option="--seed", key="train.seed", help="seed of weights, order, views and masks", one_run=True),
-    Shorthand(option="--logger", key="train.logger", help="also send metrics to wandb or mlflow (by extras)"),
+    Shorthand(option="--seed", key="train.seed", help="seed of weights, data order, views and masks", one_run=True),
+    Shorthand(option="--logger", key="train.logger", help="also log to wandb or mlflow (extras)"),
     Shorthand(option="--batch-size", key="train.batch", help="images per step, or auto"),
-    Shorthand(option="--epochs", key="train.epochs", help="passes over the images"),
-    Shorthand(option="--minutes", key="train.minutes", help="time for the training; the schedule is made to fit"),
+    Shorthand(option="--epochs", key="train.epochs", help="number of passes over the images"),
+    Shorthand(option="--minutes", key="train.minutes", help="minutes for the whole training; sets the number of steps"),
     Shorthand(option="--devices", key="train.devices", help="number of devices, or of processes on a CPU"),
     Shorthand(option="--precision", key="train.precision", help="auto (default), 32-true or bf16-mixed"),
     Shorthand(
         option="--on-nonfinite",
         key="train.on_nonfinite",
-        help="stop (default) or skip steps in which a number is NaN or infinite",
+        help="stop (default), or skip steps with NaN or infinity",
     ),
-    Shorthand(option="--on-collapse", key="train.on_collapse", help="warn (default) or stop when features collapse"),
+    Shorthand(option="--on-collapse", key="train.on_collapse", help="warn (default), or stop if features collapse"),
 )
 
 
 def load_config(recipe: str | None = None, file: str | Path | None = None, **overrides: Any) -> Config:
-    """A config from a recipe, a YAML file and overrides, later ones on top.
+    """Build a config from a recipe, a YAML file and overrides; later ones take precedence.
 
     Overrides use two underscores for the dot: `load_config("quick", train__epochs=3)`.
 
@@ -77,24 +85,24 @@ def load_config(recipe: str | None = None, file: str | Path | None = None, **ove
         UserError: an unknown recipe or setting, or a value of the wrong type.
     """
     dotted = {name.replace("__", ".", 1): value for name, value in overrides.items()}
-    return build(_layers(recipe, file, dotted))
+    return build(_merged_settings(recipe, file, dotted))
 
 
-def _layers(recipe: str | None, file: str | Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+def _merged_settings(recipe: str | None, file: str | Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
     flat = {} if recipe is None else load_recipe(recipe)
     if file is not None:
         flat.update(flatten(read_yaml(Path(file)), str(file)))
     for key in overrides:
         check_key(key)
-    return _under(flat, overrides)
+    return _with_precedence(flat, overrides)
 
 
 LENGTHS = ("train.epochs", "train.steps", "train.minutes")
-"""Each says how long a run is."""
+"""Settings for the length of a run; only one may be given."""
 
 
-def _under(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Settings under what was typed, which is meant, whatever else a recipe or a file says of batch and length."""
+def _with_precedence(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Combine settings with typed overrides; a typed length or batch replaces other forms of it in `flat`."""
     typed = [key for key in LENGTHS if overrides.get(key) not in (None, "null", "~")]
     if len(typed) > 1:
         raise UserError(f"a run has one length, got {' and '.join(typed)}: leave out all but one")
@@ -107,11 +115,11 @@ def _under(flat: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[str, str]:
-    """`--train.epochs 20 --train.batch=64` as `{"train.epochs": "20", "train.batch": "64"}`.
+    """Parse `--train.epochs 20 --train.batch=64` to `{"train.epochs": "20", "train.batch": "64"}`.
 
     Args:
-        words: what no option of the verb took.
-        options: those options, such as `--epochs`, for what is said about an unknown one.
+        words: words of the command line that are no options of the verb.
+        options: the options of the verb, such as `--epochs`, for hints about an unknown one.
     Raises:
         UserError: an unknown setting, a setting without a value, or a word that is no option.
     """
@@ -123,7 +131,7 @@ def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[s
             raise UserError(f"unexpected argument {token!r}")
         key, equals, value = token[2:].partition("=")
         if key not in known_keys():
-            raise UserError(f"unknown setting {key!r}: {_meant_by(key, options)}")
+            raise UserError(f"unknown setting {key!r}: {_hint(key, options)}")
         if not equals:
             if not rest:
                 raise UserError(f"--{key} needs a value")
@@ -132,8 +140,8 @@ def parse_overrides(words: Sequence[str], options: Sequence[str] = ()) -> dict[s
     return overrides
 
 
-def _meant_by(key: str, options: Sequence[str]) -> str:
-    """What is said of an unknown option: one of other verbs stands for a setting, which may be called otherwise."""
+def _hint(key: str, options: Sequence[str]) -> str:
+    """A hint for an unknown option: a similar option, or the setting for which it is a shorthand in other verbs."""
     close = difflib.get_close_matches(f"--{key}", options, n=1, cutoff=0.8) or [
         shorthand.key
         for shorthand in SHORTHANDS
@@ -143,29 +151,33 @@ def _meant_by(key: str, options: Sequence[str]) -> str:
 
 
 def add_settings_options(parser: argparse.ArgumentParser, *, one_run: bool = True) -> None:
-    """`--recipe`, `--config` and the shorthands."""
-    parser.add_argument("--recipe", help=f"a packaged recipe: {', '.join(recipe_names())}")
+    """Add `--recipe`, `--config` and the shorthands."""
+    parser.add_argument(
+        "--recipe", help=f"a packaged recipe, whose values replace the defaults: {', '.join(recipe_names())}"
+    )
     parser.add_argument("--config", help="a YAML file of settings")
+    defaults = flatten(to_dict(Config()), "defaults")
     for shorthand in SHORTHANDS:
         if one_run or not shorthand.one_run:
-            name = shorthand.option.lstrip("-").upper()
-            parser.add_argument(shorthand.option, dest=shorthand.key, metavar=name, help=shorthand.help)
+            default = defaults[shorthand.key]
+            stated = "" if default is None or "(default)" in shorthand.help else f" (default {default})"
+            parser.add_argument(shorthand.option, dest=shorthand.key, metavar="VALUE", help=shorthand.help + stated)
 
 
 def config_from(options: argparse.Namespace) -> Config:
-    """The config of a line with settings options: recipe, file, shorthands and settings, later ones on top.
+    """Build the config of a command line from recipe, file, shorthands and settings; later ones take precedence.
 
     Raises:
         UserError: an unknown recipe or setting, or a value of the wrong type.
     """
-    return build(_layers(options.recipe, options.config, _given(options)))
+    return build(_merged_settings(options.recipe, options.config, _given(options)))
 
 
 def resumed_config(options: argparse.Namespace, path: str) -> Config:
-    """The config of an existing run, under the shorthands and settings of this line.
+    """The config of an existing run, with shorthands and settings of the command line.
 
     Raises:
-        UserError: no run there, or a recipe or file beside it.
+        UserError: there is no run, or a recipe or a file was given.
     """
     from mrkd.runs.run import Run
 
@@ -177,10 +189,10 @@ def resumed_config(options: argparse.Namespace, path: str) -> Config:
 
 
 def run_config(options: argparse.Namespace) -> Config:
-    """The config of the finished run that a line names, under the settings of this line.
+    """The config of a finished run, with settings of the command line.
 
     Raises:
-        UserError: no finished run, or a setting is wrong.
+        UserError: there is no finished run, or a setting is wrong.
     """
     from mrkd.runs.run import Run
 
@@ -189,10 +201,10 @@ def run_config(options: argparse.Namespace) -> Config:
 
 
 def run_config_on(options: argparse.Namespace) -> Config:
-    """The config of a run, finished or not, moved to the images of `--data` if given, under the settings of this line.
+    """The config of a run, with the images of `--data` if given, and with settings of the command line.
 
     Raises:
-        UserError: no run, or a setting is wrong.
+        UserError: there is no run, or a setting is wrong.
     """
     from mrkd.runs.run import Run
 
@@ -201,11 +213,11 @@ def run_config_on(options: argparse.Namespace) -> Config:
     config = _saved_config(options.run, {})
     if options.data is not None:
         config = with_other_data(config, options.data)
-    return build(_under(flatten(to_dict(config), "config"), _settings(options)))
+    return build(_with_precedence(flatten(to_dict(config), "config"), _settings(options)))
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`0,1,2` as numbers, or a UserError."""
+    """Parse `0,1,2`; raise UserError for anything else."""
     try:
         return [int(seed) for seed in text.split(",")]
     except ValueError:
@@ -213,7 +225,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
-    """`--checkpoint`, for verbs that use a run's weights."""
+    """Add `--checkpoint`, for verbs that use the weights of a run."""
     parser.add_argument(
         "--checkpoint",
         default="backbone",
@@ -235,4 +247,4 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
     from mrkd.runs.run import CONFIG, Run
 
-    return build(_under(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))
+    return build(_with_precedence(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))

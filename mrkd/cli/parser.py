@@ -1,4 +1,4 @@
-"""From the table of verbs to argparse, and the texts of help: short by default, complete with `--help all`."""
+"""Build the argparse parser from the table of verbs, and the help: short by default, complete with `--help all`."""
 
 import argparse
 import ast
@@ -24,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser(verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
-    """The parser of the whole line; `verb` is None when the line names none."""
+    """The parser of the command line; the option `verb` is None if no verb is given."""
     parser = _Parser(prog="mrkd", description=DESCRIPTION, add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", nargs="?", const="", metavar="all", action=_OverviewAction, verbs=verbs)
     parser.add_argument("--version", action="version", version=f"mrkd {__version__}")
@@ -74,7 +74,7 @@ class _VerbHelpAction(argparse.Action):
         self.settings = settings
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None) -> None:
-        """Print and leave."""
+        """Print the help and exit."""
         _check_topic(values, ["all"])
         print(parser.format_help(), end="")
         if values == "all" and self.settings:
@@ -90,7 +90,7 @@ class _OverviewAction(argparse.Action):
         self.verbs = verbs
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None) -> None:
-        """Print and leave."""
+        """Print the help and exit."""
         _check_topic(values, ["all", *self.verbs])
         chosen = {name: verb for name, verb in self.verbs.items() if values in ("all", name)}
         if values in ("", "all"):
@@ -109,7 +109,7 @@ def _check_topic(topic: str, known: Sequence[str]) -> None:
 
 
 def overview(verbs: Mapping[str, Verb]) -> str:
-    """What `mrkd` alone says: every verb with one example."""
+    """The text for `mrkd` without arguments: all verbs, each with an example."""
     width = max(map(len, verbs)) + 2
     lines = [f"mrkd {__version__}: {DESCRIPTION[0].lower()}{DESCRIPTION[1:]}", ""]
     for verb in verbs.values():
@@ -118,7 +118,7 @@ def overview(verbs: Mapping[str, Verb]) -> str:
 
 
 def describe_settings() -> str:
-    """Every setting with its type, default and docstring, by section."""
+    """All settings with type, default and docstring, by section."""
     width = max(60, min(120, shutil.get_terminal_size().columns))
     lines = ["settings, each an option of the verbs that train or measure:"]
     for section, kind in _sections():
@@ -155,7 +155,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def refuse_unknown(extra: Sequence[str]) -> None:
-    """One line about the first word that no option of the verb took."""
+    """Raise UserError for the first word that is no option of the verb."""
     if extra:
         raise UserError(
             f"unexpected argument {extra[0]!r}: this verb takes no settings, its --help shows what it takes"

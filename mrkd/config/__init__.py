@@ -1,4 +1,4 @@
-"""Every setting and every default, as frozen dataclasses."""
+"""All settings with their defaults, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides a run."""
+    """All settings of a run, by section."""
 
     data: DataConfig = setting(default_factory=DataConfig, equal_among_compared=True)
     views: ViewsConfig = field(default_factory=ViewsConfig)

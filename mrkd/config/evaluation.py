@@ -1,4 +1,4 @@
-"""Settings of the measurements and of the attention figure."""
+"""Settings of evaluations and of the attention figure."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ from mrkd.config.setting import setting
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How the frozen backbone, and the fine-tuned one, are measured."""
+    """How the backbone is evaluated, frozen and fine-tuned."""
 
     k: int = 20
-    """Neighbours of the weighted k-NN."""
+    """Number of neighbours of the weighted k-NN."""
     knn_temperature: float = 0.07
-    """Votes weigh exp(cosine / this)."""
-    linear_epochs: tuple[int, ...] = (10, 100)
-    """Lengths of the linear probe, in epochs; each is reported."""
+    """Temperature of the k-NN: a vote has the weight exp(cosine / temperature)."""
+    linear_strengths: tuple[float, ...] = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
+    """Candidates for the strength C of the linear probe, as in scikit-learn; held-out training images decide."""
+    linear_epochs: tuple[int, ...] = (10,)
+    """Lengths of the SGD probe, in epochs; there is one result for each."""
     linear_batch: int = 256
-    """Images per step of the linear probe."""
+    """Batch size of the SGD probe."""
     linear_learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    """Candidates; one is chosen on training images held out from the probe."""
+    """Candidate learning rates of the SGD probe; held-out training images decide."""
     finetune_epochs: int = 10
-    """Length of the fine-tuning of all weights from the class token; 0 skips it."""
+    """Epochs of fine-tuning of all weights with a classifier on the class token; 0 skips it."""
     finetune_batch: int = 128
-    """Images per step of the fine-tuning."""
+    """Batch size of fine-tuning."""
     finetune_learning_rates: tuple[float, ...] = (5e-4, 2e-3)
-    """Candidates; one is chosen on held-out training images."""
+    """Candidate learning rates of fine-tuning; held-out training images decide."""
     augmentation_crop_scale: tuple[float, float] = (0.6, 1.0)
-    """The clustering head and the fine-tuning see random crops. Area of a crop, as a fraction of the image's."""
+    """Random crops for the clustering head and for fine-tuning: area as a fraction of the image's."""
     augmentation_crop_ratio: tuple[float, float] = (0.75, 1.3333)
-    """Aspect ratio of such a crop, width over height."""
+    """Aspect ratio of these crops, width over height."""
     augmentation_flip: float = 0.5
-    """Probability that it is flipped horizontally."""
+    """Probability of a horizontal flip of these crops."""
     augmentation_rotate_degrees: float = 0.0
-    """It is rotated by up to plus or minus this many degrees."""
+    """Rotations of these crops are drawn from plus or minus this many degrees."""
     augmentation_jitter: float = 0.0
-    """Probability that its brightness and contrast change."""
+    """Probability of a change of brightness and contrast of these crops."""
     augmentation_brightness: float = 0.2
     """Strength of the change of brightness: a factor from 1 - x to 1 + x."""
     augmentation_contrast: float = 0.2
     """Strength of the change of contrast, likewise."""
     cluster_restarts: int = 10
-    """k-means initialisations; the lowest inertia is kept."""
+    """Number of k-means initialisations; the one with the lowest inertia is used."""
     cluster_head_epochs: int = 20
-    """Length of training of the clustering head on frozen features; 0 skips it."""
+    """Epochs of training of the clustering head on frozen features; 0 skips it."""
     map_images: int = setting(1000, part_of_measurement=False)
-    """At most this many test images are laid out on the report's map; 0 makes none."""
+    """Maximum number of test images on the report's map; 0 makes no map."""
     heldout_fraction: float = 0.2
-    """Part of the training images held out for choices, and for the k-NN shown during training."""
+    """Fraction of the training images held out to choose learning rates, and for the k-NN during training."""
     seed: int = 0
-    """Seeds the probes and k-means."""
+    """Seed of the probes and of k-means."""
 
     def __post_init__(self) -> None:
         check_least(1, "evaluation", self, "k", "linear_batch", "finetune_batch", "cluster_restarts")
@@ -79,6 +81,11 @@ class EvaluationConfig:
             all(length >= 1 for length in lengths),
             f"evaluation.linear_epochs must be lengths of at least 1, got {list(lengths)}",
         )
+        candidates = self.linear_strengths
+        require(
+            len(candidates) > 0 and all(strength > 0 for strength in candidates),
+            f"evaluation.linear_strengths must be positive numbers, at least one, got {list(candidates)}",
+        )
         for name in ("linear_learning_rates", "finetune_learning_rates"):
             rates = getattr(self, name)
             require(len(rates) > 0, f"evaluation.{name} must name at least one learning rate, got none")
@@ -88,7 +95,7 @@ class EvaluationConfig:
 
     @property
     def augmentation(self) -> ViewsConfig:
-        """Views of images for whatever is trained on a backbone's features, the same for every method."""
+        """The random crops for the clustering head and for fine-tuning, as settings of views."""
         return ViewsConfig(
             crop_scale=self.augmentation_crop_scale,
             crop_ratio=self.augmentation_crop_ratio,
@@ -105,14 +112,14 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
-    """The attention figure."""
+    """Settings of the attention figure."""
 
     images: int = 6
-    """Number of images shown."""
+    """Number of images in the figure."""
     scale: int = 3
-    """Images are enlarged this many times before the network sees them, for finer maps."""
+    """Factor by which images are enlarged before they enter the network, for finer maps."""
     mass: float = 0.6
-    """A mask keeps the patches that hold this fraction of a head's attention."""
+    """The mask keeps the fewest patches that hold this fraction of the attention."""
 
     def __post_init__(self) -> None:
         require(self.images >= 1 and self.scale >= 1, "attention.images and attention.scale must be at least 1")

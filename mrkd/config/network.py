@@ -1,4 +1,4 @@
-"""Settings of the backbone and of the head behind it."""
+"""Settings of the backbone and of the projection head."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class ModelConfig:
     """The Vision Transformer, by timm name or by its sizes."""
 
     name: str | None = None
-    """A timm ViT such as `vit_small_patch16_224`; tiny, small, base and large take any patch, as in `vit_tiny_patch4`.
-    Null builds one from the sizes below."""
+    """A timm ViT such as `vit_small_patch16_224`; tiny, small, base and large accept any patch size, as in
+    `vit_tiny_patch4`. Null builds a ViT from the sizes below."""
     weights: str | None = None
-    """Start from these instead of random weights: a file of a timm ViT (safetensors, pth), a run, or an export of one.
+    """Initial weights instead of random ones: a file of a timm ViT (safetensors, pth), a run, or an export of one.
     Position embeddings are resampled to `data.size`."""
     patch: int = 8
     """Side of a patch in pixels, for a ViT built from sizes."""
@@ -27,7 +27,7 @@ class ModelConfig:
     heads: int = 3
     """Attention heads per block, for a ViT built from sizes."""
     drop_path: float = 0.0
-    """Stochastic depth of the student, as the probability at the last block."""
+    """Stochastic depth of the student: probability of dropping the last block; it rises linearly over the blocks."""
 
     def __post_init__(self) -> None:
         check_fraction("model.drop_path", self.drop_path)
@@ -42,18 +42,18 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """The projection head, shared by class and patch tokens, used by iBOT's terms."""
+    """The projection head, shared by class and patch tokens."""
 
     prototypes: int = 1024
     """Number of prototypes K."""
     hidden: int = 2048
     """Width of the hidden layers."""
     bottleneck: int = 256
-    """Width before the prototypes."""
+    """Width of the bottleneck before the prototypes."""
     layers: int = 3
-    """Linear layers up to the bottleneck."""
+    """Number of linear layers up to the bottleneck."""
     norm: Literal["batch", "none"] = "batch"
-    """BatchNorm after each hidden layer removes the plateau at initialisation; `none` is the original head."""
+    """`batch` puts BatchNorm after each hidden layer, which avoids a plateau at the start; `none` is iBOT's head."""
 
     def __post_init__(self) -> None:
         for name in ("prototypes", "hidden", "bottleneck", "layers"):

@@ -1,4 +1,4 @@
-"""Settings of the losses: targets, terms and their weights."""
+"""Settings of the training loss: targets, terms and their weights."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from mrkd.config.setting import setting
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    """How the teacher's logits become targets for iBOT's cross-entropy."""
+    """How targets for iBOT's cross-entropy are computed from the teacher's logits."""
 
     student_temperature: float = 0.1
-    """Divides the student's cosines."""
+    """Temperature of the student; divides its cosines with the prototypes."""
     teacher_temperature: float = 0.07
-    """Divides the teacher's cosines after the warm-up."""
+    """Temperature of the teacher after the warm-up."""
     teacher_temperature_start: float = 0.04
-    """Divides them at the first step."""
+    """Temperature of the teacher at the first step."""
     teacher_temperature_warmup: float = 0.3
-    """Part of the run over which it rises, as a fraction."""
-    centering: Literal["sinkhorn", "ema"] = "sinkhorn"
-    """Sinkhorn-Knopp on each batch, or iBOT's moving centre."""
+    """Length of the temperature's warm-up, as a fraction of the run."""
+    centering: Literal["sinkhorn", "ema", "ibot"] = "sinkhorn"
+    """Balance targets by Sinkhorn-Knopp on each batch, or by DINO's moving centre. The patches' centre is the mean of
+    the masked patches (`ema`), or of all patches (`ibot`, as iBOT has it; the head then runs on all patches)."""
     sinkhorn_iterations: int = 3
-    """Row-and-column normalisations."""
+    """Number of normalisations of rows and columns in Sinkhorn-Knopp."""
     center_momentum: float = 0.9
     """Momentum of the moving centre."""
 
@@ -42,29 +43,29 @@ Space = Literal["backbone", "projection", "bottleneck", "logits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """One named loss of a method."""
+    """One term of a method: a loss, the tokens it compares, and its weight."""
 
     loss: str
     """A name from the table in `mrkd.objective.loss_table`."""
     tokens: TokenKind = "cls"
-    """Class tokens across the batch, patches at one position across the batch, or patches within an image."""
+    """Class tokens across the batch, patches at the same position across the batch, or patches within an image."""
     space: Space = "backbone"
-    """Backbone output, or the head's last linear layer, its normalised form or the prototype logits."""
+    """Output of the backbone, or of the head: last linear layer (`projection`), the same normalised, or logits."""
     block: int | None = None
-    """A block of the backbone, counted from 0, whose output is used instead of the backbone's."""
+    """Number of a block, counted from 0, to use its output instead of the backbone's."""
     rows: Literal["all", "masked"] = "all"
-    """Which patches a patch relation starts from."""
+    """The patches used as rows of a relation between patches."""
     anchors: Literal["own", "teacher"] = "own"
-    """Relations to one's own other tokens, or of both networks to the teacher's."""
+    """Relations among a network's own tokens, or of both networks' tokens to the teacher's."""
     weight: float = 1.0
-    """Factor of this term in the sum."""
+    """Weight of this term in the sum."""
     grad_norm_ratio: float | None = setting(None, formerly="share")
-    """Instead of a weight: the term's gradient at the backbone's output is this many times as long as that of all
-    terms with a plain weight together."""
+    """Used instead of a weight: norm of the term's gradient at the backbone's output, as a multiple of the norm of the
+    gradient of all terms with a weight together."""
     ramp: float = 0.0
-    """Part of the run over which the weight rises from 0, as a fraction."""
+    """Fraction of the run over which the weight rises linearly from 0."""
     options: dict[str, Any] = field(default_factory=dict)
-    """The loss function's own keyword arguments, such as `standardize: true`."""
+    """Keyword arguments of the loss function, such as `standardize: true`."""
 
     def __post_init__(self) -> None:
         require(self.weight >= 0, f"term {self.loss}: weight must be 0 or more, got {self.weight}")
@@ -76,28 +77,35 @@ class Term:
         check_fraction(f"term {self.loss}: ramp", self.ramp)
 
 
+def canonical_method(name: str) -> str:
+    """The name of a method as the package writes it: `iBOT + RKD_D` becomes `ibot+rkd-d`."""
+    return "+".join(part.strip().lower().replace("_", "-").replace(" ", "-") for part in name.split("+"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """Which method, and how its terms are weighed."""
+    """The method, and the weights of its terms."""
 
     method: str = "ibot+rkd-d"
-    """A name from `mrkd methods`, or several joined by `+`."""
+    """A name from `mrkd methods`, or several joined by `+`, such as `ibot+rkd-d`; case and `_` do not matter."""
     terms: list[Term] | None = None
-    """A method of one's own: when given, these terms are used and `method` is only their name."""
+    """The terms of your own method; `method` is then only its name."""
     relation_weight: float = 5.0
-    """Factor on every relation that is added to another kind of loss."""
+    """Weight of each relation that is combined with another kind of loss."""
     relation_grad_norm_ratio: float | None = setting(None, formerly="objective.relation_share")
-    """Instead of that factor: length of the relations' gradient over the other terms' (see `Term.grad_norm_ratio`)."""
+    """Used instead of `relation_weight`: the `grad_norm_ratio` of relations combined with another kind of loss."""
     relation_space: Space | None = None
-    """Overrides the space of every relation; null keeps each method's own."""
+    """Space of all relations; null keeps the space of each method."""
     relation_options: dict[str, Any] = field(default_factory=dict)
-    """Options laid over those of every relation that has them, such as `{standardize: true}`."""
+    """Options for all relations that have them, such as `{standardize: true}`; they override a method's own."""
     patch_relation_weight: float = 1.0
-    """Factor on relations between patches, beside those between images."""
+    """Weight of relations between patches, relative to those between images."""
     koleo: float = 0.0
-    """Weight of KoLeo on the backbone's class tokens, added to iBOT's class term when no relation is present."""
+    """Weight of KoLeo on the backbone's class tokens, which iBOT's class term gets in methods without relations."""
 
     def __post_init__(self) -> None:
+        if self.terms is None:
+            object.__setattr__(self, "method", canonical_method(self.method))
         for name in ("relation_weight", "patch_relation_weight", "koleo"):
             require(getattr(self, name) >= 0, f"objective.{name} must be 0 or more, got {getattr(self, name)}")
         require(

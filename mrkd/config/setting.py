@@ -1,4 +1,4 @@
-"""What a setting is besides its type and default, said at its field."""
+"""Declare properties of a setting at its dataclass field, beside type and default."""
 
 from collections.abc import Callable
 from dataclasses import MISSING, field
@@ -38,24 +38,24 @@ def setting(
     part_of_measurement: bool | None = None,
     formerly: str | None = None,
 ) -> Any:
-    """A dataclass field about which more is known; `mrkd.config.keys` answers from it.
+    """A dataclass field with properties, which `mrkd.config.keys` looks up.
 
-    At a field of `Config` it holds for the whole section. What a setting's own field leaves out (None) is as its
-    section has it; where that says nothing either, it is no.
+    At a field of `Config` they apply to the whole section. A property that a field leaves out (None) is that of its
+    section, or False if the section leaves it out too.
 
     Args:
-        default: of the field.
-        default_factory: makes the default, where it can be changed.
-        resumable: whether it may change when a run goes on, because it does not change what is trained.
-        equal_among_compared: whether methods in one comparison must share it.
-        part_of_measurement: whether an evaluation's figures depend on it.
-        formerly: the dotted key it had before, or the plain name for a field of a term; stored runs are read with it.
+        default: as in `dataclasses.field`.
+        default_factory: as in `dataclasses.field`.
+        resumable: whether it may change when a run is resumed, because it does not affect what is trained.
+        equal_among_compared: whether methods in one comparison must have the same value.
+        part_of_measurement: whether the results of an evaluation depend on it.
+        formerly: its former dotted key (or name, for a field of a term), under which older runs stored it.
     """
-    said = {
+    properties = {
         "resumable": resumable,
         "equal_among_compared": equal_among_compared,
         "part_of_measurement": part_of_measurement,
         "formerly": formerly,
     }
-    known = {name: value for name, value in said.items() if value is not None}
+    known = {name: value for name, value in properties.items() if value is not None}
     return field(default=default, default_factory=default_factory, metadata=known)

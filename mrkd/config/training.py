@@ -1,4 +1,4 @@
-"""Settings of the optimizer and of the run."""
+"""Settings of the optimizer and of the training run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class OptimConfig:
     """The optimizer and its schedules; warm-up lengths are fractions of the run, so any recipe can be shortened."""
 
     name: str = "adamw"
-    """adamw, or muon: momentum with orthogonalised matrices for the linear layers of the ViT's blocks, AdamW for
-    everything else."""
+    """`adamw`, or `muon`: Muon (orthogonalised momentum) for the linear layers of the ViT's blocks, AdamW for the other
+    parameters."""
     learning_rate: float = 5e-4
     """Peak learning rate at batch 256; scaled by batch / 256."""
     final_learning_rate: float = 1e-6
@@ -23,23 +23,25 @@ class OptimConfig:
     warmup: float = 0.1
     """Linear warm-up, as a fraction of the run."""
     weight_decay: float = 0.04
-    """At the first step; biases, norms, tokens, rotations and prototypes are exempt."""
+    """Weight decay at the first step; biases and norms have none."""
     final_weight_decay: float = 0.4
-    """At the last step, reached along a cosine."""
+    """Weight decay at the last step, reached along a cosine."""
+    decay_embeddings: bool = False
+    """Weight decay also for class and mask token, position embeddings and prototypes, as in DINO, iBOT and DINOv2."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's momenta."""
+    """AdamW's betas."""
     muon_rate_factor: float = 3.0
-    """Muon's learning rate as a multiple of AdamW's; an update has the same root mean square at the same rate."""
+    """Muon's learning rate as a multiple of AdamW's; at 1 both have updates of the same root mean square."""
     muon_head: bool = False
-    """Muon for the linear layers of the head, without its prototypes, and for the predictor too."""
+    """Use Muon also for the predictor and for the linear layers of the head except its prototypes."""
     clip: float = 3.0
-    """Largest gradient norm; 0 turns clipping off."""
+    """Gradients are clipped to this norm; 0 turns clipping off."""
     ema: float = 0.996
     """Teacher momentum at the first step; rises to `final_ema` along a cosine."""
     final_ema: float = 1.0
     """Teacher momentum at the last step."""
     freeze_prototypes: float = 0.01
-    """The prototypes stay fixed for this fraction of the run."""
+    """Fraction of the run, from its start, in which the prototypes are not trained."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, f"optim.learning_rate must be positive, got {self.learning_rate}")
@@ -55,61 +57,61 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Length, batch, hardware and what is watched."""
+    """Length, batch, hardware, monitoring and checkpoints."""
 
     epochs: int = setting(100, equal_among_compared=True)
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     steps: int | None = setting(None, equal_among_compared=True)
-    """Length of the run in steps; takes the place of `epochs` when given."""
+    """Length of the run in steps; overrides `epochs`."""
     minutes: float | None = setting(None, equal_among_compared=True)
-    """Time for the whole training; steps are timed at its start, and `steps` is set to the number that fits."""
+    """Minutes for the whole training: steps are timed at its start, and `steps` is set to the number that fits."""
     batch: int = setting(256, equal_among_compared=True)
-    """Images per step; each gives all its views. `auto` stands for `auto_batch`."""
+    """Number of images per step, over all devices. `auto` is the same as `auto_batch: true`."""
     auto_batch: bool = setting(False, equal_among_compared=True)
-    """Choose `batch` at the start: as many as the device's memory holds, or on a CPU by the number of images."""
+    """Choose `batch` at the start: on a GPU by its memory, on a CPU by the number of images."""
     seed: int = 0
-    """Seeds weights, data order, views and masks."""
+    """Seed of weights, data order, views and masks."""
     accelerator: str = "auto"
     """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
     devices: int = setting(1, resumable=True)
-    """Devices on each node, one process each, or processes with `--train.accelerator cpu`; the batch is shared out."""
+    """Number of devices on each node, or of processes on a CPU; the batch is split among them."""
     nodes: int = setting(1, resumable=True)
-    """Number of machines, each with `devices` devices; more than one is started by torchrun."""
+    """Number of machines with `devices` devices each; torchrun starts more than one."""
     strategy: Literal["ddp", "fsdp"] = setting("ddp", resumable=True)
-    """With several processes: whole networks on each device, or all parameters and their state cut into shares."""
+    """With several processes: `ddp` has full networks on each device, `fsdp` shards parameters and optimizer state."""
     precision: str = "auto"
     """auto, 32-true or bf16-mixed, as Lightning Fabric names them; auto is bf16-mixed on CUDA and on CPUs that multiply
     bfloat16 (AVX-512 BF16, AMX), 32-true elsewhere."""
     micro_batch: int | None = None
-    """Views that go through a device's backbone at a time; null takes all at once. Losses still see the whole batch, so
-    that it may be larger than the memory allows; costs one more forward pass."""
+    """Number of views that go through the backbone of a device at a time; null processes all at once. Losses still use
+    the whole batch. Saves memory at the cost of one more forward pass of the student."""
     activation_checkpointing: bool = setting(False, resumable=True, formerly="train.checkpoint_activations")
-    """Compute each block again in the backward pass instead of keeping what is inside it: less memory, more time."""
+    """Recompute each block in the backward pass instead of storing its activations: less memory, more time."""
     compile: bool = setting(False, resumable=True)
-    """Compile the networks' blocks with torch.compile when they are first used, which takes 10 s to a minute. On a CPU
-    it gained 1 to 4 % (docs/results/performance.md)."""
+    """Compile the networks' blocks with torch.compile, which takes 10 s to a minute at the first step. On a CPU it
+    gained 1 to 4 % (docs/results/performance.md)."""
     log_steps: int = setting(10, resumable=True)
-    """Metrics are written every so many steps."""
+    """Number of steps between two records of metrics."""
     logger: Literal["none", "wandb", "mlflow"] = setting("none", resumable=True)
-    """Where metrics go as well, besides `metrics.jsonl` and TensorBoard files; each needs its extra, `mrkd[wandb]`."""
+    """Further loggers besides `metrics.jsonl` and TensorBoard files; each needs its extra, such as `mrkd[wandb]`."""
     monitor_times: int = setting(8, resumable=True)
-    """How often, evenly over the run, features are measured on the training images (k-NN, RankMe)."""
+    """Number of measurements of features (k-NN, RankMe) on training images, evenly spaced over the run."""
     monitor_images: int = setting(4000, resumable=True)
-    """At most this many training images are used for that."""
+    """Maximum number of training images for these measurements."""
     relation_images: int = setting(64, resumable=True)
-    """The relations of this many training images are kept at every monitoring, for the report; 0 keeps none."""
+    """Number of training images whose relations are recorded at each measurement, for the report; 0 records none."""
     on_collapse: Literal["warn", "stop"] = setting("warn", resumable=True)
-    """What to do when the health check names a collapse in the last half of the run; a warning comes at once."""
+    """What to do if features are collapsed in the second half of the run: only warn, or stop. Warnings come at once."""
     on_nonfinite: Literal["stop", "skip"] = setting("stop", resumable=True)
-    """What to do when a loss term or the gradient's norm is NaN or infinite; `skip` leaves the weights as they were."""
+    """What to do if a loss term or the gradient norm is NaN or infinite; `skip` leaves the weights unchanged."""
     max_skipped_steps: int = setting(10, resumable=True)
-    """With `skip`, more skipped steps than this stop the run all the same."""
+    """With `skip`, the run stops after more skipped steps than this."""
     checkpoint_steps: int = setting(500, resumable=True)
-    """A checkpoint is written every so many steps: at most this many steps are lost to a crash."""
+    """Number of steps between two checkpoints: at most this many steps are lost in a crash."""
     checkpoint_seconds: float = setting(300.0, resumable=True)
-    """And when so many seconds have passed since the last one, for slow steps."""
+    """With slow steps, a checkpoint is also written this many seconds after the last one."""
     keep_checkpoints: int = setting(2, resumable=True)
-    """Number of checkpoints kept, besides the one with the best k-NN; the second serves when the first is damaged."""
+    """Number of checkpoints to keep, besides the one with the best k-NN; a second is used if the last is damaged."""
 
     def __post_init__(self) -> None:
         counts = ("epochs", "steps", "batch", "micro_batch", "devices", "nodes", "log_steps", "monitor_times")
@@ -142,5 +144,5 @@ class TrainConfig:
 
     @property
     def sharded(self) -> bool:
-        """Whether each process holds a share of the networks."""
+        """Whether each process holds only a shard of the networks."""
         return self.strategy == "fsdp" and self.processes > 1

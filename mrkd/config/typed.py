@@ -1,4 +1,4 @@
-"""Plain values, as YAML and JSON hold them, checked against the type hints of a dataclass."""
+"""Build dataclasses from plain values of YAML or JSON, checked against the type hints."""
 
 import contextlib
 import dataclasses
@@ -15,19 +15,19 @@ Settings = TypeVar("Settings")
 
 
 class _WrongTypeError(Exception):
-    """A value is not of the type; whoever knows its name says so."""
+    """A value does not have the type; the caller adds its name to the message."""
 
 
 def construct(kind: type[Settings], values: Mapping[str, Any], name: str) -> Settings:
-    """The dataclass `kind` from plain values: lists become tuples, whole numbers floats, mappings dataclasses.
+    """Build the dataclass `kind` from plain values: lists become tuples, integers floats, mappings dataclasses.
 
     Args:
         kind: a dataclass whose fields are int, float, bool, str, a Literal, tuples and lists of them, dict[str, Any],
             another such dataclass, or one of these or None.
-        values: some of its fields; a number may be a string, as PyYAML leaves `1e-3`.
-        name: what its fields are called in errors, such as `train`.
+        values: values of some of its fields; a number may be a string, because PyYAML reads `1e-3` as one.
+        name: prefix of its fields in error messages, such as `train`.
     Raises:
-        UserError: an unknown or missing field, a value of the wrong type, or one that the dataclass refuses.
+        UserError: an unknown or missing field, or a value of the wrong type or out of range.
     """
     hints = get_type_hints(kind)
     for key in values:
@@ -48,7 +48,7 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
         return _of_type(value, kind, key)
     except _WrongTypeError:
         got = "null; leave it out for its default" if value is None else repr(value)
-        raise UserError(f"{key} must be {_described(kind)}, got {got}") from None
+        raise UserError(f"{key} must be {_type_text(kind)}, got {got}") from None
 
 
 def _refuse_not_finite(value: Any, key: str) -> None:
@@ -96,15 +96,15 @@ def _number(value: Any, kind: type[int] | type[float]) -> int | float:
 
 
 def _plain(item: Any) -> Any:
-    """A free option; PyYAML leaves `1e-3` as text, which becomes the number that was meant."""
+    """An option of unknown type; text such as `1e-3`, which PyYAML does not read as a number, becomes one."""
     for kind in (int, float) if isinstance(item, str) else ():
         with contextlib.suppress(_WrongTypeError):
             return _number(item, kind)
     return item
 
 
-def _described(kind: Any) -> str:
-    """`Literal['all', 'masked'] | None`, without the modules' names."""
+def _type_text(kind: Any) -> str:
+    """The type as text without module names, such as `Literal['all', 'masked'] | None`."""
     if get_origin(kind) in (Union, UnionType):
-        return " | ".join(map(_described, get_args(kind)))
+        return " | ".join(map(_type_text, get_args(kind)))
     return "None" if kind is NoneType else re.sub(r"(\w+\.)+\b", "", formatannotation(kind))

@@ -1,1 +1,1 @@
-"""Images in, views and masks out."""
+"""Images: sources, datasets, the order of training, views and masks."""

@@ -1,4 +1,4 @@
-"""Decoded images kept between runs: one safetensors file per listing, named by what decides its content.
+"""A cache of decoded images: one safetensors file for each listing.
 
 The name is a digest of the decoder's version, the size, and a stamp of every file (path, bytes, time of change); to
 read all files and hash them would cost much of what the cache saves. A file holds the pixels, the rows that could be
@@ -19,11 +19,12 @@ from torch import Tensor
 from mrkd.config import DataConfig
 from mrkd.data.decode import DECODING
 from mrkd.data.listing import Listing
-from mrkd.system.files import write_atomically
+from mrkd.system.files import remove_leftovers, write_atomically
+from mrkd.system.output import say
 
 
 def cache_folder(config: DataConfig) -> Path | None:
-    """Where decoded images are kept; None when they are not."""
+    """The folder of the cache; None if there is no cache."""
     if config.cache is None:
         return None
     if config.cache != "auto":
@@ -34,7 +35,7 @@ def cache_folder(config: DataConfig) -> Path | None:
 
 
 class DecodedCache:
-    """The place of one listing's decoded images; without a place, nothing is found and nothing kept."""
+    """The cache file of one listing; without a cache folder, nothing is found and nothing written."""
 
     def __init__(self, listing: Listing, config: DataConfig) -> None:
         folder = cache_folder(config)
@@ -43,9 +44,9 @@ class DecodedCache:
         self.path = None if folder is None or stamp is None else folder / f"{_key(stamp, config)}.safetensors"
 
     def read(self) -> tuple[Tensor, Tensor] | None:
-        """Pixels (n, 3, S, S) uint8, mapped from the file, and the rows (n,) int64 they are of; None when not there.
+        """Pixels (n, 3, S, S) uint8, memory-mapped, and their rows (n,) int64 in the listing; None if there is no file.
 
-        A damaged file is named and removed.
+        A damaged file is reported and removed.
         """
         if self.path is None or not self.path.is_file():
             return None
@@ -59,13 +60,13 @@ class DecodedCache:
         except FileNotFoundError:
             return None  # another process has just made room
         except (SafetensorError, OSError, ValueError) as error:
-            print(f"{self.path} is damaged ({error}): decoding again", flush=True)
+            say(f"{self.path} is damaged ({error}): decoding again")
             self.path.unlink(missing_ok=True)
             return None
         return images, rows
 
     def write(self, images: Tensor, rows: Tensor) -> None:
-        """Keep them; when that fails, a line says so, and the next run decodes again."""
+        """Write the decoded images. If that fails, one line says so, and the next run decodes again."""
         if self.path is None or images.nbytes > self.limit_bytes:
             return
         tensors, metadata = {"images": images, "rows": rows}, {"crc32": _checksum(images, rows)}
@@ -73,11 +74,12 @@ class DecodedCache:
             write_atomically(self.path, lambda temporary: save_file(tensors, temporary, metadata))
             self._make_room()
         except (OSError, SafetensorError) as error:
-            print(f"decoded images are not kept in {self.path.parent}: {error}", flush=True)
+            say(f"decoded images are not kept in {self.path.parent}: {error}")
 
     def _make_room(self) -> None:
         """Remove the least recently used files above the limit, never the one just written."""
         assert self.path is not None
+        remove_leftovers(self.path.parent)
         others = [path for path in self.path.parent.glob("*.safetensors") if path != self.path]
         used = self.path.stat().st_size
         for path in sorted(others, key=_last_used, reverse=True):

@@ -36,7 +36,7 @@ class ImageDataset(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """(n,) int64 class indices on the device; None when the images carry no labels."""
+        """(n,) int64 class indices on the device, -1 for an unlabelled image; None when no image has a label."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -45,6 +45,10 @@ class ImageDataset(Protocol):
     @property
     def names(self) -> Sequence[str]:
         """(n) where each image comes from: its path inside the source, or its row."""
+
+    @property
+    def source_rows(self) -> Sequence[int]:
+        """(n) position of each image in the order of the source; empty for images from elsewhere."""
 
     @property
     def masks(self) -> Tensor | None:
@@ -60,7 +64,10 @@ class ImageDataset(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the images have changed."""
+        """Changes when the images have changed, but not when they were only moved."""
+
+    def has_fingerprint(self, fingerprint: object) -> bool:
+        """Whether a checkpoint with this fingerprint was made on these images."""
 
     @property
     def broken(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""One image file or embedded image, whoever made it, as RGB pixels: or nothing, when it cannot be read."""
+"""Decode one image file or embedded image of any kind to RGB pixels; None if it cannot be read."""
 
 import io
 import warnings
@@ -10,11 +10,24 @@ from PIL import Image, ImageOps
 
 from mrkd.data.listing import Cell
 
-# Pillow's remarks on odd files: broken ones are counted and named. Set once: changing filters is not safe in threads.
+try:
+    import pillow_heif
+except ImportError:
+    pillow_heif = None
+else:
+    pillow_heif.register_heif_opener()
+
+# Pillow's remarks on odd files: unreadable ones are counted and named. Set once, as changing filters is not safe in
+# threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 DECODING = 2
 """Counts up whenever the same file would give other pixels, so that no cache of older ones is used."""
+
+
+def can_read_heif() -> bool:
+    """Whether the package for HEIC and HEIF files is installed."""
+    return pillow_heif is not None
 
 
 def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | None:
@@ -28,12 +41,12 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
         size: S.
         max_pixels: larger images are not decoded; a few bytes can declare a picture that fills the memory.
     Returns:
-        None when the image is broken, too large, or not a regular file.
+        None when the image is unreadable, too large, or not a regular file.
     """
     if isinstance(cell, np.ndarray):
         return cell if cell.shape[:2] == (size, size) else _fit(Image.fromarray(cell), size)
-    if cell is None or (not isinstance(cell, bytes) and not Path(cell).is_file()):
-        return None  # a named pipe would wait for ever
+    if cell is None or (not isinstance(cell, bytes) and not _is_file(Path(cell))):
+        return None
     try:
         with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
             if opened.width * opened.height > max_pixels:
@@ -46,7 +59,7 @@ def read_image(cell: Cell | str, size: int, max_pixels: int) -> np.ndarray | Non
 
 
 class Header(NamedTuple):
-    """What a file says of itself."""
+    """What the header of an image file states."""
 
     width: int
     height: int
@@ -57,16 +70,24 @@ class Header(NamedTuple):
 
 
 def read_header(cell: Cell) -> Header | None:
-    """The declared size and kind of an image, whether or not the rest of it can be read; None without even that."""
+    """The declared size and kind of an image, even if the rest cannot be read; None if the header is damaged too."""
     if isinstance(cell, np.ndarray):
         return Header(cell.shape[1], cell.shape[0], "pixels", "RGB")
-    if cell is None or (isinstance(cell, Path) and not cell.is_file()):
+    if cell is None or (isinstance(cell, Path) and not _is_file(cell)):
         return None
     try:
         with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as opened:
             return Header(opened.width, opened.height, opened.format or "?", opened.mode)
     except Exception:  # as above
         return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a regular file: reading a named pipe would wait for ever."""
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the file system allows
+        return False
 
 
 def _fit(image: Image.Image, size: int) -> np.ndarray:
@@ -76,7 +97,7 @@ def _fit(image: Image.Image, size: int) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes as RGB of 8 bits, by the rules of `read_image`."""
+    """Convert any of Pillow's modes to 8-bit RGB, by the rules of `read_image`."""
     if image.mode.startswith("I") or image.mode == "F":
         return _grey(np.asarray(image).astype(np.float64))
     if image.has_transparency_data:
@@ -86,7 +107,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey(values: np.ndarray) -> Image.Image:
-    """Pillow would clip at 255 what is deeper than 8 bits, and make black of what lies in [0, 1]."""
+    """Convert grey of more than 8 bits. Pillow would clip it at 255, and turn values in [0, 1] black."""
     values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
     brightest = values.max(initial=0.0)
     if brightest > 255:

@@ -1,4 +1,4 @@
-"""The images of a source, found, decoded and ready to use."""
+"""Open the splits of a source as datasets."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -8,12 +8,13 @@ import torch
 
 from mrkd.config import DataConfig
 from mrkd.data.dataset import ImageDataset
-from mrkd.data.listing import Listing
+from mrkd.data.listing import UNLABELLED, Listing
 from mrkd.data.resident import decode_listing, decoded_gib
 from mrkd.data.sources.find import list_splits, no_images
 from mrkd.data.sources.splits import SPLIT_SEED, stratified
 from mrkd.data.streamed import StreamedDataset
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 CPU = torch.device("cpu")
 AnyDataset = TypeVar("AnyDataset", bound=ImageDataset)
@@ -30,6 +31,10 @@ class Splits:
     """Short name for tables, such as `digits`."""
     broken: tuple[str, ...] = ()
     """Names of images that could not be read, as far as is known: streamed ones are not looked at beforehand."""
+    notes: tuple[str, ...] = ()
+    """See `Listings`."""
+    unscorable: str = ""
+    """Why no evaluation by labels is possible; empty when one is."""
 
     def require_test(self) -> ImageDataset:
         """The test split, or a UserError."""
@@ -40,29 +45,69 @@ class Splits:
             )
         return self.test
 
+    def labelled(self, what_for: str = "evaluation") -> tuple[ImageDataset, ImageDataset]:
+        """The training and the test images that have labels.
+
+        Args:
+            what_for: what needs them, for the message.
+        Raises:
+            UserError: nothing can be scored by labels.
+        """
+        test = self.require_test()
+        if self.unscorable:
+            raise UserError(f"{what_for} needs labels, but {self.unscorable}")
+        return with_labels(self.train), with_labels(test)
+
+
+def with_labels(images: AnyDataset) -> AnyDataset:
+    """The images that have a label; all where none has one."""
+    if images.labels is None or not bool((images.labels == UNLABELLED).any()):
+        return images
+    return images.take((images.labels != UNLABELLED).nonzero().flatten())
+
 
 def load(config: DataConfig, device: torch.device = CPU) -> Splits:
     """Both splits of a source.
+
+    What a person may not expect of the images is printed, one line each.
 
     Raises:
         UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
     """
     listings = list_splits(config)
+    for note in listings.notes:
+        say(f"note: {note}")
     train = open_dataset(listings.train, config, device)
     test = None if listings.test is None else open_dataset(listings.test, config, device)
     if len(train) == 0:
         raise no_images(config.source)
-    broken = (*train.broken, *(() if test is None else test.broken))
-    return Splits(train=train, test=test, name=listings.name, broken=broken)
+    return Splits(
+        train=train,
+        test=test,
+        name=listings.name,
+        broken=(*train.broken, *(() if test is None else test.broken)),
+        notes=listings.notes,
+        unscorable=listings.unscorable,
+    )
 
 
-def load_train(config: DataConfig, device: torch.device, processes: int) -> ImageDataset:
-    """The training split alone, for so many training processes on this machine.
+def load_train(config: DataConfig, device: torch.device, processes: int, *, announce: bool = False) -> ImageDataset:
+    """The training split alone.
 
+    Args:
+        config: the source.
+        device: where batches are wanted.
+        processes: number of training processes on this machine.
+        announce: whether to print the notes on the source, and why nothing can be evaluated, one line each.
     Raises:
         UserError: as `load`.
     """
-    return open_dataset(list_splits(config).train, config, device, processes=processes)
+    listings = list_splits(config)
+    if announce:
+        missing = [f"no evaluation will be possible: {listings.unscorable}"] if listings.unscorable else []
+        for note in (*listings.notes, *missing):
+            say(f"note: {note}")
+    return open_dataset(listings.train, config, device, processes=processes)
 
 
 def open_dataset(listing: Listing, config: DataConfig, device: torch.device, *, processes: int = 1) -> ImageDataset:

@@ -27,7 +27,7 @@ class ResidentDataset:
     images: Tensor
     """(n, 3, S, S) uint8."""
     labels: Tensor | None
-    """(n,) int64 class indices; None when the images carry no labels."""
+    """(n,) int64 class indices, -1 for an unlabelled image; None when no image has a label."""
     class_names: tuple[str, ...]
     """Names in the order of the indices; empty without labels."""
     masks: Tensor | None = None
@@ -40,6 +40,8 @@ class ResidentDataset:
     streamed: ClassVar[bool] = False
     batches_ahead: ClassVar[int] = 0
     waited_seconds: ClassVar[float] = 0.0
+    source_rows: tuple[int, ...] = ()
+    """(n) place of each image in the order of the source; empty for images from elsewhere."""
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -50,7 +52,10 @@ class ResidentDataset:
         names = tuple(self.names[row] for row in index.tolist()) if self.names else ()
         masks = None if self.masks is None else self.masks[index]
         images = self.images[index.to(self.device)]
-        return dataclasses.replace(self, images=images, labels=labels, masks=masks, names=names, broken=[])
+        rows = tuple(self.source_rows[row] for row in index.tolist()) if self.source_rows else ()
+        return dataclasses.replace(
+            self, images=images, labels=labels, masks=masks, names=names, source_rows=rows, broken=[]
+        )
 
     @property
     def size(self) -> int:
@@ -67,6 +72,10 @@ class ResidentDataset:
         """Shape and CRC-32 of the pixels."""
         pixels = self.images.cpu().contiguous().numpy()
         return f"{'x'.join(map(str, self.images.shape))}-{zlib.crc32(pixels.data):08x}"
+
+    def has_fingerprint(self, fingerprint: object) -> bool:
+        """See `ImageDataset`."""
+        return fingerprint == self.fingerprint
 
     def require_labels(self, what_for: str) -> Tensor:
         """The labels, or a UserError that says what needed them."""
@@ -119,7 +128,13 @@ def decode_listing(listing: Listing, config: DataConfig) -> ResidentDataset:
     names = tuple(listing.names[row] for row in kept)
     masks = None if listing.masks is None else torch.from_numpy(listing.masks[kept])
     return ResidentDataset(
-        images=images, labels=labels, class_names=listing.class_names, masks=masks, names=names, broken=broken
+        images=images,
+        labels=labels,
+        class_names=listing.class_names,
+        masks=masks,
+        names=names,
+        source_rows=tuple(listing.source_rows[row] for row in kept) if listing.source_rows else (),
+        broken=broken,
     )
 
 

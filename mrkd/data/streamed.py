@@ -4,9 +4,11 @@ Which image comes when does not depend on the number and speed of the workers.
 Axes: n images, B of them in a batch, b of these on this device, S pixels.
 """
 
+import hashlib
 import signal
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -105,6 +107,11 @@ class StreamedDataset:
         return tuple(self.listing.names)
 
     @property
+    def source_rows(self) -> Sequence[int]:
+        """See `ImageDataset`."""
+        return self.listing.source_rows
+
+    @property
     def masks(self) -> Tensor | None:
         """See `ImageDataset`."""
         return None if self.listing.masks is None else torch.from_numpy(self.listing.masks)
@@ -114,10 +121,17 @@ class StreamedDataset:
         """See `ImageDataset`."""
         return self.config.size
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes with the number, the size and the files of the images; no image is read for it."""
-        return f"{len(self.listing)}-{self.size}-{self.listing.cells.stamp() or 'unstamped'}"
+        """Of the number of images, their size and names, and the names and sizes of their files; none is read."""
+        names = "\0".join(self.listing.names).encode(errors="surrogateescape")
+        digest = hashlib.sha256(names + (self.listing.cells.stamp(place=False) or "unstamped").encode())
+        return f"{len(self.listing)}-{self.size}-{digest.hexdigest()}"
+
+    def has_fingerprint(self, fingerprint: object) -> bool:
+        """See `ImageDataset`. Older versions stored a stamp that includes the folder and the time of change."""
+        former = f"{len(self.listing)}-{self.size}-{self.listing.cells.stamp() or 'unstamped'}"
+        return fingerprint in (self.fingerprint, former)
 
     def __len__(self) -> int:
         return len(self.listing)
@@ -195,7 +209,8 @@ class StreamedDataset:
 
 
 def worker_count(asked: int | None, processes: int, device: torch.device) -> int:
-    """As asked; otherwise the cores shared out among the training processes, half of them where these train too."""
+    """The number of workers in the config; otherwise the cores divided among the training processes, half of them if
+    these compute on the CPU too."""
     if asked is not None:
         return asked
     return max(1, min(16, usable_cores() // processes // (2 if device.type == "cpu" else 1)))

@@ -1,4 +1,4 @@
-"""The same work on every image of a source, by one thread per core."""
+"""Apply a function to every image of a source, with one thread per core."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def each_image(cells: Cells, work: Callable[[Cell], Result], title: str) -> Iterator[Result]:
-    """`work` on every cell, the results in order; progress is shown under `title` when it takes long.
+    """Apply `work` to every cell and yield the results in order; long work shows its progress under `title`.
 
     Threads, because Pillow decodes and resizes outside Python's lock: photographs gain one core's worth per thread.
     Thumbnails gain nothing, and processes would cost seconds before the first image.

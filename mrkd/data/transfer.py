@@ -1,4 +1,4 @@
-"""Small tensors from the host to the device, without waiting for it."""
+"""Copy small tensors from the host to the device without waiting for the device."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device. On CUDA through pinned memory: an ordinary copy waits for all work before it."""
+    """The tensor on the device. On CUDA, pinned memory is used, because an ordinary copy waits for all earlier work."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -15,5 +15,5 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 @cache
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """These numbers as a float32 tensor (len(values),), copied to the device once; nobody may write to it."""
+    """These numbers as a float32 tensor (len(values),), copied to the device once; it must not be changed."""
     return torch.tensor(values, device=device)

@@ -1,4 +1,4 @@
-"""Several processes as one: gathering, sharding, and how they are launched."""
+"""Training in several processes: all-gather with gradients, sharding (FSDP), and launching (Fabric)."""
 
 from mrkd.distributed.gather import all_gather_with_grad
 

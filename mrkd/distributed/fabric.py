@@ -1,4 +1,4 @@
-"""Devices and precision by Lightning Fabric, with the network left unwrapped."""
+"""Set up devices, processes and precision with Lightning Fabric, without wrapping the network in DDP."""
 
 import logging
 import os
@@ -17,19 +17,19 @@ from mrkd.errors import UserError
 
 
 class NoWrapDDP(DDPStrategy):
-    """A process per device, the module left as it is; gradients are averaged by `average_gradients`, or by FSDP.
+    """Fabric's DDP strategy without the DDP wrapper: `average_gradients` or FSDP averages the gradients.
 
-    DistributedDataParallel itself expects one forward pass per backward pass that uses every parameter. Here there are
-    two, of global and of local views, and the second leaves some parameters out.
+    DistributedDataParallel expects one forward pass, which uses every parameter, per backward pass. Here there are two,
+    for global and for local views, and the second does not use all parameters.
     """
 
     def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
-        """The module itself."""
+        """Return the module unchanged."""
         return module
 
 
 def automatic_precision(accelerator: str) -> str:
-    """bfloat16 for the networks where the device multiplies it faster than float32; losses are float32 everywhere."""
+    """Fabric's name of the precision for networks: bfloat16 where it is faster than float32. Losses are in float32."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if accelerator != "cpu" and (cuda or mps):
         return "bf16-mixed" if cuda else "32-true"
@@ -38,18 +38,18 @@ def automatic_precision(accelerator: str) -> str:
 
 
 def make_fabric(config: Config) -> Fabric:
-    """Devices and precision, launched and seeded."""
+    """Create Fabric from the settings, launch its processes and seed the random generators."""
     warnings.filterwarnings("ignore", message=".*lightning.*", module="lightning.*")
-    rank_zero.log.setLevel(logging.WARNING)  # it announces the precision
+    rank_zero.log.setLevel(logging.WARNING)  # it logs the precision
     train = config.train
     precision = automatic_precision(train.accelerator) if train.precision == "auto" else train.precision
     started = int(os.environ.get("WORLD_SIZE", train.devices))
     if started != train.processes:
         raise UserError(
-            f"train.devices * train.nodes must be the number of processes that were started, {started}, "
+            f"train.devices * train.nodes must equal the number of started processes, {started}, "
             f"got {train.devices} * {train.nodes}"
         )
-    # Left to itself, Fabric would take a SLURM job of one task for a mistake.
+    # By default, Fabric would refuse a SLURM job of one task.
     environment = None if "TORCHELASTIC_RUN_ID" in os.environ else LightningEnvironment()
     try:
         fabric = Fabric(
@@ -68,16 +68,17 @@ def make_fabric(config: Config) -> Fabric:
 
 
 class AutocastForward:
-    """The forward pass as Fabric's wrapper of the network takes it, in whatever precision.
+    """Calls a network in the precision of Fabric, as Fabric's own wrapper does.
 
-    The wrapper itself forbids every way back but Fabric's own, and shares and parts of a batch ask autograd directly.
+    That wrapper permits no backward pass except `fabric.backward`. Gradient norm ratios and micro-batches call autograd
+    directly.
     """
 
     def __init__(self, network: nn.Module, fabric: Fabric) -> None:
         self.network, self.precision = network, fabric.strategy.precision
 
     def __call__(self, *given: Any) -> Any:
-        """The network's outputs, floating-point tensors as float32."""
+        """The network's outputs, with floating-point tensors converted to float32."""
         given, _ = self.precision.convert_input((given, {}))
         with self.precision.forward_context():
             return self.precision.convert_output(self.network(*given))

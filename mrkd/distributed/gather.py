@@ -1,9 +1,10 @@
-"""Relations over the global batch: every device gets all devices' tokens, with gradients.
+"""All-gather and all-reduce, with gradients where the name says so, for losses over the global batch.
 
-Each device then computes the whole loss. Backward adds up what the devices send to each tensor, which is the number of
-devices times its gradient, and the average that data-parallel training takes over devices makes that the gradient of
-one process on the whole batch. Axes: W devices, V views, B images per device, N patches, M patch tokens through the
-head.
+Each device gathers the tokens of all devices and computes the loss of the global batch. Backward sums the gradients
+that all W devices send to a tensor, which is W times its gradient. Averaging gradients over the devices, as
+data-parallel training does, then gives the gradient of one process on the global batch.
+
+Axes: W devices, V views, B images per device, N patches, M patch tokens through the head.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from torch import Tensor
 from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         tensor = tensor.contiguous()
@@ -28,12 +29,13 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)  # autograd may hand it to others, too
+        # A copy, because autograd may use the tensor elsewhere too.
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[dist.get_rank()]
 
 
-class _Sum(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone()
@@ -48,17 +50,17 @@ class _Sum(torch.autograd.Function):
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 without a process group."""
+    """Number of processes in the process group; 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def local_shard_of_views(images: Tensor) -> Tensor:
-    """This device's share (V, B, ...) of the images of all devices (V, W * B, ...), in the order of the devices."""
+    """This device's images (V, B, ...) of the global batch (V, W * B, ...), which is in the order of the devices."""
     return images if world_size() == 1 else images.chunk(world_size(), dim=1)[dist.get_rank()].contiguous()
 
 
 def local_slice(images: int) -> slice:
-    """Rows of a global batch of `images` images that belong to this device."""
+    """The slice of a global batch of `images` images that belongs to this device."""
     if world_size() == 1:
         return slice(0, images)
     each = images // world_size()
@@ -66,7 +68,7 @@ def local_slice(images: int) -> slice:
 
 
 def all_gather_names(names: list[str]) -> list[str]:
-    """The names that any device has, each once."""
+    """The union of the names on all devices, in order of first appearance."""
     if world_size() == 1:
         return names
     parts: list[list[str]] = [[] for _ in range(world_size())]
@@ -75,32 +77,32 @@ def all_gather_names(names: list[str]) -> list[str]:
 
 
 def all_gather_with_grad(embeddings: Tensor) -> Tensor:
-    """The embeddings of all processes, with gradients to each of them; for losses in a training loop of one's own.
+    """Gather the embeddings of all processes, with gradients; for the losses in your own training loop.
 
-    Each process then computes the whole loss. Backward adds up what the W processes send to each embedding: W times the
-    gradient of the loss. The average over processes, which DistributedDataParallel takes, makes that the gradient of
-    one process on the whole batch; a loop that sums gradients instead gets W times as much.
+    Each process then computes the loss of the global batch. Backward sums the gradients that all W processes send to an
+    embedding, which is W times its gradient. DistributedDataParallel averages gradients over the processes, which gives
+    the gradient of one process on the global batch. A loop that sums gradients instead gets W times as much.
 
     Args:
-        embeddings: (N, D), with the same N, D and dtype on every process; this is not checked, which would cost an
-            exchange of its own. All processes must call it, and those that call backward must all do so.
+        embeddings: (N, D), with the same N, D and dtype on every process; this is not checked, because a check would
+            cost another exchange. All processes must call this function, and either all or none must call backward.
     Returns:
         (W * N, D) in the order of the ranks; the embeddings themselves without a process group.
     """
-    return embeddings if world_size() == 1 else _Gather.apply(embeddings).flatten(0, 1)
+    return embeddings if world_size() == 1 else _AllGather.apply(embeddings).flatten(0, 1)
 
 
 def all_reduce_sum_with_grad(value: Tensor) -> Tensor:
-    """The sum of a tensor over all devices, with gradients to each of them."""
-    return value if world_size() == 1 else _Sum.apply(value)
+    """The sum of a tensor over all devices, with gradients to all of them."""
+    return value if world_size() == 1 else _AllReduceSum.apply(value)
 
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """The mean of every gradient over the devices, in one exchange per kind of number."""
+    """Average the gradients of these parameters over the devices, in one exchange per dtype."""
     if world_size() == 1:
         return
-    # The graph is the same on all devices, so the same parameters have a gradient.
+    # All devices compute the same graph, so the same parameters have gradients.
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
     for parameter in parameters:
         if parameter.grad is not None:
@@ -119,7 +121,7 @@ def all_reduce_count(count: int, device: torch.device) -> int:
 
 
 def all_reduce_max(number: int, device: torch.device) -> int:
-    """The largest of the devices' numbers."""
+    """The maximum of a number over all devices."""
     if world_size() == 1:
         return number
     largest = torch.tensor(number, device=device)
@@ -141,9 +143,9 @@ def agree_on_stop(
 
 
 def destroy_process_group_together() -> None:
-    """End the process group once every process has come here.
+    """Wait for all processes, then end the process group.
 
-    A process that exits while another still holds a connection to it, or with its own open, may be aborted.
+    A process that exits while connections are still open may be aborted, or abort another.
     """
     if world_size() > 1:
         dist.barrier()
@@ -151,38 +153,38 @@ def destroy_process_group_together() -> None:
 
 
 def all_gather_step(step: StepOutputs) -> StepOutputs:
-    """The step of all devices, its images in the order of the devices; `features` stays this device's own.
+    """Gather the outputs of all devices, with images in the order of the devices. `features` is not gathered.
 
-    Every device must hold equally many images. Without a process group the step is returned as it is.
+    All devices must hold the same number of images. Without a process group the step is returned unchanged.
     """
     if world_size() == 1:
         return step
     index = _global_index(step)
-    counts = _counts(len(step.patch_index), index.device)
-    order = _join(index, counts).argsort()
-    patch_index = _join(index, counts)[order]
+    counts = _gather_counts(len(step.patch_index), index.device)
+    order = _gather_rows(index, counts).argsort()
+    patch_index = _gather_rows(index, counts)[order]
 
-    def gathered(tokens: ViewTokens) -> ViewTokens:
-        changes: dict[str, Any] = {"blocks": {n: _images(block) for n, block in tokens.blocks.items()}}
+    def gather_tokens(tokens: ViewTokens) -> ViewTokens:
+        changes: dict[str, Any] = {"blocks": {n: _gather_images(block) for n, block in tokens.blocks.items()}}
         for field in dataclasses.fields(tokens):
             value = getattr(tokens, field.name)
             if field.name in ("features", "blocks") or value is None:
                 continue
             if field.name.startswith("patch_") and field.name != "patch_backbone":
-                changes[field.name] = _join(value, counts)[order]
+                changes[field.name] = _gather_rows(value, counts)[order]
             else:
-                changes[field.name] = _images(value)
+                changes[field.name] = _gather_images(value)
         return dataclasses.replace(tokens, **changes)
 
-    patch_mask = _images(step.patch_mask.to(torch.uint8)).bool()
+    patch_mask = _gather_images(step.patch_mask.to(torch.uint8)).bool()
     return StepOutputs(
-        student=gathered(step.student),
-        teacher=None if step.teacher is None else gathered(step.teacher),
-        student_local=None if step.student_local is None else gathered(step.student_local),
+        student=gather_tokens(step.student),
+        teacher=None if step.teacher is None else gather_tokens(step.teacher),
+        student_local=None if step.student_local is None else gather_tokens(step.student_local),
         patch_mask=patch_mask,
         patch_index=patch_index,
         masked_index=patch_mask.flatten().nonzero().flatten(),
-        frozen=None if step.frozen is None else gathered(step.frozen),
+        frozen=None if step.frozen is None else gather_tokens(step.frozen),
         same_view=step.same_view,
     )
 
@@ -195,26 +197,26 @@ def all_reduce_sum(value: Tensor) -> Tensor:
     return value
 
 
-def _images(tensor: Tensor) -> Tensor:
+def _gather_images(tensor: Tensor) -> Tensor:
     """(V, B, ...) -> (V, W * B, ...)."""
-    return _Gather.apply(tensor).transpose(0, 1).flatten(1, 2)
+    return _AllGather.apply(tensor).transpose(0, 1).flatten(1, 2)
 
 
-def _counts(own: int, device: torch.device) -> list[int]:
+def _gather_counts(own: int, device: torch.device) -> list[int]:
     count = torch.tensor([own], device=device)
-    return [int(part) for part in _Gather.apply(count).flatten()]
+    return [int(part) for part in _AllGather.apply(count).flatten()]
 
 
-def _join(rows: Tensor, counts: list[int]) -> Tensor:
-    """(M, ...) with another M on each device -> (sum of them, ...); gathering needs equal shapes, so pad and cut."""
+def _gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
+    """(M, ...) with a different M on each device -> (sum of M, ...); pads, because all_gather needs equal shapes."""
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
     padded = torch.cat([rows, padded[len(rows) :]])
-    parts = _Gather.apply(padded)
+    parts = _AllGather.apply(padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 def _global_index(step: StepOutputs) -> Tensor:
-    """Where this device's patch tokens lie in the (V, W * B, N) of all devices."""
+    """The flat positions of this device's patch tokens in the (V, W * B, N) of all devices."""
     _, images, patches = step.patch_mask.shape
     view = step.patch_index // (images * patches)
     within = step.patch_index % (images * patches)

@@ -9,18 +9,25 @@ import torch
 
 from mrkd.config import Config
 from mrkd.config.overrides import with_other_data
+from mrkd.data.dataset import ImageDataset
+from mrkd.data.listing import UNLABELLED
 from mrkd.data.load import load
+from mrkd.data.sources.find import check_outside
 from mrkd.errors import UserError
 from mrkd.evaluation.features import Tokens, extract_features
 from mrkd.runs.weights import load_backbone, open_run
-from mrkd.system.files import write_atomically
+from mrkd.system.files import write_atomically, write_json
+from mrkd.system.output import say
 
 SUFFIXES = (".parquet", ".npy", ".npz")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """Vectors and what they belong to; training images come first, then those of the test split."""
+    """Vectors and what they belong to, in the order of the source: its files by path, or its rows.
+
+    Where the source has splits of its own, the images of its training split come first.
+    """
 
     vectors: np.ndarray
     """(n, D) float32."""
@@ -29,7 +36,7 @@ class Embeddings:
     splits: tuple[str, ...]
     """(n) `train` or `test`."""
     labels: np.ndarray | None
-    """(n,) int64 class indices; None without labels."""
+    """(n,) int64 class indices, -1 for an unlabelled image; None without any label."""
     class_names: tuple[str, ...]
     """Names in the order of the indices."""
     origin: dict[str, str]
@@ -54,13 +61,15 @@ def embed(
     Args:
         run_path: a directory written by `pretrain`.
         data: any source that `--data` takes; the run's own when None.
-        out: a `.parquet`, `.npz` or `.npy` file to write as well; the last holds the vectors alone.
+        out: a `.parquet`, `.npz` or `.npy` file to write as well, outside the images' folder. The last holds the
+            vectors alone; `NAME.paths.json` beside it lists the path of every row.
         tokens: the class token after the last norm, or the mean of the patch tokens.
         checkpoint: `backbone`, the result of the training; `best`, `last` or a step for one of its checkpoints.
         config: the run's own when None; given, its `data` section is used.
         batch: images at a time.
     Raises:
-        UserError: no such run, checkpoint or source, or `out` exists or has another ending.
+        UserError: no such run, checkpoint or source, or `out` exists, has another ending or lies inside the images'
+            folder.
     """
     if tokens not in get_args(Tokens):
         raise UserError(f"tokens must be {' or '.join(get_args(Tokens))}, got {tokens!r}")
@@ -70,6 +79,8 @@ def embed(
     config = config or run.config()
     if data is not None:
         config = with_other_data(config, str(data))
+    if out is not None:
+        check_outside(out, config.data.source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vit = load_backbone(run, checkpoint).to(device)
     splits = load(config.data, device)
@@ -83,14 +94,17 @@ def embed(
         read = set(part.images.names)
         broken += [name for name in images[split].names if name not in read]
     if broken:
-        print(f"{len(broken)} broken images were left out, such as {broken[0]}", flush=True)
-    labels = [part.images.labels.cpu().numpy() for part in parts.values() if part.images.labels is not None]
+        say(f"{len(broken)} broken images were left out, such as {broken[0]}")
+    labels = [_labels(part.images) for part in parts.values()]
+    order = np.argsort(np.concatenate([np.asarray(part.images.source_rows) for part in parts.values()]))
+    paths = [name for part in parts.values() for name in part.images.names]
+    of_split = [split for split, part in parts.items() for _ in range(len(part))]
     result = Embeddings(
-        vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()]),
-        paths=tuple(name for part in parts.values() for name in part.images.names),
-        splits=tuple(split for split, part in parts.items() for _ in range(len(part))),
-        labels=np.concatenate(labels) if len(labels) == len(parts) else None,
-        class_names=splits.train.class_names,
+        vectors=np.concatenate([part.features.cpu().numpy() for part in parts.values()])[order],
+        paths=tuple(paths[row] for row in order),
+        splits=tuple(of_split[row] for row in order),
+        labels=None if all(part.labels is None for part in images.values()) else np.concatenate(labels)[order],
+        class_names=max((part.class_names for part in images.values()), key=len),
         origin={
             "run": str(run.path),
             "method": run.config().objective.method,
@@ -104,21 +118,33 @@ def embed(
     return result
 
 
+def _labels(images: ImageDataset) -> np.ndarray:
+    return np.full(len(images), UNLABELLED) if images.labels is None else images.labels.cpu().numpy()
+
+
 def _check_target(out: Path) -> None:
     if out.suffix not in SUFFIXES:
         raise UserError(f"embeddings are written to a file ending in {', '.join(SUFFIXES)}, got {out.name}")
-    if out.exists():
-        raise UserError(f"{out} exists: choose another --out")
+    for path in (out, _paths_file(out)) if out.suffix == ".npy" else (out,):
+        if path.exists():
+            raise UserError(f"{path} exists: choose another --out")
+
+
+def _paths_file(out: Path) -> Path:
+    """Lists the path of every row of a `.npy` file."""
+    return out.with_name(f"{out.stem}.paths.json")
 
 
 def write_embeddings(embeddings: Embeddings, out: Path) -> None:
-    """Write a `.parquet`, `.npz` or `.npy` file atomically.
+    """Write a `.parquet`, `.npz` or `.npy` file atomically, the last with its list of paths.
 
     Raises:
         UserError: `out` exists or has another ending.
     """
     _check_target(out)
     write = {".parquet": _write_parquet, ".npz": _write_npz, ".npy": _write_npy}[out.suffix]
+    if out.suffix == ".npy":
+        write_json(_paths_file(out), list(embeddings.paths))
     write_atomically(out, lambda path: write(embeddings, path))
 
 
@@ -129,7 +155,9 @@ def _write_parquet(embeddings: Embeddings, path: Path) -> None:
     columns: dict[str, Any] = {"path": pa.array(embeddings.paths), "split": pa.array(embeddings.splits)}
     if embeddings.labels is not None:
         columns["label"] = pa.array(embeddings.labels)
-        columns["class_name"] = pa.array([embeddings.class_names[label] for label in embeddings.labels])
+        columns["class_name"] = pa.array(
+            [None if label == UNLABELLED else embeddings.class_names[label] for label in embeddings.labels]
+        )
     width = embeddings.vectors.shape[1]
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.vectors.ravel()), width)
     pq.write_table(pa.table(columns).replace_schema_metadata(embeddings.origin), path)

@@ -71,8 +71,7 @@ def finetune(
     config = dataclasses.replace(config, evaluation=evaluation)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     splits = load(config.data, device)
-    train, test = splits.train, splits.require_test()
-    train.require_labels("fine-tuning")
+    train, test = splits.labelled("fine-tuning")
     task = _Task(config=config, train=train, test=test, few=few)
     kinds = ["pretrained", "scratch"] if scratch else ["pretrained"]
     scores: dict[str, list[_Score]] = {kind: [] for kind in kinds}

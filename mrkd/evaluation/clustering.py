@@ -1,4 +1,4 @@
-"""Unsupervised classification: k-means and a clustering head, matched to the classes afterwards.
+"""Clustering of features, by k-means or a clustering head, and scores against the classes.
 
 Axes: n images, A augmented copies, D width, C clusters = classes.
 """
@@ -16,14 +16,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterScores:
-    """Agreement of clusters with classes, in percent."""
+    """Agreement between clusters and classes, in percent."""
 
     acc: float
-    """Accuracy under the best one-to-one matching."""
+    """Accuracy under the best one-to-one matching of clusters to classes."""
     nmi: float
     """Normalised mutual information."""
     ari: float
-    """Adjusted Rand index, 0 for chance."""
+    """Adjusted Rand index; 0 for random clusters."""
 
 
 def score_clusters(clusters: np.ndarray, labels: np.ndarray) -> ClusterScores:
@@ -40,7 +40,7 @@ def score_clusters(clusters: np.ndarray, labels: np.ndarray) -> ClusterScores:
 
 
 def cluster_count(labels: Tensor) -> int:
-    """As many as there are classes with images: names may be more, as with whole numbers for labels."""
+    """The number of classes that have images; there may be more class names, for example with numeric labels."""
     return len(labels.unique())
 
 
@@ -51,15 +51,15 @@ def kmeans_clusters(train: Tensor, test: Tensor, *, clusters: int, restarts: int
 
 
 def fit_cluster_head(views: Tensor, *, clusters: int, epochs: int, seed: int) -> Tensor:
-    """Weights (D + 1, C) of a linear head whose argmax is a cluster, learnt without labels on frozen features.
+    """Train a linear head on frozen features without labels; return its weights (D + 1, C). The argmax is the cluster.
 
-    Two augmented copies of an image should fall into the same cluster, and all clusters should be used.
+    The loss asks that augmented copies of an image get the same cluster, and that all clusters are used.
 
     Args:
         views: (A, n, D) standardised features of A >= 2 augmented copies.
-        clusters: C.
-        epochs: passes over the images.
-        seed: of initial weights, pairs of copies and data order.
+        clusters: number of clusters, C.
+        epochs: number of passes over the images.
+        seed: seed of initial weights, pairs of copies and data order.
     Source:
         Van Gansbeke et al., SCAN, ECCV 2020 (arXiv:2005.12320), eq. 2, with copies in place of neighbours.
     """

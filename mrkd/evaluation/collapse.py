@@ -1,4 +1,4 @@
-"""Health of a representation, and the name of a collapse in words. Axes: n rows, D width, K prototypes."""
+"""Detect collapse of features: RankMe, standard deviation, and a verdict. Axes: n rows, D width, K prototypes."""
 
 import math
 from dataclasses import dataclass
@@ -8,34 +8,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Kind = Literal["healthy", "converged", "not-learning", "falling", "constant", "uniform", "rank"]
-"""Three that are well or wait, one that worries, and three collapses."""
+Kind = Literal["healthy", "flat", "not-learning", "falling", "constant", "uniform", "rank"]
+"""Kinds of verdicts: three without a problem, one warning, and three collapses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the numbers mean."""
+    """The state of a run, as a kind and as a sentence."""
 
     kind: Kind
     sentence: str
 
     @property
     def collapsed(self) -> bool:
-        """Whether there is nothing left to learn from."""
+        """Whether the features have collapsed."""
         return self.kind in ("constant", "uniform", "rank")
 
     @property
     def worrying(self) -> bool:
-        """Whether a person should be told at once."""
+        """Whether to warn the user at once."""
         return self.collapsed or self.kind == "falling"
 
 
 def rankme(features: Tensor) -> float:
-    """Effective rank of features (n, D): exp of the entropy of the normalised singular values; between 1 and D.
+    """RankMe, the effective rank of features (n, D): exp of the entropy of normalised singular values; in [1, D].
 
     Source:
-        Garrido et al., RankMe, ICML 2023 (arXiv:2210.02885), eq. 1. Features are centred first: the common vector of a
-        ViT would otherwise count as the only direction.
+        Garrido et al., RankMe, ICML 2023 (arXiv:2210.02885), eq. 1. Features are centred first, because the common
+        vector of a ViT's features would otherwise dominate.
     """
     centered = features.float() - features.float().mean(dim=0)
     values = torch.linalg.svdvals(centered)
@@ -44,19 +44,19 @@ def rankme(features: Tensor) -> float:
 
 
 def feature_std(features: Tensor) -> float:
-    """Mean over channels of the std of L2-normalised features (n, D): 0 for a constant, at most 1 / sqrt(D)."""
+    """Std of L2-normalised features (n, D), averaged over channels: 0 for constant features, at most 1 / sqrt(D)."""
     return F.normalize(features.float(), dim=1).std(dim=0).mean().item()
 
 
 def diagnose(*, feature_std: float, rank: float, width: int, teacher_entropy: float | None, prototypes: int) -> Verdict:
-    """Name a collapse.
+    """Detect a collapse from statistics of the features.
 
     Args:
         feature_std: see `feature_std`.
         rank: RankMe of the features.
-        width: D.
+        width: number of channels, D.
         teacher_entropy: mean entropy of the teacher's targets, nats; None without prototypes.
-        prototypes: K.
+        prototypes: number of prototypes, K.
     """
     if feature_std < 1e-4 / math.sqrt(width):
         return Verdict(

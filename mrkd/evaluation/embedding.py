@@ -1,4 +1,4 @@
-"""A map of the test images for the report: two layouts, clusters and nearest neighbours. Axes: n images, D width."""
+"""The map of test images in the report: PCA, t-SNE, clusters and neighbours. Axes: n images, D width."""
 
 import numpy as np
 import torch
@@ -11,22 +11,22 @@ from torch import Tensor
 from mrkd.evaluation.features import FeatureSet
 
 FEWEST_ON_MAP = 10
-"""A layout of fewer images says nothing."""
+"""Minimum number of images for a map."""
 NEIGHBOURS = 8
 PERPLEXITY = 30.0
 THUMBNAIL = 32
-"""Pixels; larger images are kept at this side."""
+"""Side of thumbnails in pixels; larger images are reduced to it."""
 _CHOICE_SEED = 0
-"""Which images are shown never depends on the run, so that maps of several runs show the same ones."""
+"""Fixed seed of the choice of images, so that maps of several runs show the same ones."""
 
 
 def embedding_map(test: FeatureSet, *, limit: int, seed: int) -> dict[str, np.ndarray]:
-    """Layouts of at most `limit` test images by their L2-normalised features.
+    """Lay out at most `limit` test images by their L2-normalised features.
 
     Args:
         test: n labelled images and their features.
-        limit: m, the number of images kept, is this or n, whichever is smaller.
-        seed: of t-SNE and k-means.
+        limit: maximum number of images; m, the number of images in the map, is min(limit, n).
+        seed: seed of t-SNE and k-means.
     Returns:
         images (m, 3, s, s) uint8, s at most 32; labels (m,); class_names; pca, tsne (m, 2) float32; explained (2,),
         fraction of the variance along the PCA's axes; clusters (m,), as many as classes among them; neighbours (m, 8),
@@ -36,7 +36,7 @@ def embedding_map(test: FeatureSet, *, limit: int, seed: int) -> dict[str, np.nd
     index = torch.randperm(len(test), generator=generator)[:limit].sort().values
     shown = test.images.take(index.to(test.images.device)).in_memory()
     unit = F.normalize(test.features[index.to(test.features.device)], dim=1).cpu()
-    points = unit.numpy().astype(np.float64)  # the layouts are the same at every run in double precision only
+    points = unit.numpy().astype(np.float64)  # only double precision makes the layouts reproducible
     pca = PCA(2, svd_solver="full")
     flat = pca.fit_transform(points)
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)

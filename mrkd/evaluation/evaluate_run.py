@@ -1,4 +1,4 @@
-"""Measure one run with every evaluator, and lay its test images out on a map."""
+"""Run all evaluators on a run, and compute the map of its test images."""
 
 import time
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from mrkd.data.load import load
 from mrkd.errors import UserError
 from mrkd.evaluation.embedding import FEWEST_ON_MAP, embedding_map
 from mrkd.evaluation.evaluators import EVALUATORS
-from mrkd.evaluation.features import FeatureSet, collect_features, extract_features
+from mrkd.evaluation.features import FeatureSet, compute_features, extract_features
 from mrkd.model.backbone import ViT
 from mrkd.model.frozen_teacher import FrozenTeacher
 from mrkd.runs.comparability import measurement_settings
@@ -24,18 +24,19 @@ from mrkd.runs.run import EMBEDDING, EVALUATION, SUMMARY, Run
 from mrkd.runs.teacher_source import open_teacher
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import read_json, write_json
+from mrkd.system.output import say
 
 
 def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, Any]:
-    """Measure a run's teacher backbone; write `evaluation.json` beside it, and `embedding.npz`, a map of test images.
+    """Evaluate the teacher's backbone of a run; write `evaluation.json`, and `embedding.npz`, a map of test images.
 
     Args:
         run_path: a directory written by `pretrain`.
-        config: the run's own config when None; given, its `data` and `evaluation` sections are used.
+        config: its `data` and `evaluation` sections are used; None for the run's own config.
     Returns:
-        What was written: per evaluator its figures and their protocol.
+        The content of `evaluation.json`: for each evaluator its results and protocol.
     Raises:
-        UserError: no finished run, or the data has no labels.
+        UserError: there is no finished run, or the data has no labels.
     """
     run = Run.open(run_path)
     config = config or run.config()
@@ -43,8 +44,7 @@ def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, An
     splits = load(config.data, device)
     images = {"training images": splits.train, "test images": splits.require_test()}
     if any(evaluator.needs_labels for evaluator in EVALUATORS):
-        for part in images.values():
-            part.require_labels("evaluation")
+        images = dict(zip(images, splits.labelled(), strict=True))
     vit = load_backbone(run).to(device)
     started = time.monotonic()
     train, test = (extract_features(vit, part, title=f"features of {title}") for title, part in images.items())
@@ -78,10 +78,10 @@ def measure_teacher(run: Run, config: Config, images: Mapping[str, ImageDataset]
     try:
         trained = open_teacher(run.config().teacher)
     except UserError as error:
-        print(f"the teacher is not measured: {error}", flush=True)
+        say(f"the teacher is not measured: {error}")
         return None
     if trained.sha256 != learnt_from["sha256"]:
-        print(f"the teacher is not measured: {learnt_from['source']} holds other weights now", flush=True)
+        say(f"the teacher is not measured: {learnt_from['source']} holds other weights now")
         return None
     frozen = FrozenTeacher(trained, view_size=config.data.size, size=learnt_from["size"], grid=(1, 1))
     frozen.to(images["training images"].device)
@@ -90,7 +90,7 @@ def measure_teacher(run: Run, config: Config, images: Mapping[str, ImageDataset]
         return frozen.embed(normalize(pixels))
 
     train, test = (
-        collect_features(embed, frozen.width, part, title=f"the teacher's features of {title}")
+        compute_features(part, embed, width=frozen.width, title=f"the teacher's features of {title}")
         for title, part in images.items()
     )
     measured = {
@@ -102,6 +102,6 @@ def measure_teacher(run: Run, config: Config, images: Mapping[str, ImageDataset]
 
 
 def measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
-    """Every evaluator's value for one backbone, by name; images and backbone on the same device."""
+    """The values of all evaluators for a backbone, by name. Images and backbone must be on the same device."""
     measured = {evaluator.name: evaluator.measure(vit, train, test, config) for evaluator in EVALUATORS}
     return {name: value for name, value in measured.items() if value is not None}

@@ -1,7 +1,7 @@
-"""What an evaluator is: one measurement, its name in `evaluation.json`, and how people are shown it.
+"""The interface of evaluators: a measurement, its key in `evaluation.json`, and its columns in tables.
 
-To add one: a module in `mrkd.evaluation.evaluators` with an `EVALUATOR`, and a line in the registry there. Tables, the
-report, the model card and the command line read names, headings, units and order from it.
+To add one, write a module in `mrkd.evaluation.evaluators` with an `EVALUATOR`, and add a line to the registry there.
+Tables, the report, the model card and the command line read names, headings, units and order from it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the report reads this file, and opens at once because nothing here imports torch
+if TYPE_CHECKING:  # no torch: the report imports this file and must start at once
     from mrkd.config import Config
     from mrkd.evaluation.features import FeatureSet
     from mrkd.model.backbone import ViT
@@ -18,16 +18,16 @@ if TYPE_CHECKING:  # the report reads this file, and opens at once because nothi
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One number of a comparison's table."""
+    """A column of the comparison table: one number of an evaluator."""
 
     key: str
-    """Its name in `table.json`."""
+    """Name of the column in `table.json`."""
     path: tuple[str, ...]
-    """Keys that lead from the measured value to the number, such as ("10_epochs", "acc1")."""
+    """Keys of the number inside the value of the evaluator, such as ("10_epochs", "acc1")."""
     heading: str
-    """Above the column; short, and read with the columns before it."""
+    """Short heading, to be read after those of the columns before it."""
     title: str = ""
-    """What it is called where it stands alone; the heading when empty."""
+    """Name of the number outside a table; empty if it is the heading."""
     unit: str = "%"
     decimals: int = 1
     higher_is_better: bool = True
@@ -37,7 +37,7 @@ class Column:
             object.__setattr__(self, "title", self.heading)
 
     def number(self, value: Any) -> float | None:
-        """The number inside a measured value; None where it was not measured."""
+        """The number inside the value of an evaluator; None if it was not measured."""
         for key in self.path:
             if not isinstance(value, Mapping) or key not in value:
                 return None
@@ -45,38 +45,48 @@ class Column:
         return value
 
     def text(self, number: float) -> str:
-        """The number for people, without its unit."""
+        """The number as text, without its unit."""
         return f"{number:.{self.decimals}f}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """One measurement of a frozen backbone.
+    """A measurement of a backbone.
 
-    Heavy modules are imported inside `measure`, so that reading names and headings takes no time.
+    Heavy modules are imported inside `measure`, so that reading names and headings is fast.
     """
 
     name: str
     """Key in `evaluation.json`."""
     title: str
-    """What it is called in sentences, in the model card and above its protocol."""
+    """Name in sentences, in the model card and above the protocol."""
     columns: tuple[Column, ...]
-    """The first is its main figure."""
+    """Columns; the first is the main result."""
     measure: Callable[[ViT, FeatureSet, FeatureSet, Config], dict[str, Any] | None]
-    """From the backbone, the training features, the test features and the config: the value in `evaluation.json`.
+    """Takes backbone, training features, test features and config; returns the value for `evaluation.json`.
 
-    It holds the figures and their `protocol`, or several such by name (as the linear probe's lengths). None when the
-    config skips it.
+    The value contains results and their `protocol`, or several such parts by name (as for the lengths of the SGD
+    probe). It is None if the config skips the measurement.
     """
     needs_labels: bool = True
     of_features: bool = True
-    """Whether it looks at features alone, so that it can measure a frozen teacher, which may be any network."""
+    """Whether it reads features alone, so that it can measure a frozen teacher, which may be any network."""
+    of_pixels: bool = False
+    """Whether comparisons measure it on raw pixels, too; it then looks at features alone, never at the backbone."""
+    formerly: str = ""
+    """Key that it had in the `evaluation.json` of older versions."""
+
+    def value_in(self, evaluation: Mapping[str, Any]) -> Any:
+        """Its value in an `evaluation.json`; None where it was not measured."""
+        return evaluation.get(self.name, evaluation.get(self.formerly))
 
     def results(self, value: Mapping[str, Any]) -> Iterator[Result]:
-        """The main figure of a measured value, or of each of its parts."""
-        parts = {name: part for name, part in value.items() if isinstance(part, Mapping) and "protocol" in part}
+        """The main result of a value, or of each of its parts if its column leads through a part."""
         main = self.columns[0]
-        for name, part in parts.items() or [("", value)]:
+        parts = {"": value}
+        if len(main.path) > 1:
+            parts = {name: part for name, part in value.items() if isinstance(part, Mapping) and "protocol" in part}
+        for name, part in parts.items():
             number = part.get(main.path[-1])
             if number is not None:
                 title = f"{self.title}, {name.replace('_', ' ')}" if name else self.title
@@ -85,22 +95,22 @@ class Evaluator:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A main figure with its protocol, for people."""
+    """A main result with its protocol, for display."""
 
     title: str
     number: float
     column: Column
-    """How the number is written."""
+    """The column, which formats the number."""
     protocol: Mapping[str, Any]
-    """Empty where there is nothing to choose."""
+    """The settings of the measurement; empty if it has none."""
 
     @property
     def figure(self) -> str:
-        """Number and unit."""
+        """The number with its unit."""
         return f"{self.column.text(self.number)} {self.column.unit}"
 
 
 def main_results(evaluators: Sequence[Evaluator], evaluation: Mapping[str, Any]) -> list[Result]:
-    """The main figures of an `evaluation.json`, in the order of the evaluators; what was not measured is left out."""
-    measured = [evaluator for evaluator in evaluators if evaluator.name in evaluation]
-    return [result for evaluator in measured for result in evaluator.results(evaluation[evaluator.name])]
+    """The main results in an `evaluation.json`, in the order of the evaluators, without those not measured."""
+    measured = [(evaluator, evaluator.value_in(evaluation)) for evaluator in evaluators]
+    return [result for evaluator, value in measured if value is not None for result in evaluator.results(value)]

@@ -1,4 +1,4 @@
-"""Frozen features of a backbone. Axes: n images, D width."""
+"""Extract features of images with a frozen backbone. Axes: n images, B of them in a batch, D width, S pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mrkd.model.backbone import ViT
 from mrkd.system.progress import QUIET_SECONDS, Bar
 
 Tokens = Literal["cls", "patch-mean"]
-"""What stands for an image: its class token, or the mean of its patch tokens."""
+"""Feature of an image: its class token, or the mean of its patch tokens."""
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def extract(vit: ViT, images: Tensor, batch: int = 512, tokens: Tokens = "cls") 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """Images and what a backbone makes of them."""
+    """Images and their features."""
 
     images: ImageDataset
     features: Tensor
@@ -37,11 +37,11 @@ class FeatureSet:
 
     @property
     def classes(self) -> int:
-        """Outputs of a classifier: one for every name."""
+        """Number of outputs of a classifier: one for each class name."""
         return len(self.images.class_names)
 
     def labels(self, what_for: str) -> Tensor:
-        """(n,) int64 class indices, or a UserError that says what needed them."""
+        """(n,) int64 class indices. Raises UserError if there are none; the message names `what_for`."""
         return self.images.require_labels(what_for)
 
     def __len__(self) -> int:
@@ -51,33 +51,36 @@ class FeatureSet:
 def extract_features(
     vit: ViT, images: ImageDataset, *, batch: int | None = None, tokens: Tokens = "cls", title: str = "features"
 ) -> FeatureSet:
-    """Features of all images that can be read; long work shows its progress under `title`.
+    """Extract the features of all images that can be read; shows progress under `title`.
 
     Args:
-        vit: on the images' device.
-        images: n of them.
-        batch: images at a time; by default as `in_order` has it.
-        tokens: what stands for an image.
-        title: what is being done, for a person.
+        vit: the backbone, on the images' device.
+        images: n images.
+        batch: number of images at a time; None for the default of `in_order`.
+        tokens: which tokens are the feature of an image.
+        title: title of the progress bar.
     Returns:
-        The features and the images they are of: n, or fewer where streamed images turn out to be broken.
+        Features and images: n, or fewer if some streamed images are broken.
     Raises:
-        UserError: too many of them are broken, or all.
+        UserError: all or too many of them are broken.
     """
-    return collect_features(
-        lambda pixels: extract(vit, pixels, len(pixels), tokens), vit.embed_dim, images, batch=batch, title=title
+    return compute_features(
+        images, lambda pixels: extract(vit, pixels, len(pixels), tokens), width=vit.embed_dim, batch=batch, title=title
     )
 
 
-def collect_features(
-    embed: Callable[[Tensor], Tensor], width: int, images: ImageDataset, *, batch: int | None = None, title: str
+def compute_features(
+    images: ImageDataset, function: Callable[[Tensor], Tensor], *, width: int, batch: int | None = None, title: str
 ) -> FeatureSet:
-    """`extract_features` for any network: `embed` makes (n, width) float32 of uint8 images (n, 3, S, S)."""
+    """What `function` makes of all images that can be read: pixels (B, 3, S, S) uint8 -> features (B, width).
+
+    Otherwise as `extract_features`.
+    """
     features = torch.empty(len(images), width, device=images.device)
     found = []
     with Bar(title, len(images), quiet_seconds=QUIET_SECONDS) as bar:
         for rows, pixels in readable_batches(images, in_order(images, batch)):
-            features[rows] = embed(pixels)
+            features[rows] = function(pixels)
             found.append(rows)
             bar.advance("images", len(rows))
     if not found:

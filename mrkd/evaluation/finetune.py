@@ -1,4 +1,4 @@
-"""Fine-tune every weight from the class token. Axes: B images, C classes."""
+"""Fine-tune all weights with a linear classifier on the class token. Axes: B images, C classes."""
 
 import copy
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from mrkd.model.backbone import ViT
 from mrkd.optim.schedules import warmup_cosine
 
 NO_WEIGHT_DECAY = [f"0.{name}" for name in ("pos_embed", "cls_token", "reg_token")]
-"""The backbone's tokens and positions in the classifier, which are no matrices."""
+"""Parameters of the backbone without weight decay besides biases and norms: tokens and position embeddings."""
 
 
 def finetune(
@@ -32,14 +32,14 @@ def finetune(
     views: ViewsConfig,
     seed: int,
 ) -> nn.Sequential:
-    """A copy of the backbone with a linear classifier, trained on labels with random views.
+    """Train a copy of the backbone and a linear classifier on labels, with random views.
 
-    AdamW, weight decay 0.05, 10 % warm-up, cosine to zero; `learning_rate` is used as it is, not scaled.
+    AdamW, weight decay 0.05, 10 % warm-up, cosine to zero. `learning_rate` is not scaled with the batch.
     """
     torch.manual_seed(seed)
     model = nn.Sequential(copy.deepcopy(vit), nn.Linear(vit.embed_dim, classes)).to(train.device).train()
     model.requires_grad_(True)
-    # Weight decay for the matrices only, as in pre-training.
+    # Only matrices have weight decay, as in pre-training.
     optimizer = torch.optim.AdamW(param_groups_weight_decay(model, 0.05, NO_WEIGHT_DECAY), fused=True)
     maker = ViewMaker(views, train.size)
     labels = train.require_labels("fine-tuning")
@@ -58,21 +58,21 @@ def finetune(
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A classifier, and how its learning rate was found."""
+    """A classifier, and how its learning rate was chosen."""
 
     model: nn.Sequential
-    """Backbone, then classifier."""
+    """The backbone, followed by the linear classifier."""
     learning_rate: float
     chosen_on: str
-    """In words, for the protocol."""
+    """How the learning rate was chosen, in words, for the protocol."""
 
 
 def fit(
     vit: ViT, train: ImageDataset, settings: EvaluationConfig, views: ViewsConfig, *, epochs: int, seed: int
 ) -> Fitted:
-    """Fine-tune on all of `train` with the rate that did best on a part held out from it.
+    """Fine-tune on all of `train`, with the learning rate that was best on a held-out part of it.
 
-    With one candidate, or fewer labels than can be split, the first candidate is taken as it is.
+    With one candidate, or with too few labels to hold some out, the first candidate is used.
     """
 
     def train_on(images: ImageDataset, rate: float) -> nn.Sequential:

@@ -1,25 +1,25 @@
-"""Weighted nearest neighbours. Axes: n bank images, q queries, D width, C classes."""
+"""Weighted k-NN classification. Axes: n bank images, q queries, D width, C classes."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 MAX_COSINES = 2**27
-"""Held at a time, 512 MiB of them: a bank may be a million images."""
+"""Maximum number of similarities in memory at a time (512 MiB); a bank may have a million images."""
 
 
 def knn_class_scores(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int, temperature: float, classes: int
 ) -> Tensor:
-    """Votes (q, C): each of the k nearest bank features by cosine adds exp(cosine / temperature) to its class.
+    """Class scores (q, C): each of the k nearest bank features by cosine adds exp(cosine / temperature) to its class.
 
     Args:
         bank: (n, D).
         bank_labels: (n,) int64 in [0, C).
         queries: (q, D).
-        k: neighbours, at most n.
-        temperature: dimensionless.
-        classes: C.
+        k: number of neighbours, at most n.
+        temperature: divides the cosines.
+        classes: number of classes, C.
     Raises:
         ValueError: k is larger than the bank.
     Source:
@@ -32,7 +32,7 @@ def knn_class_scores(
     together = max(1, min(1024, MAX_COSINES // len(bank)))
     for part in F.normalize(queries, dim=1).split(together):
         cosine, index = (part @ bank.T).topk(k, dim=1)
-        # Subtracting the largest keeps exp in range and changes no ranking.
+        # Subtracting the maximum avoids overflow and does not change the ranking.
         weight = ((cosine - cosine[:, :1]) / temperature).exp()
         votes = torch.zeros(len(part), classes, device=bank.device)
         scores.append(votes.scatter_add_(1, bank_labels[index], weight))
@@ -40,6 +40,6 @@ def knn_class_scores(
 
 
 def accuracy(scores: Tensor, labels: Tensor, top: int = 1) -> float:
-    """Percent of rows of scores (q, C) whose label is among the `top` highest."""
+    """Top-`top` accuracy, in percent, of scores (q, C)."""
     top = min(top, scores.shape[1])
     return 100.0 * (scores.topk(top, dim=1).indices == labels[:, None]).any(dim=1).float().mean().item()

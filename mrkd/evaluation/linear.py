@@ -1,5 +1,6 @@
-"""Linear probe on frozen features: all candidate learning rates are trained at once. Axes: n images, D width, L rates,
-C classes.
+"""Linear classifiers on frozen features, and the SGD probe, which trains all candidate learning rates at once.
+
+Axes: n images, D width, L rates or strengths, C classes.
 """
 
 import torch

@@ -1,6 +1,6 @@
-"""What the measurements of a run say together: is it learning, done, or losing what it had?
+"""The verdict on a run from its measurements over time: healthy, not learning, flat, or losing rank.
 
-Every rule compares a few numbers with thresholds below; none looks at the loss, which falls in a collapse too.
+Each rule compares a few numbers with the thresholds below. None uses the loss, because it also falls in a collapse.
 """
 
 from collections.abc import Sequence
@@ -8,30 +8,32 @@ from collections.abc import Sequence
 from mrkd.evaluation.collapse import Verdict
 
 GAIN = 2.0
-"""k-NN, in percent, that counts as having learnt something; less is within the noise of a few hundred images."""
+"""Minimum gain of k-NN, in percentage points, of a run that learns; less is noise with a few hundred images."""
 STILL = 3
-"""Measurements in a row that must agree before a run is called converged."""
+"""Number of consecutive measurements that must agree before a run is called flat."""
 KNN_STILL = 1.0
-"""k-NN, in percent, within which they agree."""
+"""Maximum difference of k-NN, in percentage points, between measurements that agree."""
 SHAPE_STILL = 0.05
-"""Relative difference of rank and spread within which they agree, or have not changed since the start."""
+"""Maximum relative difference of rank and of `feature_std` between measurements that agree."""
+LATE = 0.75
+"""Fraction of the schedule after which a flat curve says little: the learning rate has nearly ended."""
 RANK_LOST = 0.3
-"""Part of the highest rank that must be gone, in two falls in a row, to call it falling."""
+"""Fraction of the highest rank that must be lost, with two falls in a row, to call the rank falling."""
 
 
-def read_trend(measurements: Sequence[dict[str, float]], width: int) -> Verdict:
+def read_trend(measurements: Sequence[dict[str, float]], width: int, *, progress: float) -> Verdict:
     """The verdict on a run that has not collapsed.
 
     Args:
-        measurements: `rankme` and `feature_std`, and `knn` in percent when there are labels; the untrained network's
-            first.
-        width: D, the number of directions there could be.
+        measurements: each has `rankme` and `feature_std`, and `knn` in percent if there are labels. The first is that
+            of the untrained network.
+        width: number of channels, D, the maximum of the rank.
+        progress: fraction of the steps that have been taken.
     """
-    for rule in (_falling, _not_learning, _converged):
-        verdict = rule(measurements, width)
-        if verdict is not None:
-            return verdict
-    return Verdict(kind="healthy", sentence=f"healthy: {_directions(measurements, width)}")
+    verdict = (
+        _falling(measurements, width) or _not_learning(measurements, width) or _flat(measurements, width, progress)
+    )
+    return verdict or Verdict(kind="healthy", sentence=f"healthy: {_directions(measurements, width)}")
 
 
 def _directions(measurements: Sequence[dict[str, float]], width: int) -> str:
@@ -43,7 +45,7 @@ def _falling(measurements: Sequence[dict[str, float]], width: int) -> Verdict | 
     if len(ranks) < 3 or not ranks[-3] > ranks[-2] > ranks[-1] or ranks[-1] > (1 - RANK_LOST) * max(ranks):
         return None
     knn = _knn(measurements)
-    # Features that gather into clusters lose rank and gain k-NN: that is learning.
+    # When features form clusters, rank falls and k-NN rises; this is no problem.
     if knn and knn[-1] >= max(knn) - KNN_STILL:
         return None
     lost = f", and k-NN {max(knn) - knn[-1]:.0f} points" if knn else ""
@@ -61,26 +63,27 @@ def _not_learning(measurements: Sequence[dict[str, float]], width: int) -> Verdi
     if knn:
         if knn[-1] >= knn[0] + GAIN:
             return None
-        told = f"k-NN is {knn[-1]:.0f} %, and was {knn[0]:.0f} % with random weights"
+        finding = f"k-NN is {knn[-1]:.0f} %, and was {knn[0]:.0f} % with random weights"
     else:
         if not _same_shape([first, last]):
             return None
-        told = "rank and spread of the features are still those of random weights"
-    return Verdict(kind="not-learning", sentence=f"not yet learning: {told}; {_directions(measurements, width)}")
+        finding = "rank and spread of the features are still those of random weights"
+    return Verdict(kind="not-learning", sentence=f"not yet learning: {finding}; {_directions(measurements, width)}")
 
 
-def _converged(measurements: Sequence[dict[str, float]], width: int) -> Verdict | None:
+def _flat(measurements: Sequence[dict[str, float]], width: int, progress: float) -> Verdict | None:
     recent = measurements[-STILL:]
     if len(measurements) <= STILL or not _same_shape(recent):
         return None
     knn = _knn(recent)
     if knn and max(knn) - min(knn) > KNN_STILL:
         return None
-    held = f"k-NN {knn[-1]:.0f} % and " if knn else ""
+    knn_text = f"k-NN {knn[-1]:.0f} % and " if knn else ""
+    advice = "; the schedule has nearly ended, and a longer one may reach more" if progress >= LATE else ""
     return Verdict(
-        kind="converged",
-        sentence=f"converged: {held}{measurements[-1]['rankme']:.0f} of {width} directions have held over the last "
-        f"{STILL} measurements",
+        kind="flat",
+        sentence=f"flat: {knn_text}{measurements[-1]['rankme']:.0f} of {width} directions in the last "
+        f"{STILL} measurements{advice}",
     )
 
 
@@ -89,7 +92,7 @@ def _knn(measurements: Sequence[dict[str, float]]) -> list[float]:
 
 
 def _same_shape(measurements: Sequence[dict[str, float]]) -> bool:
-    """Whether rank and spread agree."""
+    """Whether rank and `feature_std` of the measurements agree."""
     for key in ("rankme", "feature_std"):
         values = [measured[key] for measured in measurements]
         if max(values) > (1 + SHAPE_STILL) * min(values):

@@ -1,4 +1,4 @@
-"""What was learnt, in the forms that other tools read; each is read back and compared before it is put in place."""
+"""Export the trained backbone for timm, torch, ONNX and the Hugging Face hub; each export is verified."""
 
 from mrkd.exporting.export import Exported, export
 

@@ -8,35 +8,35 @@ import timm
 
 from mrkd.data.augment.views import MEAN, STD
 from mrkd.exporting.card import model_card
-from mrkd.exporting.subject import Subject
+from mrkd.exporting.trained_backbone import TrainedBackbone
 from mrkd.runs.weights import save_backbone
 from mrkd.system.files import write_json, write_text
 
 
-def write_hub(subject: Subject, path: Path) -> None:
-    """`README.md`, `config.json` and `model.safetensors`."""
+def write_hub(backbone: TrainedBackbone, path: Path) -> None:
+    """Write `README.md`, `config.json` and `model.safetensors` to a folder."""
     path.mkdir()
-    write_text(path / "README.md", model_card(subject))
+    write_text(path / "README.md", model_card(backbone))
     write_json(
         path / "config.json",
-        hub_config(subject.name, subject.arguments, size=subject.size, features=subject.vit.num_features),
+        hub_config(backbone.name, backbone.arguments, size=backbone.size, features=backbone.vit.num_features),
     )
-    save_backbone(subject.vit, path / "model.safetensors", {"format": "pt", **subject.metadata()})
+    save_backbone(backbone.vit, path / "model.safetensors", {"format": "pt", **backbone.metadata()})
 
 
 def hub_config(
     name: str, arguments: Mapping[str, Any], *, size: int, features: int, class_names: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What `timm.create_model("local-dir:...")` reads.
+    """The `config.json` that `timm.create_model("local-dir:...")` reads.
 
     Args:
         name: timm's name of the architecture.
-        arguments: of `timm.create_model`.
+        arguments: keyword arguments for `timm.create_model`.
         size: side of the images in pixels.
         features: width of the network.
-        class_names: of a classifier, in the order of its outputs.
+        class_names: names of a classifier's classes, in the order of its outputs.
     """
-    # timm takes the number of classes from the config itself, but not every network's pooling.
+    # timm reads the number of classes from the config, but not the pooling of every network.
     inner = {key: value for key, value in arguments.items() if key != "num_classes"}
     labels = {"label_names": list(class_names)} if class_names else {}
     return {
@@ -64,11 +64,11 @@ def hub_config(
     }
 
 
-def check_hub(subject: Subject, path: Path) -> float:
-    """Opened by timm as a local model."""
-    return subject.difference(timm.create_model(f"local-dir:{path}", pretrained=True))
+def check_hub(backbone: TrainedBackbone, path: Path) -> float:
+    """Load the folder with timm; return the largest difference of features."""
+    return backbone.difference(timm.create_model(f"local-dir:{path}", pretrained=True))
 
 
-def load_hub(subject: Subject, out: Path) -> str:
-    """The line to copy."""
+def load_hub(backbone: TrainedBackbone, out: Path) -> str:
+    """The line of Python that loads the folder."""
     return f'timm.create_model("local-dir:{out}", pretrained=True)'

@@ -1,4 +1,4 @@
-"""The backbone as an ONNX graph with any number of images at a time. Axes: B images, S pixels, N patches, D width."""
+"""Export to ONNX, with a variable batch size. Axes: B images, S pixels, N patches, D width."""
 
 import warnings
 from pathlib import Path
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from mrkd.errors import UserError
-from mrkd.exporting.subject import Subject
+from mrkd.exporting.trained_backbone import TrainedBackbone
 from mrkd.model.backbone import ViT
 
 ROUNDED = 1e-3
-"""Tolerance for another runtime, whose kernels add in another order."""
+"""Tolerance for another runtime, which rounds differently."""
 
 MISSING = 'ONNX needs packages that are not installed: pip install "mrkd[onnx]"'
 
@@ -27,11 +27,13 @@ class _Tokens(nn.Module):
         return tokens[:, 0], tokens[:, self.vit.num_prefix_tokens :]
 
 
-def write_onnx(subject: Subject, path: Path) -> None:
-    """Input `images`, normalised; outputs `embedding` and `patch_tokens`; mean and std are in the file's metadata.
+def write_onnx(backbone: TrainedBackbone, path: Path) -> None:
+    """Write a graph with the input `images`, normalised, and the outputs `embedding` and `patch_tokens`.
+
+    Mean and std for the normalisation are in the metadata of the file.
 
     Raises:
-        UserError: the packages for it are missing.
+        UserError: the packages for ONNX are not installed.
     """
     try:
         import onnxruntime  # noqa: F401
@@ -39,10 +41,10 @@ def write_onnx(subject: Subject, path: Path) -> None:
     except ImportError:
         raise UserError(MISSING) from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks on its own exporter
+        warnings.simplefilter("ignore")  # warnings of torch about its own exporter
         program = torch.onnx.export(
-            _Tokens(subject.of_fixed_size()),
-            (subject.probe[:2],),
+            _Tokens(backbone.of_fixed_size()),
+            (backbone.probe_images[:2],),
             dynamo=True,
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             input_names=["images"],
@@ -50,19 +52,19 @@ def write_onnx(subject: Subject, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props.update(subject.metadata())
+    program.model.metadata_props.update(backbone.metadata())
     program.save(str(path))
 
 
-def check_onnx(subject: Subject, path: Path) -> float:
-    """Run in onnxruntime, with another number of images than the graph was traced with."""
+def check_onnx(backbone: TrainedBackbone, path: Path) -> float:
+    """Run the graph in onnxruntime, with another batch size than in tracing; return the difference of features."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(["embedding"], {"images": subject.probe.numpy()})[0]
-    return (torch.from_numpy(found) - subject.expected).abs().max().item()
+    found = session.run(["embedding"], {"images": backbone.probe_images.numpy()})[0]
+    return (torch.from_numpy(found) - backbone.probe_features).abs().max().item()
 
 
-def load_onnx(subject: Subject, out: Path) -> str:
-    """The line to copy."""
+def load_onnx(backbone: TrainedBackbone, out: Path) -> str:
+    """The line of Python that runs the graph."""
     return f'onnxruntime.InferenceSession("{out}").run(["embedding"], {{"images": images}})'

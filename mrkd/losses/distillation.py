@@ -18,7 +18,7 @@ def cross_entropy(student_logits: Tensor, teacher_probs: Tensor, student_tempera
     Returns:
         (...) nats.
     Source:
-        Zhou et al., iBOT, ICLR 2022 (arXiv:2111.07832), eq. 1-2.
+        Zhou et al., iBOT, ICLR 2022 (arXiv:2111.07832), eq. 2-3.
     """
     return -(teacher_probs * F.log_softmax(student_logits / student_temperature, dim=-1)).sum(dim=-1)
 
@@ -32,13 +32,13 @@ def cls_cross_entropy(
         student_logits: (V_student, B, K); the first V_teacher views are the teacher's own.
         teacher_probs: (V_teacher, B, K) targets.
         student_temperature: divides the student's logits.
-        skip_same_view: leave out pairs of equal index; False for local crops, which the teacher never sees.
+        skip_same_view: leave out pairs of the same view. Pass False for local crops, which the teacher never sees.
     Returns:
         Scalar, nats.
     Raises:
         ValueError: image or prototype counts differ, or no pair is left.
     Source:
-        Zhou et al., iBOT, ICLR 2022, eq. 3 (the term on the class token).
+        Zhou et al., iBOT, ICLR 2022, eq. 2 (the term on the class token).
     """
     if student_logits.shape[1:] != teacher_probs.shape[1:]:
         raise ValueError(
@@ -59,20 +59,20 @@ def cls_cross_entropy(
 def patch_cross_entropy(
     student_logits: Tensor, teacher_probs: Tensor, *, view_of_patch: Tensor, views: int, student_temperature: float
 ) -> Tensor:
-    """Cross-entropy at masked patches, averaged within each view and then over all views, masked or not.
+    """Cross-entropy of masked patches, averaged within each view and then over all views, masked or not.
 
     Args:
-        student_logits: (M, K) student at masked patches.
+        student_logits: (M, K) of the student at masked patches.
         teacher_probs: (M, K) targets at the same patches.
-        view_of_patch: (M,) int64 in [0, views), which view of which image each patch belongs to.
-        views: V times B; a view without masked patches counts as zero.
+        view_of_patch: (M,) int64 in [0, views), the number of the view that each patch belongs to.
+        views: number of views of all images, V times B; one without masked patches contributes zero.
         student_temperature: divides the student's logits.
     Returns:
         Scalar, nats.
     Raises:
         ValueError: shapes differ.
     Source:
-        Zhou et al., iBOT, ICLR 2022, eq. 2, with the per-image mean of the authors' code.
+        Zhou et al., iBOT, ICLR 2022, eq. 3, with the per-image mean of the authors' code.
     """
     if student_logits.shape != teacher_probs.shape:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Divergences: how far the student's relations are from the teacher's. The table `DIVERGENCES` names them.
+"""Divergences between the student's relation matrix and the teacher's. The table `DIVERGENCES` names them.
 
-Every function takes two matrices (G, N, M) and `valid` (G, N, M) bool, and returns a scalar, the mean over groups.
+Each takes two matrices (G, N, M) and `valid` (G, N, M) bool, and returns a scalar, the mean over groups.
 Axes: G groups, N rows, M columns.
 """
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mrkd.losses.centering import sinkhorn_knopp
 from mrkd.losses.pairing import NOWHERE, masked_mean
+from mrkd.losses.unit_length import unit_length
 
 
 def huber(
@@ -35,14 +36,14 @@ def _scaled(student: Tensor, teacher: Tensor, valid: Tensor, standardize: bool) 
     count = valid.sum(dim=(1, 2), keepdim=True).clamp(min=1)
     mean = (teacher * valid).sum(dim=(1, 2), keepdim=True) / count
     variance = ((teacher - mean).square() * valid).sum(dim=(1, 2), keepdim=True) / count
-    # Equal relations have no scale; dividing by one keeps value and gradient finite.
+    # If the teacher's relations are all equal, their deviation is zero; dividing by 1 keeps value and gradient finite.
     scale = torch.where(variance > 0, variance, torch.ones_like(variance)).rsqrt()
     return student * scale, teacher * scale
 
 
 def row_normalized_squared(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
-    """Squared difference between rows of unit length, as in SPKD."""
-    student, teacher = (F.normalize(matrix * valid, dim=-1) for matrix in (student, teacher))
+    """SPKD: squared difference between rows scaled to unit length."""
+    student, teacher = (unit_length(matrix * valid) for matrix in (student, teacher))
     return masked_mean((student - teacher).square(), valid)
 
 
@@ -92,15 +93,15 @@ def _row_cross_entropy(student: Tensor, targets: Tensor, valid: Tensor, temperat
 
 
 def probability_kl(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
-    """KL between rows of (1 + cosine) / 2 over their sums, averaged over entries, as in PKT; needs cosines."""
+    """PKT: KL between rows of (1 + cosine) / 2, each row divided by its sum; mean over entries. Needs cosines."""
 
     def probabilities(cosines: Tensor) -> Tensor:
         affinity = 0.5 * (1.0 + cosines) * valid
         return affinity / affinity.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(cosines.dtype).tiny)
 
-    ours, theirs = probabilities(student), probabilities(teacher)
-    epsilon = 1e-7  # the authors' own; an affinity of zero has no logarithm
-    return masked_mean(theirs * ((theirs + epsilon) / (ours + epsilon)).log(), valid)
+    student_probs, teacher_probs = probabilities(student), probabilities(teacher)
+    epsilon = 1e-7  # as in the authors' code; the logarithm of zero is not finite
+    return masked_mean(teacher_probs * ((teacher_probs + epsilon) / (student_probs + epsilon)).log(), valid)
 
 
 def pearson(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ def pearson(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
 
 
 def cka(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
-    """1 - centred kernel alignment: cosine of the two matrices after their row and column means are taken out."""
+    """1 - centred kernel alignment: the cosine between both matrices after subtracting row and column means."""
 
     def centered(matrix: Tensor) -> Tensor:
         matrix = matrix * valid
@@ -134,7 +135,7 @@ def cka(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
 def listwise(
     student: Tensor, teacher: Tensor, valid: Tensor, *, length: int = 4, alpha: float = 3.0, beta: float = 3.0
 ) -> Tensor:
-    """Minus the log-likelihood, under Plackett and Luce, of the teacher's order among its `length` nearest columns.
+    """Negative Plackett-Luce log-likelihood of the teacher's order of its `length` nearest columns.
 
     Needs distances: a column at distance d has score -alpha d^beta.
     """
@@ -143,7 +144,7 @@ def listwise(
     scores = (-alpha * student.clamp(min=0.0).pow(beta)).gather(2, order)
     counted = valid.gather(2, order)
     scores = scores.masked_fill(~counted, NOWHERE)
-    # The logsumexp over a position and all later ones, from the back.
+    # The logsumexp over each position and all later ones, computed from the back.
     remaining = scores.flip(-1).logcumsumexp(dim=-1).flip(-1)
     return masked_mean(torch.where(counted, remaining - scores, 0.0).sum(dim=-1), counted.any(dim=-1))
 
@@ -165,4 +166,4 @@ NEEDS_DISTANCES = frozenset({"listwise"})
 NEEDS_COSINES = frozenset({"probability-kl"})
 SOFTMAX_ROWS = frozenset({"cross-entropy", "kl"})
 WITH_DIAGONAL = frozenset({"huber", "squared", "row-normalized-squared", "probability-kl", "cka"})
-"""Divergences that count a row's relation to itself, as their authors do; the others leave it out among own rows."""
+"""Divergences that include a row's relation to itself, as their authors do; the others leave the diagonal out."""

@@ -1,20 +1,25 @@
-"""Knowledge distillation on features and attention, token by token. Axes: R rows (tokens), D embedding, N patches."""
+"""FitNets' hints, BYOL and attention transfer: match features or attention of each token without relations.
+
+Axes: R rows (tokens), D embedding, N patches.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mrkd.losses.checks import check_finite
 from mrkd.losses.kernels.distances import check_pair, widened
+from mrkd.losses.unit_length import unit_length
 
 
 def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> Tensor:
-    """FitNets: mean squared difference between a map of the student's features and the teacher's.
+    """FitNets' hint: mean squared difference between a regressor's output and the teacher's features.
 
     Args:
         prediction: (R, D), the regressor's output for the student's tokens.
         teacher: (R, D); no gradient flows into it.
-        standardize: take each channel's mean and std over the rows out of the teacher first, so that features that
-            are all alike are no answer.
+        standardize: first normalise each teacher channel to mean 0 and std 1 over the rows, so that a constant
+            prediction does not solve the task.
     Returns:
         Scalar >= 0; about 1 at the start when standardised.
     Raises:
@@ -30,6 +35,27 @@ def hint(prediction: Tensor, teacher: Tensor, *, standardize: bool = False) -> T
         if standardize:
             target = (target - target.mean(dim=-2, keepdim=True)) / (target.std(dim=-2, keepdim=True) + 1e-6)
         return F.mse_loss(widened(prediction), target)
+
+
+def byol(prediction: Tensor, teacher: Tensor) -> Tensor:
+    """BYOL: mean squared distance between the unit vectors of a prediction and of the teacher's projection.
+
+    Args:
+        prediction: (R, E), the predictor's output for the student's projections.
+        teacher: (R, E) projections of another view; no gradient flows into them.
+    Returns:
+        Scalar in [0, 4]; 2 for unrelated directions.
+    Raises:
+        ValueError: the shapes differ, fewer than two rows, or a value is not finite.
+    Source:
+        Grill et al., BYOL, NeurIPS 2020 (arXiv:2006.07733), eq. 2, for one direction of each pair of views.
+    """
+    check_pair(prediction, teacher)
+    if prediction.shape != teacher.shape:
+        raise ValueError(f"prediction must have shape {tuple(teacher.shape)}, got {tuple(prediction.shape)}")
+    with torch.autocast(prediction.device.type, enabled=False):
+        ours, theirs = unit_length(widened(prediction)), unit_length(widened(teacher.detach()))
+        return (ours - theirs).square().sum(dim=-1).mean()
 
 
 def dist(
@@ -98,6 +124,7 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """
     if student.shape != teacher.shape or student.ndim != 2:
         raise ValueError(f"maps must both have shape (R, N), got {tuple(student.shape)} and {tuple(teacher.shape)}")
+    check_finite(student=student, teacher=teacher)
     with torch.autocast(student.device.type, enabled=False):
-        ours, theirs = F.normalize(widened(student), dim=1), F.normalize(widened(teacher.detach()), dim=1)
+        ours, theirs = unit_length(widened(student)), unit_length(widened(teacher.detach()))
         return F.mse_loss(ours, theirs)

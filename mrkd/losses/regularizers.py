@@ -1,19 +1,20 @@
-"""Guards against collapse. Axes: N rows, D embedding."""
+"""Regularizers against collapse: KoLeo, and VICReg's variance hinge. Axes: N rows, D embedding."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mrkd.losses.kernels.distances import widened
+from mrkd.losses.unit_length import unit_length
 
 
 def koleo(embeddings: Tensor) -> Tensor:
-    """Spread unit vectors out: minus the mean log distance to the nearest neighbour.
+    """KoLeo: minus the mean log distance of each unit vector to its nearest neighbour.
 
     Args:
-        embeddings: (N, D), normalised inside; a zero row counts as the origin.
+        embeddings: (N, D), normalised inside; a zero row stays zero and gets no gradient.
     Returns:
-        Scalar; lower is more spread out.
+        Scalar, float64 for float64, else float32; lower is more spread out.
     Raises:
         ValueError: not a matrix of at least two rows.
     Source:
@@ -21,7 +22,7 @@ def koleo(embeddings: Tensor) -> Tensor:
     """
     if embeddings.ndim != 2 or embeddings.shape[0] < 2:
         raise ValueError(f"embeddings must have shape (N, D) with N >= 2, got {tuple(embeddings.shape)}")
-    unit = F.normalize(embeddings.float(), dim=-1)
+    unit = unit_length(widened(embeddings))
     with torch.no_grad():
         similarity = unit @ unit.T
         similarity.fill_diagonal_(-2.0)
@@ -32,7 +33,7 @@ def koleo(embeddings: Tensor) -> Tensor:
 
 
 def variance_hinge(embeddings: Tensor, *, target: float = 1.0) -> Tensor:
-    """Keep every channel's std above a target: mean of max(0, target - std).
+    """Keep the std of every channel above a target: mean of max(0, target - std).
 
     Args:
         embeddings: (N, D).

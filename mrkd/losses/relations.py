@@ -1,9 +1,10 @@
-"""The family of relations: a potential within each side, a divergence between the sides, under the authors' names.
+"""Relational losses: a potential (distance or similarity) within student and teacher, a divergence between both.
 
-All take student (N, D) or (G, N, D), teacher with the same rows, and keyword-only:
-`anchors` (M, D) or (G, M, D), what both sides compare their rows with (each other when None);
-`row_weights` (N,) or (G, N) bool, True where a row counts;
-`center`, whether each side's mean embedding is subtracted first (False is the authors' form; a fresh ViT needs True).
+`relation` combines any two; the other functions are published losses under their authors' names. All take student
+(N, D) or (G, N, D), teacher with the same number of rows, and these keyword-only arguments:
+`anchors` (M, D) or (G, M, D): embeddings that both sides compare their rows with; None compares rows with each other.
+`row_weights` (N,) or (G, N) bool: True where a row counts.
+`center`: subtract each side's mean embedding first. False is the authors' form; an untrained ViT needs True.
 They return a scalar, the mean over the groups, and raise ValueError as `make_pairing` does.
 """
 
@@ -32,36 +33,39 @@ def relation(
     keep_self: bool | None = None,
     **settings: Any,
 ) -> Tensor:
-    """Any potential with any divergence that makes sense of it.
+    """Any potential with any divergence that is defined on it.
 
     Args:
-        student: as in the module's description, like teacher, anchors, row_weights and center.
-        teacher: the same rows; no gradient flows into them.
+        student: (N, D) or (G, N, D) embeddings.
+        teacher: as many rows; no gradient flows into them.
         potential: a name from `POTENTIALS`.
         divergence: a name from `DIVERGENCES`.
-        anchors: what rows compare with.
-        row_weights: rows that count.
-        center: subtract the mean embedding first.
-        keep_self: whether a row's relation to itself, or to its own anchor, counts; None for the authors' choice.
-        settings: the divergence's own, such as `student_temperature`.
+        anchors: (M, D) or (G, M, D) embeddings to compare rows with; None compares rows with each other.
+        row_weights: (N,) or (G, N) bool, True where a row counts.
+        center: subtract each side's mean embedding first.
+        keep_self: include the relation of a row to itself, or to the anchor of its number; None for the authors'
+            choice.
+        settings: the divergence's own options, such as `student_temperature`.
     Returns:
         Scalar.
     Raises:
-        ValueError: an unknown name or setting, or a divergence that means nothing on this potential.
+        ValueError: an unknown name or setting, or a divergence that is not defined on this potential.
     """
     check_relation(potential, divergence, settings)
     pairing = make_pairing(student, teacher, anchors, row_weights)
     if keep_self is None:
-        keep_self = not pairing.own or divergence in WITH_DIAGONAL
+        keep_self = not pairing.columns_are_rows or divergence in WITH_DIAGONAL
     with torch.autocast(student.device.type, enabled=False):
-        ours, theirs = relation_matrices(pairing, POTENTIALS[potential], center=center)
+        student_relations, teacher_relations = relation_matrices(pairing, POTENTIALS[potential], center=center)
         if divergence in SOFTMAX_ROWS and potential in DISTANCES:
-            ours, theirs = -ours, -theirs
-        return DIVERGENCES[divergence](ours, theirs, pairing.valid(diagonal=keep_self), **settings)
+            student_relations, teacher_relations = -student_relations, -teacher_relations
+        return DIVERGENCES[divergence](
+            student_relations, teacher_relations, pairing.valid(diagonal=keep_self), **settings
+        )
 
 
 def check_relation(potential: str, divergence: str, settings: dict[str, Any]) -> None:
-    """Refuse an unknown potential, divergence or setting, and pairs that mean nothing, with the reason."""
+    """Raise ValueError for an unknown name or setting, or for a divergence that is not defined on the potential."""
     if potential not in POTENTIALS:
         raise ValueError(f"unknown potential {potential!r}: {nearest(potential, POTENTIALS)}")
     if divergence not in DIVERGENCES:
@@ -90,7 +94,7 @@ def spkd(
     row_weights: Tensor | None = None,
     center: bool = False,
 ) -> Tensor:
-    """Similarity-preserving: mean of (G_s / |row| - G_t / |row|)^2 with G the matrix of dot products.
+    """SPKD: mean squared difference of the dot-product matrices, each row scaled to unit length.
 
     Source:
         Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019 (arXiv:1907.09682), eq. 1-3.
@@ -114,7 +118,7 @@ def pkt(
     row_weights: Tensor | None = None,
     center: bool = False,
 ) -> Tensor:
-    """Probabilistic knowledge transfer: KL between rows of (1 + cosine) / 2 over their sums, mean over entries.
+    """PKT: KL between rows of (1 + cosine) / 2, each row divided by its sum; mean over entries.
 
     Source:
         Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, ECCV 2018
@@ -139,11 +143,11 @@ def cckd(
     row_weights: Tensor | None = None,
     center: bool = False,
 ) -> Tensor:
-    """Correlation congruence: mean squared difference of RBF kernels exp(-0.4 |x - y|^2) of unit vectors.
+    """CCKD: mean squared difference of RBF kernels exp(-0.4 |x - y|^2) of unit vectors.
 
     Source:
         Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019 (arXiv:1904.01802), eq. 6-8; the
-        kernel itself, of which they take a Taylor series.
+        exact kernel, where the authors use its Taylor series.
     """
     return relation(
         student, teacher, potential="rbf", divergence="squared", anchors=anchors, row_weights=row_weights, center=center
@@ -161,7 +165,10 @@ def relation_softmax(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.04,
 ) -> Tensor:
-    """Cross-entropy between softmax rows of cosines; among own rows a row's relation to itself is left out.
+    """Cross-entropy between softmax rows of cosines; without anchors, a row's cosine with itself is left out.
+
+    With a queue of teacher embeddings as anchors this is ReSSL's loss. ReSSL also has a weak view for the teacher and
+    a predictor, so the method of this name is not ReSSL.
 
     Source:
         Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282), eq. 1-3, with the batch in place of the queue.
@@ -192,9 +199,10 @@ def structural(
     teacher_temperature: float = 0.05,
     sinkhorn_iterations: int = 3,
 ) -> Tensor:
-    """iBOT's cross-entropy between rows of softmax similarities, the teacher's balanced like prototypes.
+    """iBOT's cross-entropy, with the batch in place of prototypes; Sinkhorn-Knopp balances the teacher's rows.
 
-    Row i says how image i relates to each image of the batch; usually the anchors are the teacher's embeddings.
+    Row i is the softmax of the similarities of image i to each image of the batch. The anchors are usually the
+    teacher's embeddings.
 
     Source:
         Zhou et al., iBOT, ICLR 2022 (the cross-entropy); Zheng et al., ReSSL, NeurIPS 2021 (similarity rows); Caron et
@@ -218,10 +226,10 @@ def structural(
 def cka(
     student: Tensor, teacher: Tensor, *, anchors: Tensor | None = None, row_weights: Tensor | None = None
 ) -> Tensor:
-    """1 - linear centred kernel alignment; centring is part of it. In [0, 1].
+    """1 - linear centred kernel alignment, in [0, 1]. Always centres.
 
     Source:
-        Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019 (arXiv:1905.00414), eq. 3.
+        Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019 (arXiv:1905.00414), eq. 4.
     """
     return relation(student, teacher, potential="dot", divergence="cka", anchors=anchors, row_weights=row_weights)
 
@@ -235,7 +243,7 @@ def gram(
     center: bool = False,
     standardize: bool = False,
 ) -> Tensor:
-    """Mean squared difference of cosines; DINOv3 takes it between the patches of an image.
+    """Gram loss: mean squared difference of cosines, in DINOv3 between the patches of an image.
 
     Source:
         Siméoni et al., DINOv3, 2025 (arXiv:2508.10104), the Gram anchoring loss, as a mean over entries.
@@ -263,16 +271,16 @@ def dark_rank(
     alpha: float = 3.0,
     beta: float = 3.0,
 ) -> Tensor:
-    """HardDarkRank: likelihood of the teacher's order of each row's nearest neighbours, by the student's distances.
+    """HardDarkRank: negative log-likelihood, by the student's distances, of the teacher's order of nearest neighbours.
 
     Args:
-        student: as in the module's description, like teacher, anchors and row_weights.
-        teacher: the same rows.
-        anchors: what rows compare with.
-        row_weights: rows that count.
+        student: (N, D) or (G, N, D) embeddings.
+        teacher: as many rows; no gradient flows into them.
+        anchors: (M, D) or (G, M, D) embeddings to compare rows with; None compares rows with each other.
+        row_weights: (N,) or (G, N) bool, True where a row counts.
         scale_by_mean: divide distances by their mean, for embeddings that are not of unit length.
         length: number of neighbours in the order.
-        alpha: a column at distance d scores -alpha d^beta.
+        alpha: a column at distance d has the score -alpha d^beta.
         beta: see alpha.
     Source:
         Chen et al., DarkRank, AAAI 2018 (arXiv:1707.01220), eq. 5-7; `HardDarkRank` of Park et al.'s code.
@@ -282,6 +290,6 @@ def dark_rank(
         potential = (
             POTENTIALS["euclidean"] if scale_by_mean else lambda rows, columns, _: euclidean_distance(rows, columns)
         )
-        ours, theirs = relation_matrices(pairing, potential, center=False)
-        valid = pairing.valid(diagonal=not pairing.own)
-        return divergences.listwise(ours, theirs, valid, length=length, alpha=alpha, beta=beta)
+        student_relations, teacher_relations = relation_matrices(pairing, potential, center=False)
+        valid = pairing.valid(diagonal=not pairing.columns_are_rows)
+        return divergences.listwise(student_relations, teacher_relations, valid, length=length, alpha=alpha, beta=beta)

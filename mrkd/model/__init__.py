@@ -1,1 +1,1 @@
-"""The Vision Transformer, the head, and the student-teacher pair."""
+"""The networks: timm's ViT with a mask token, the projection head, and the teacher-student pair."""

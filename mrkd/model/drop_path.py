@@ -1,11 +1,11 @@
-"""Stochastic depth whose rate is a tensor, so that blocks of different rates share one compilation."""
+"""Stochastic depth with its rate in a tensor, so that torch.compile compiles blocks of different rates only once."""
 
 import torch
 from torch import Tensor, nn
 
 
 class TensorDropPath(nn.Module):
-    """Drop a residual branch for some of the images, and scale up what is kept.
+    """Drop a residual branch for random images, and scale up the others.
 
     Args:
         rate: the probability of dropping, below 1.
@@ -21,7 +21,7 @@ class TensorDropPath(nn.Module):
         self.register_buffer("keep", torch.tensor(1.0 - rate), persistent=False)
 
     def forward(self, branch: Tensor) -> Tensor:
-        """The branch (B, ...), zero for the images that are dropped."""
+        """The branch (B, ...), zero for dropped images."""
         if not self.training:
             return branch
         shape = (len(branch),) + (1,) * (branch.ndim - 1)
@@ -30,7 +30,7 @@ class TensorDropPath(nn.Module):
 
 
 def use_tensor_rates(block: nn.Module) -> None:
-    """Replace both of a timm block's drop paths, an absent one by a rate of 0."""
+    """Replace both drop paths of a timm block by tensor ones; an absent one gets rate 0."""
     for name in ("drop_path1", "drop_path2"):
         rate = getattr(getattr(block, name), "drop_prob", 0.0) or 0.0
         setattr(block, name, TensorDropPath(rate))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mrkd.data.augment.views import MEAN, STD
 from mrkd.errors import UserError
-from mrkd.model.backbone import MaskedBackbone, is_plain_vit
+from mrkd.model.backbone import MaskedBackbone, is_supported_vit
 from mrkd.objective.tokens import ViewTokens
 
 LEAST_SPREAD = 1e-3
@@ -198,7 +198,7 @@ class FrozenTeacher(nn.Module):
 
     def _with_attention(self) -> MaskedBackbone:
         network = self.network
-        if not is_plain_vit(network) or network.global_pool != "token":
+        if not is_supported_vit(network) or network.global_pool != "token":
             raise UserError(f"attention is that of a ViT's class token, which the teacher {self.trained.name} has not")
         return MaskedBackbone(network, keep_attention=True).requires_grad_(False)
 

@@ -12,12 +12,12 @@ from mrkd.model.token_subset import padded_linear
 
 
 class HeadOutput(NamedTuple):
-    """What the head makes of R tokens."""
+    """Outputs of the head for R tokens."""
 
     projection: Tensor
     """(R, E) the last linear layer, before its normalisation."""
     bottleneck: Tensor
-    """(R, E) after it, not of unit length."""
+    """(R, E) after that normalisation, not of unit length."""
     logits: Tensor
     """(R, K) cosines with the prototypes."""
 
@@ -28,10 +28,10 @@ class _Linear(nn.Linear):
 
 
 class Head(nn.Module):
-    """MLP to a bottleneck, L2 normalisation, cosines with unit prototypes.
+    """iBOT's head: an MLP to a bottleneck, L2 normalisation, and cosines with prototypes of unit length.
 
-    A fresh ViT gives every image nearly the same token. Through an MLP without normalisation all cosines are then
-    equal and the cross-entropy starts on a plateau; BatchNorm subtracts the common part and leaves the differences.
+    An untrained ViT gives all images nearly the same token. An MLP without normalisation would make all cosines equal,
+    and the cross-entropy would start on a plateau; BatchNorm subtracts the common part.
 
     Source:
         Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), appendix C; BatchNorm as in BYOL and MoCo v3.
@@ -50,11 +50,11 @@ class Head(nn.Module):
                     layers.append(GlobalBatchNorm1d(sizes[index + 1]))
                 layers.append(nn.ReLU() if batch_norm else nn.GELU())
         self.mlp = nn.Sequential(*layers)
-        # Without scale or shift: the bottleneck itself must not drift to a common vector.
+        # No scale or shift, so that the bottleneck cannot drift to a common vector.
         self.norm = GlobalBatchNorm1d(config.bottleneck, affine=False) if config.norm == "batch" else nn.Identity()
         self.prototypes = nn.Parameter(torch.empty(config.prototypes, config.bottleneck))
-        # Only directions matter, but AdamW's steps are absolute: short vectors would be turned by tens of degrees a
-        # step, all towards one direction, and leave uniform outputs.
+        # Only directions matter, but AdamW's steps have an absolute size: short vectors would turn by tens of degrees
+        # per step, all towards the same direction, and outputs would become uniform.
         nn.init.normal_(self.prototypes)
         for module in self.mlp:
             if isinstance(module, nn.Linear):
@@ -63,9 +63,24 @@ class Head(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, tokens: Tensor) -> HeadOutput:
-        """All three stages for tokens (R, D)."""
+        """Projection, bottleneck and logits of tokens (R, D)."""
         projection = self.mlp(tokens)
         bottleneck = self.norm(projection)
         directions, prototypes = F.normalize(bottleneck, dim=-1), F.normalize(self.prototypes, dim=-1)
         logits = padded_linear(directions, prototypes, None) if self.training else F.linear(directions, prototypes)
         return HeadOutput(projection, bottleneck, logits)
+
+
+def head_predictor(config: HeadConfig) -> nn.Sequential:
+    """BYOL's predictor (R, E) -> (R, E): one hidden layer, with BatchNorm if the head has it.
+
+    Source:
+        Grill et al., BYOL, NeurIPS 2020 (arXiv:2006.07733), section 3.3.
+    """
+    batch_norm = config.norm == "batch"
+    return nn.Sequential(
+        nn.Linear(config.bottleneck, config.hidden, bias=not batch_norm),
+        GlobalBatchNorm1d(config.hidden) if batch_norm else nn.Identity(),
+        nn.ReLU() if batch_norm else nn.GELU(),
+        nn.Linear(config.hidden, config.bottleneck),
+    )

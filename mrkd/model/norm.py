@@ -1,4 +1,4 @@
-"""BatchNorm over all devices. Axes: R rows on this device, D width."""
+"""BatchNorm with statistics over all devices. Axes: R rows on this device, D width."""
 
 from torch import Tensor, nn
 
@@ -6,9 +6,9 @@ from mrkd.distributed.gather import all_reduce_sum_with_grad, world_size
 
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` whose statistics are those of the rows of all devices; with one device it is the same thing.
+    """`nn.BatchNorm1d` with mean and variance over the rows of all devices.
 
-    torch's SyncBatchNorm takes no CPU tensors, and devices may hold different numbers of rows.
+    Unlike torch's SyncBatchNorm it also works on CPUs. Devices may hold different numbers of rows.
     """
 
     def forward(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Two networks and one step: the student sees masked views and local crops, the EMA teacher sees full views.
+"""Student and EMA teacher: the student sees masked views and local crops, the teacher sees full views.
 
 A frozen teacher may see them, too: relations and features are then matched to it, and the EMA teacher runs only for
 terms that need it. Where none does, it is the student itself: what is measured and kept does not lag behind.
@@ -21,25 +21,27 @@ from mrkd.model.backbone import BackboneOutput, MaskedBackbone, ViT, create_vit,
 from mrkd.model.drop_path import use_tensor_rates
 from mrkd.model.frozen_teacher import FrozenTeacher
 from mrkd.model.grad_cache import forward_in_micro_batches
-from mrkd.model.head import Head, HeadOutput
+from mrkd.model.head import Head, HeadOutput, head_predictor
 from mrkd.objective.tokens import Needs, StepOutputs, ViewTokens
 
 
 class NetworkOutput(NamedTuple):
-    """Tensors of one forward pass over B images; a tuple, so that wrappers of the module can walk it."""
+    """Outputs of one forward pass over B images; a NamedTuple, so that module wrappers can convert its tensors."""
 
     backbone: BackboneOutput
-    """Tokens, blocks and attention."""
+    """Tokens, block outputs and attention."""
     cls_head: HeadOutput | None
-    """For the B class tokens."""
+    """Outputs of the head for the B class tokens."""
     patch_head: HeadOutput | None
-    """For the M chosen patch tokens."""
+    """Outputs of the head for the M selected patch tokens."""
     prediction: Tensor | None
-    """(B, 1 + N, D) of a masked view, or (B, 1, D), class tokens, where not every patch was asked for."""
+    """(B, 1 + N, D) for a masked view, or (B, 1, D) for class tokens only, if not all patches were requested."""
+    cls_prediction: Tensor | None = None
+    """(B, E) prediction of the teacher's projection, for a masked view."""
 
 
 class Network(nn.Module):
-    """Backbone and, when a term needs them, head and predictor."""
+    """The backbone and, if a term needs them, head and predictor."""
 
     def __init__(self, config: Config, needs: Needs, drop_path: float, predicted_width: int | None = None) -> None:
         super().__init__()
@@ -47,48 +49,53 @@ class Network(nn.Module):
         for number in needs.blocks:
             if number >= len(vit.blocks):
                 raise UserError(f"a term asks for block {number}; the network has blocks 0 to {len(vit.blocks) - 1}")
-        # A share of a block is whole only inside the block's own forward pass.
+        # FSDP gathers the weights of a block only in the block's own forward, which the token subset does not call.
         self.backbone = MaskedBackbone(
             vit,
             needs.blocks,
             needs.attention,
             config.train.activation_checkpointing,
-            whole_blocks=config.train.sharded,
+            full_last_block=config.train.sharded,
         )
         self.micro_batch = config.train.micro_batch
         self.head = Head(vit.embed_dim, config.head) if needs.head != "none" else None
         self.predictor = nn.Linear(vit.embed_dim, predicted_width or vit.embed_dim) if needs.predictor else None
+        self.head_predictor = head_predictor(config.head) if needs.head_predictor else None
 
     def forward(
-        self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None, every_patch: bool
+        self, images: Tensor, patch_mask: Tensor | None, patch_index: Tensor | None, all_patches: bool
     ) -> NetworkOutput:
-        """Tokens of images (B, 3, S, S); the head sees the class tokens and the patches at flat `patch_index` (M,).
+        """Compute the outputs for images (B, 3, S, S).
 
-        Without `every_patch` the backbone's output has class tokens and those patches alone.
+        The head runs on class tokens and on the patches at the flat positions `patch_index` (M,). The backbone returns
+        all patches if `all_patches`, else only those at `patch_index`.
         """
-        wanted = patch_index
-        if every_patch:
-            wanted = None
+        backbone_index = patch_index
+        if all_patches:
+            backbone_index = None
         elif patch_index is None:
-            wanted = torch.empty(0, dtype=torch.int64, device=images.device)
-        backbone = forward_in_micro_batches(self.backbone, images, patch_mask, wanted, self.micro_batch)
+            backbone_index = torch.empty(0, dtype=torch.int64, device=images.device)
+        backbone = forward_in_micro_batches(self.backbone, images, patch_mask, backbone_index, self.micro_batch)
         prediction = None
         if self.predictor is not None and patch_mask is not None:
-            prediction = self.predictor(backbone.features if every_patch else backbone.cls_tokens[:, None])
+            prediction = self.predictor(backbone.features if all_patches else backbone.cls_tokens[:, None])
         if self.head is None:
             return NetworkOutput(backbone, None, None, prediction)
-        # Two calls: class and patch tokens have different statistics, and BatchNorm must not blend them.
+        # Two calls, because BatchNorm must not mix the statistics of class tokens and patches.
         cls_head = self.head(backbone.cls_tokens)
+        cls_prediction = None
+        if self.head_predictor is not None and patch_mask is not None:
+            cls_prediction = self.head_predictor(cls_head.projection)
         if patch_index is None:
-            return NetworkOutput(backbone, cls_head, None, prediction)
-        chosen = backbone.selected_patch_tokens
+            return NetworkOutput(backbone, cls_head, None, prediction, cls_prediction)
+        patch_tokens = backbone.selected_patch_tokens
         if backbone.patch_tokens is not None:
-            chosen = backbone.patch_tokens.flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
-        return NetworkOutput(backbone, cls_head, self.head(chosen), prediction)
+            patch_tokens = backbone.patch_tokens.flatten(0, 1)[patch_index]  # (B, N, D) -> (M, D)
+        return NetworkOutput(backbone, cls_head, self.head(patch_tokens), prediction, cls_prediction)
 
 
 class TeacherStudent:
-    """The pair. The trainer may put another way to call the network into `student`; teachers are never trained."""
+    """Student and teacher. `student` is callable and may be replaced by a wrapper of `network`, for mixed precision."""
 
     def __init__(self, config: Config, needs: Needs, frozen: FrozenTeacher | None = None) -> None:
         self.needs, self.frozen = needs, frozen
@@ -98,7 +105,7 @@ class TeacherStudent:
         self.student: Callable[..., NetworkOutput] = self.network
         self.teacher = Network(config, needs, 0.0, predicted_width).requires_grad_(False)
         self.reset_teacher()
-        # BatchNorm of the head uses the batch's statistics in both networks; nothing else differs in training mode.
+        # In training mode the head's BatchNorm uses batch statistics; nothing else differs, as the drop rate is 0.
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
         self._plain_vit: ViT | None = None
@@ -109,11 +116,11 @@ class TeacherStudent:
         return None if self.frozen is None else self.frozen.trained.sha256
 
     def reset_teacher(self) -> None:
-        """Make the teacher equal to the student, as after the student's weights were replaced."""
+        """Copy the student to the teacher, for example after loading weights into the student."""
         self.teacher.load_state_dict(self.network.state_dict())
 
     def use_plain_attention(self) -> None:
-        """Attention as two matrix products instead of torch's fused kernel, in both networks.
+        """Compute attention as two matrix products instead of torch's fused kernel, in both networks.
 
         On the CPU the fused kernel's backward pass in bfloat16 takes 3 to 8 times as long as the plain one.
         """
@@ -122,39 +129,41 @@ class TeacherStudent:
                 block.attn.fused_attn = False
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compile the blocks in place, when they are first used: names in the state stay.
+        """Compile the blocks in place at their first use; names in the state dict do not change.
 
-        Blocks of one shape share a compilation: the rates of stochastic depth, which differ, become tensors. A last
-        block that runs for a subset of the tokens is compiled by its two halves.
+        Stochastic depth rates become tensors, so that all blocks share one compilation. If the last block runs for a
+        subset of the tokens, its attention and its MLP are compiled separately.
         """
         for network in (self.network, self.teacher):
             blocks = network.backbone.vit.blocks
             if any(not isinstance(block.drop_path1, nn.Identity) for block in blocks):
                 for block in blocks:
                     use_tensor_rates(block)
-            halves = network.backbone.cuts_last and not self.needs.patches
-            for block in blocks[:-1] if halves else blocks:
+            in_halves = network.backbone.skips_unused_tokens and not self.needs.patches
+            for block in blocks[:-1] if in_halves else blocks:
                 block.compile(backend=backend)
-            if halves:
+            if in_halves:
                 blocks[-1].attn.compile(backend=backend)
                 blocks[-1].mlp.compile(backend=backend, dynamic=True)  # the number of masked patches varies
 
     def shard(self, device_type: str) -> None:
-        """Cut both networks into shares, one per device.
+        """Shard both networks over the devices with FSDP.
 
         Raises:
             UserError: a term asks for attention, which is computed outside of the blocks.
         """
         if self.needs.attention:
-            raise UserError("attention terms need whole networks: leave out --train.strategy fsdp, or the term")
+            raise UserError(
+                "terms on attention do not work with sharded networks: leave out --train.strategy fsdp, or the term"
+            )
         self._plain_vit = copy.deepcopy(self.teacher.backbone.vit)
         for network in (self.network, self.teacher):
             shard(network, network.backbone.vit.blocks, device_type)
 
     def teacher_vit(self) -> ViT:
-        """The teacher's backbone with whole weights, to measure or keep; all processes must call it.
+        """The teacher's backbone with full weights, for evaluation or saving; all processes must call it.
 
-        A copy when the teacher is sharded: outside its own forward pass a sharded network cannot compute.
+        If the teacher is sharded this is an unsharded copy, because FSDP weights exist only during the forward pass.
         """
         if self._plain_vit is None:
             return self.teacher.backbone.vit
@@ -164,14 +173,14 @@ class TeacherStudent:
     def __call__(
         self, views: Tensor, local: Tensor | None, patch_mask: Tensor, masked_index: Tensor | None = None
     ) -> StepOutputs:
-        """One forward of both networks.
+        """Run both networks.
 
         Args:
             views: (V, B, 3, S, S) global views.
             local: (V_local, B, 3, s, s) or None.
             patch_mask: (V, B, N) bool, True = masked for the student.
-            masked_index: its True positions, flat and rising, where they are known already: to find them on a GPU is
-                to wait for it.
+            masked_index: the flat positions of its True entries, in ascending order, if already known; finding them on
+                a GPU would make the host wait.
         """
         count, images = views.shape[:2]
         flat = views.flatten(0, 1)
@@ -181,14 +190,14 @@ class TeacherStudent:
         index = masked_index
         if self.needs.head == "all":
             index = torch.arange(patch_mask.numel(), device=patch_mask.device)
-        # BatchNorm needs two rows, over all devices: each must come to the same decision.
+        # BatchNorm needs two rows over all devices; all devices must decide alike.
         enough = all_reduce_count(len(index), index.device) >= 2
         patch_index = index if enough and self.needs.head in ("masked", "all") else None
         teacher = None
         if self.needs.ema:
-            every_patch = self.needs.patches and self.needs.ema_patches
+            all_patches = self.needs.patches and self.needs.ema_patches
             with torch.no_grad():
-                teacher = self._view_tokens(self.teacher(flat, None, patch_index, every_patch), count, images)
+                teacher = self._view_tokens(self.teacher(flat, None, patch_index, all_patches), count, images)
         frozen = None if self.frozen is None else self.frozen(views)
         student = self._view_tokens(self.student(flat, flat_mask, patch_index, self.needs.patches), count, images)
         student_local = None
@@ -242,4 +251,5 @@ class TeacherStudent:
             },
             attention=split(output.backbone.attention),
             prediction=split(output.prediction),
+            cls_prediction=split(output.cls_prediction),
         )

@@ -1,1 +1,1 @@
-"""From a method's terms to one loss: which tokens a term is about, and the weighted sum."""
+"""The training loss: methods as lists of terms, the tokens that each term compares, and their weighted sum."""

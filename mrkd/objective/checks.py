@@ -1,4 +1,4 @@
-"""Which terms make sense, and what they need of the networks; read from the losses' records."""
+"""Check terms, and find out what they need from the networks, from the records in `loss_table`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mrkd.objective.tokens import HeadNeed, Needs
 
 
 def check_term(term: Term, config: Config) -> None:
-    """Refuse a term that is unknown, contradicts itself, or compares what is equal by construction.
+    """Refuse a term that is unknown, contradictory, or zero by construction.
 
     Raises:
         UserError: with the reason.
@@ -20,9 +20,9 @@ def check_term(term: Term, config: Config) -> None:
     loss = LOSSES[term.loss]
     _check_options(term, loss)
     _check_tokens(term, loss)
-    if term.anchors != "own" and not loss.takes_anchors:
-        raise UserError(f"{term.loss} takes no anchors")
-    if term.grad_norm_ratio is not None and (term.block is not None or not loss.at_output):
+    if term.anchors != "own" and not loss.accepts_anchors:
+        raise UserError(f"{term.loss} cannot be used with anchors: leave anchors out")
+    if term.grad_norm_ratio is not None and (term.block is not None or not loss.reaches_output):
         raise UserError(
             f"{term.loss}: grad_norm_ratio is measured at the backbone's output, which this term does not use; give a "
             "weight"
@@ -32,20 +32,22 @@ def check_term(term: Term, config: Config) -> None:
     if not (masked or frozen) and (term.tokens != "cls" or loss.same_view):
         raise UserError(
             f"{term.loss} on {term.tokens if term.tokens != 'cls' else 'attention'} compares a masked view with the "
-            "same view unmasked; without masks the teacher, an average of the student, agrees by construction: set "
-            "mask.probability and mask.ratio above 0"
+            "same view unmasked; without masks both are nearly equal and nothing is learnt: set mask.probability and "
+            "mask.ratio above 0"
         )
 
 
 def _check_tokens(term: Term, loss: Loss) -> None:
     if term.tokens not in loss.tokens:
-        raise UserError(f"{term.loss} is not about patch tokens, got tokens {term.tokens!r}")
+        raise UserError(f"{term.loss} is defined on tokens {', '.join(loss.tokens)}, got {term.tokens!r}")
     if term.space not in loss.spaces:
-        raise UserError(f"{term.loss} is defined on the space {loss.spaces[0]}, got {term.space!r}")
-    if term.block is not None and (term.space != "backbone" or not loss.takes_block):
-        raise UserError(f"{term.loss}: a block of the backbone has no {term.space}; leave block or space out")
+        raise UserError(f"{term.loss} is defined on space {loss.spaces[0]}, got {term.space!r}")
+    if term.block is not None and (term.space != "backbone" or not loss.accepts_block):
+        raise UserError(
+            f"{term.loss}: block {term.block} is in the backbone and has no {term.space}; leave out block or space"
+        )
     if term.rows == "masked" and (term.tokens == "cls" or not loss.relational):
-        raise UserError(f"{term.loss}: rows 'masked' is for relations between patches, got tokens {term.tokens!r}")
+        raise UserError(f"{term.loss}: rows 'masked' needs a relation between patches, got tokens {term.tokens!r}")
 
 
 def _check_options(term: Term, loss: Loss) -> None:
@@ -127,8 +129,14 @@ def check_widths(terms: Iterable[Term], config: Config, student: Widths, teacher
             )
 
 
-def needs_of(terms: Iterable[Term], *, frozen: bool = False) -> Needs:
-    """What the networks must compute for these terms; `frozen` says whether there is a frozen teacher."""
+def needs_of(terms: Iterable[Term], *, centering: str = "sinkhorn", frozen: bool = False) -> Needs:
+    """The outputs that the networks must compute for these terms.
+
+    Args:
+        terms: of a method.
+        centering: `distillation.centering`.
+        frozen: whether there is a frozen teacher.
+    """
     terms = tuple(terms)
     losses = [LOSSES[term.loss] for term in terms]
     learning = [term for term in terms if frozen and LOSSES[term.loss].target == "any"]
@@ -136,7 +144,7 @@ def needs_of(terms: Iterable[Term], *, frozen: bool = False) -> Needs:
     for term, loss in zip(terms, losses, strict=True):
         if term.space == "backbone":
             continue
-        if loss.masked_patches_only:
+        if loss.masked_patches_only and centering != "ibot":
             head = head if head == "all" else "masked"
         elif term.tokens != "cls":
             head = "all"
@@ -152,6 +160,7 @@ def needs_of(terms: Iterable[Term], *, frozen: bool = False) -> Needs:
         blocks=tuple(sorted({term.block for term in terms if term.block is not None})),
         attention=any(loss.needs_attention for loss in losses),
         predictor=any(loss.needs_predictor for loss in losses),
+        head_predictor=any(loss.needs_head_predictor for loss in losses),
         ema=not learning or any(loss.target == "ema" for loss in losses),
         ema_patches=not learning or on_patches(term for term in terms if term not in learning),
         frozen_patches=any(term.tokens != "cls" for term in learning),
@@ -159,9 +168,9 @@ def needs_of(terms: Iterable[Term], *, frozen: bool = False) -> Needs:
 
 
 def label(term: Term) -> str:
-    """`rkd-distance/cls`: the loss and its tokens, as metrics and reports name a term."""
+    """The name of a term in metrics and reports: its loss and its tokens, such as `rkd-distance/cls`."""
     loss = LOSSES[term.loss]
-    if loss.once:
+    if loss.label_without_tokens:
         return term.loss
-    place = term.tokens if term.block is None else f"{term.tokens}/block{term.block}"
-    return f"{loss.label(term)}/{place}"
+    tokens = term.tokens if term.block is None else f"{term.tokens}/block{term.block}"
+    return f"{loss.label(term)}/{tokens}"

@@ -1,4 +1,4 @@
-"""Everything the package knows of a loss, in one record; a new loss is one line of `LOSSES`."""
+"""The table of losses: one record for each says how to compute it and what it needs. A new loss is one entry."""
 
 import inspect
 from collections.abc import Callable
@@ -11,26 +11,31 @@ from mrkd.config import Term
 from mrkd.config.objective import Space, TokenKind
 from mrkd.losses import relations
 from mrkd.losses.angle import rkd_angle
-from mrkd.losses.contrastive import nt_xent, vicreg
+from mrkd.losses.contrastive import barlow_twins, nt_xent, vicreg
 from mrkd.losses.distance import rkd_distance
 from mrkd.losses.features import dist, hint
+from mrkd.losses.lejepa import lejepa
 from mrkd.losses.regularizers import variance_hinge
+from mrkd.losses.simdino import simdino
 from mrkd.objective.terms import (
     TermFunction,
     attention_value,
+    byol_value,
     ibot_cls_value,
     ibot_patch_value,
     koleo_value,
+    lejepa_value,
     predictor_value,
     relation_value,
+    simdino_value,
     two_views_value,
     variance_value,
 )
 
-_EVERY_SPACE: tuple[Space, ...] = ("backbone", "projection", "bottleneck", "logits")
-_EVERY_KIND: tuple[TokenKind, ...] = ("cls", "patch-position", "patch-image")
-_FROM_THE_STEP = ("anchors", "row_weights")
-"""Keyword arguments that a step gives, not a term's options."""
+_ALL_SPACES: tuple[Space, ...] = ("backbone", "projection", "bottleneck", "logits")
+_ALL_TOKENS: tuple[TokenKind, ...] = ("cls", "patch-position", "patch-image")
+_STEP_ARGUMENTS = ("anchors", "row_weights")
+"""Keyword arguments that come from the training step and not from a term's options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,62 +43,63 @@ class Loss:
     """One loss that a term can name."""
 
     value: TermFunction
-    """Its value over one step."""
+    """Computes the loss from the outputs of one step."""
     function: Callable[..., Tensor] | None = None
-    """The function whose keyword arguments are the term's options; None where there are none."""
+    """The function whose keyword arguments are the term's options; None if it has no options."""
     relational: bool = False
-    """Whether it compares relations between tokens; these have settings of their own, such as `relation_weight`."""
+    """Whether it compares relations between tokens; settings such as `relation_weight` apply to these losses only."""
     tokens: tuple[TokenKind, ...] = ("cls",)
-    """What it can be about."""
-    spaces: tuple[Space, ...] = _EVERY_SPACE
-    """In which spaces it is defined."""
-    takes_block: bool = False
-    """Whether it can be about a block's output."""
+    """The kinds of tokens on which it is defined."""
+    spaces: tuple[Space, ...] = _ALL_SPACES
+    """The spaces (outputs of backbone or head) on which it is defined."""
+    accepts_block: bool = False
+    """Whether it can be computed on the output of a block of the backbone."""
     masked_patches_only: bool = False
-    """Whether of patches in the head's spaces it needs masked ones alone."""
+    """Whether, in the spaces of the head, it needs the masked patches only."""
     same_view: bool = False
     """Whether it compares a masked view with the same view unmasked, even on class tokens."""
     needs_attention: bool = False
     needs_predictor: bool = False
+    needs_head_predictor: bool = False
     target: Literal["none", "ema", "any"] = "any"
-    """Whose outputs it is matched to: nobody's, the EMA teacher's, or a frozen teacher's where there is one."""
-    at_output: bool = True
+    """Whose outputs it compares with: none, the EMA teacher's, or a frozen teacher's where there is one."""
+    reaches_output: bool = True
     """Whether its gradient reaches the backbone's output, where gradient norms are measured."""
-    scaled_beside_others: bool = False
-    """Whether it is scaled and ramps in where it is added to another kind of loss."""
-    joined_by_koleo: bool = False
-    """Whether `objective.koleo` joins it where no relation is present."""
-    once: bool = False
-    """Whether a method has it once, so that metrics need not name its tokens."""
+    scaled_when_mixed: bool = False
+    """Whether it gets `relation_weight` and a ramp when combined with a loss for which this is False."""
+    adds_koleo: bool = False
+    """Whether a method with this loss and no relation also gets a KoLeo term, of weight `objective.koleo`."""
+    label_without_tokens: bool = False
+    """Whether metrics call it by the loss alone, because a method has at most one such term."""
     label: Callable[[Term], str] = field(default=lambda term: term.loss)
-    """What metrics call it, before its tokens."""
+    """The first part of its name in metrics, before the tokens."""
     check_options: Callable[[dict[str, Any], list[str]], None] | None = None
-    """Checks options beyond their names, given them and the known names; raises ValueError. None checks names only."""
+    """Takes the options and the known names, and raises ValueError for wrong ones. None: only names are checked."""
 
     def keywords(self) -> list[str]:
-        """Keyword-only arguments of its function."""
+        """The keyword-only arguments of its function."""
         parameters = {} if self.function is None else inspect.signature(self.function).parameters
         return [item.name for item in parameters.values() if item.kind is item.KEYWORD_ONLY]
 
     def options(self) -> list[str]:
-        """Names that a term's `options` may give."""
-        return [name for name in self.keywords() if name not in _FROM_THE_STEP]
+        """The names that a term's `options` may contain."""
+        return [name for name in self.keywords() if name not in _STEP_ARGUMENTS]
 
     @property
-    def takes_anchors(self) -> bool:
-        """Whether rows can be compared with others than themselves."""
+    def accepts_anchors(self) -> bool:
+        """Whether rows can be compared with given anchors instead of each other."""
         return self.relational and "anchors" in self.keywords()
 
 
 def relation(function: Callable[..., Tensor], **more: Any) -> Loss:
-    """The record of a relation between embeddings: every kind of token, every space, any block."""
+    """The record of a relational loss between embeddings: defined on all tokens, spaces and blocks."""
     return Loss(
         value=relation_value(function),
         function=function,
         relational=True,
-        tokens=_EVERY_KIND,
-        takes_block=True,
-        scaled_beside_others=True,
+        tokens=_ALL_TOKENS,
+        accepts_block=True,
+        scaled_when_mixed=True,
         **more,
     )
 
@@ -103,37 +109,47 @@ def predicted(function: Callable[..., Tensor]) -> Loss:
     return Loss(
         value=predictor_value(function),
         function=function,
-        tokens=_EVERY_KIND,
+        tokens=_ALL_TOKENS,
         spaces=("backbone",),
         needs_predictor=True,
-        scaled_beside_others=True,
+        scaled_when_mixed=True,
     )
 
 
-def _check_free_relation(options: dict[str, Any], known: list[str]) -> None:
+def _check_relation_options(options: dict[str, Any], known: list[str]) -> None:
     if not {"potential", "divergence"} <= set(options):
         raise ValueError(f"relation needs the options potential and divergence, got {sorted(options)}")
     settings = {name: value for name, value in options.items() if name not in known}
     relations.check_relation(options["potential"], options["divergence"], settings)
 
 
-def _free_label(term: Term) -> str:
+def _relation_label(term: Term) -> str:
     return f"{term.options['potential']}-{term.options['divergence']}"
 
 
 LOSSES: dict[str, Loss] = {
-    "ibot-cls": Loss(value=ibot_cls_value, target="ema", spaces=("logits",), joined_by_koleo=True, once=True),
+    "ibot-cls": Loss(
+        value=ibot_cls_value, target="ema", spaces=("logits",), adds_koleo=True, label_without_tokens=True
+    ),
     "ibot-patch": Loss(
         value=ibot_patch_value,
         target="ema",
-        tokens=_EVERY_KIND,
+        tokens=_ALL_TOKENS,
         spaces=("logits",),
         masked_patches_only=True,
         same_view=True,
-        once=True,
+        label_without_tokens=True,
     ),
-    "simclr": Loss(value=two_views_value(nt_xent), target="none", function=nt_xent, once=True),
-    "vicreg": Loss(value=two_views_value(vicreg), target="none", function=vicreg, once=True),
+    "simclr": Loss(value=two_views_value(nt_xent), target="none", function=nt_xent, label_without_tokens=True),
+    "vicreg": Loss(value=two_views_value(vicreg), target="none", function=vicreg, label_without_tokens=True),
+    "barlow-twins": Loss(
+        value=two_views_value(barlow_twins), target="none", function=barlow_twins, label_without_tokens=True
+    ),
+    "lejepa": Loss(value=lejepa_value, target="none", function=lejepa, label_without_tokens=True),
+    "simdino": Loss(value=simdino_value, target="ema", function=simdino, label_without_tokens=True),
+    "byol": Loss(
+        value=byol_value, target="ema", spaces=("projection",), needs_head_predictor=True, label_without_tokens=True
+    ),
     "hint": predicted(hint),
     "dist": predicted(dist),
     "attention": Loss(
@@ -141,12 +157,14 @@ LOSSES: dict[str, Loss] = {
         spaces=("backbone",),
         same_view=True,
         needs_attention=True,
-        at_output=False,
-        scaled_beside_others=True,
-        once=True,
+        reaches_output=False,
+        scaled_when_mixed=True,
+        label_without_tokens=True,
     ),
-    "koleo": Loss(value=koleo_value, target="none", takes_block=True, once=True),
-    "variance": Loss(value=variance_value, target="none", function=variance_hinge, takes_block=True, once=True),
+    "koleo": Loss(value=koleo_value, target="none", accepts_block=True, label_without_tokens=True),
+    "variance": Loss(
+        value=variance_value, target="none", function=variance_hinge, accepts_block=True, label_without_tokens=True
+    ),
     "rkd-distance": relation(rkd_distance),
     "rkd-angle": relation(rkd_angle),
     "spkd": relation(relations.spkd),
@@ -157,6 +175,6 @@ LOSSES: dict[str, Loss] = {
     "cka": relation(relations.cka),
     "gram": relation(relations.gram),
     "dark-rank": relation(relations.dark_rank),
-    "relation": relation(relations.relation, label=_free_label, check_options=_check_free_relation),
+    "relation": relation(relations.relation, label=_relation_label, check_options=_check_relation_options),
 }
-"""Name -> record."""
+"""Name of a loss, as in `Term.loss` -> its record."""

@@ -1,4 +1,4 @@
-"""Numbers of one step that tell whether a loss is going well; none carries gradient. Axes as in `objective`."""
+"""Diagnostics of one training step, without gradients. Axes: V views, B images, D embedding, K prototypes."""
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +11,15 @@ from mrkd.objective.tokens import StepOutputs
 
 @torch.no_grad()
 def step_health(step: StepOutputs, settings: DistillationConfig, teacher_temperature: float) -> dict[str, float]:
-    """Relations between class tokens and, with prototypes, agreement and entropy.
+    """Measure relations between class tokens and, with prototypes, agreement and entropy.
 
     Returns:
         relation_distance: mean raw distance between the teacher's class tokens, in feature units.
         cls_cosine: mean cosine between the student's class tokens of different images; near 1 at initialisation.
         relation_correlation: Pearson correlation of the student's and the teacher's distances, across views where
             relations are.
-        agreement: percent of images whose student argmax in one view is the teacher's in the other. A constant output
-            scores 100, so it means nothing without the entropy beside it.
+        agreement: percent of images for which the student's most likely prototype in one view is the teacher's in the
+            other. A constant output has 100, so read it together with the entropy.
         teacher_entropy: mean entropy of the teacher's targets, nats.
     """
     teacher, student = step.target.cls_backbone.float(), step.student.cls_backbone.float()
@@ -39,9 +39,9 @@ def step_health(step: StepOutputs, settings: DistillationConfig, teacher_tempera
         targets = sinkhorn_knopp(
             teacher_logits, temperature=teacher_temperature, iterations=settings.sinkhorn_iterations
         )
-        if settings.centering == "ema":
+        if settings.centering != "sinkhorn":
             targets = F.softmax(teacher_logits / teacher_temperature, dim=-1)
         result["agreement"] = 100.0 * (teacher_logits[0].argmax(-1) == student_logits[-1].argmax(-1)).float().mean()
         result["teacher_entropy"] = -(targets * (targets + 1e-12).log()).sum(dim=-1).mean()
-    # One read for all: each of its own would wait for the device.
+    # One transfer for all values: each transfer waits for the device.
     return dict(zip(result, torch.stack(list(result.values())).tolist(), strict=True))

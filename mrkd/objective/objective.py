@@ -1,4 +1,4 @@
-"""The weighted sum of a method's terms over one step."""
+"""The training loss of one step: the weighted sum of a method's terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,36 +17,37 @@ from mrkd.objective.terms import Context
 from mrkd.objective.tokens import StepOutputs
 
 GRAD_NORM_STEPS = 10
-"""Gradient lengths are measured every so many steps: they change slowly, and each costs a backward pass."""
+"""Steps between measurements of gradient norms, which change slowly and cost a backward pass each."""
 GRAD_NORM_MOMENTUM = 0.7
-"""The factor that keeps a ratio is a moving average, so that one odd batch does not move it far."""
+"""Momentum of the moving average of the factors, which limits the effect of a single batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """One step's loss and its parts."""
+    """The loss of one step, and the value of each term."""
 
     total: Tensor
     """Scalar, the weighted sum."""
     by_term: dict[str, Tensor]
-    """Term label to its unweighted scalar, detached."""
+    """Label of a term -> its unweighted scalar, detached."""
 
 
 class Objective(nn.Module):
-    """Terms plus the only state losses have: the moving centres, and the factors that keep gradient norm ratios."""
+    """The terms, with the state that they need: moving centres, and factors for terms with a gradient norm ratio."""
 
     grad_norm_factors: Tensor
-    """(T,) float64, one for each term; on the device, so that nobody waits for it."""
+    """(T,) float64, one factor per term; a tensor on the device, so that the host need not wait for it."""
 
     def __init__(self, config: Config, terms: tuple[Term, ...]) -> None:
         super().__init__()
         for term in terms:
             check_term(term, config)
         check_teacher(terms, config)
-        shared = [term for term in terms if term.grad_norm_ratio is not None]
-        if shared and len(shared) == len(terms):
+        relative = [term for term in terms if term.grad_norm_ratio is not None]
+        if relative and len(relative) == len(terms):
             raise UserError(
-                f"{shared[0].loss}: a grad_norm_ratio is relative to terms with a plain weight, and there is none"
+                f"{relative[0].loss}: a grad_norm_ratio is relative to the terms with a weight, and there are none; "
+                "give at least one term a weight"
             )
         self.terms = terms
         self.config = config
@@ -57,11 +58,11 @@ class Objective(nn.Module):
         self.measured_steps = 0
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps besides tensors."""
+        """The state for a checkpoint that is not in buffers."""
         return {"grad_norm_factors": self.grad_norm_factors.tolist(), "measured_steps": self.measured_steps}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take it back; `share_factors` is what older checkpoints call the factors."""
+        """Restore it. Older checkpoints call the factors `share_factors`."""
         factors = state["share_factors"] if "share_factors" in state else state["grad_norm_factors"]
         self.grad_norm_factors.copy_(torch.tensor(factors, dtype=self.grad_norm_factors.dtype))
         self.measured_steps = state["measured_steps"]
@@ -77,18 +78,19 @@ class Objective(nn.Module):
         """The loss of one step.
 
         Args:
-            step: the networks' outputs; with several devices, gathered from all of them.
-            teacher_temperature: of iBOT's targets.
-            progress: in [0, 1], the part of the run that is done, for weight ramps.
-            all_reduce_sum: adds a tensor up over the devices, for the lengths of gradients; None for one device.
+            step: outputs of the networks; with several devices, gathered from all of them.
+            teacher_temperature: temperature of iBOT's targets.
+            progress: fraction of the run that is done, in [0, 1], for weight ramps.
+            all_reduce_sum: sums a tensor over the devices, for gradient norms; None for one device.
         """
         context = Context(
             distillation=self.config.distillation,
             teacher_temperature=teacher_temperature,
             cls_center=self.cls_center,
             patch_center=self.patch_center,
+            seed=round(progress * 2**48),
         )
-        # The caller watches the losses and the features: a check of values would wait for the device in every term.
+        # The training loop checks losses and features; checks inside each term would wait for the device each time.
         with torch.autocast(step.student.features.device.type, enabled=False), without_value_checks():
             values = [LOSSES[term.loss].value(context, step, term) for term in self.terms]
             ramps = [min(progress / term.ramp, 1.0) if term.ramp > 0 else 1.0 for term in self.terms]
@@ -117,13 +119,13 @@ class Objective(nn.Module):
                 gradients = torch.autograd.grad(value, features, retain_graph=True, allow_unused=True)
                 squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
                 total = torch.stack(squares).sum() if squares else plain.new_zeros(())
-                return (total if all_reduce_sum is None else all_reduce_sum(total)).double().sqrt()
+                return (total if all_reduce_sum is None else all_reduce_sum(total)).sqrt()
 
             reference = norm(plain)
             for number, (term, value) in enumerate(zip(self.terms, values, strict=True)):
                 if term.grad_norm_ratio is not None:
                     factor = term.grad_norm_ratio * reference / norm(value).clamp(min=1e-12)
-                    before, momentum = self.grad_norm_factors[number], GRAD_NORM_MOMENTUM
-                    moved = torch.where(before > 0, momentum * before + (1.0 - momentum) * factor, factor)
-                    self.grad_norm_factors[number] = moved
+                    previous, momentum = self.grad_norm_factors[number], GRAD_NORM_MOMENTUM
+                    average = torch.where(previous > 0, momentum * previous + (1.0 - momentum) * factor, factor)
+                    self.grad_norm_factors[number] = average
         self.measured_steps += 1

@@ -1,4 +1,4 @@
-"""Which tensors of a step a term is about.
+"""Select the tensors of a step that a term compares.
 
 Axes: V views, B images, N patches, M patch tokens through the head, D embedding, G groups, R relation size.
 """
@@ -14,7 +14,7 @@ from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 @dataclass(frozen=True, kw_only=True)
 class RelationBatch:
-    """The inputs of one relation, all pairs of views at once."""
+    """The inputs of a relational loss, for all pairs of views at once."""
 
     student: Tensor
     """(G, R, D)."""
@@ -27,9 +27,9 @@ class RelationBatch:
 
 
 def view_pairs(teacher_views: int, student_views: int, *, same_view: bool = False) -> list[tuple[int, int]]:
-    """Indices of every teacher view with every other student view, or with `same_view` each with itself.
+    """Pairs (teacher view, student view) of different views, or of the same view with `same_view`.
 
-    Equal views of a network and its average would agree by construction.
+    The same view of a network and of its average would agree by construction.
     """
     return [(q, v) for q in range(teacher_views) for v in range(student_views) if (v == q) == same_view]
 
@@ -38,14 +38,14 @@ def cls_tokens(tokens: ViewTokens, term: Term) -> Tensor:
     """Class tokens (V, B, D) in the term's space."""
     if term.block is not None:
         return tokens.blocks[term.block][:, :, 0].float()
-    chosen = {
+    selected = {
         "backbone": tokens.cls_backbone,
         "projection": tokens.cls_projection,
         "bottleneck": tokens.cls_bottleneck,
         "logits": tokens.cls_logits,
     }[term.space]
-    assert chosen is not None, f"the head did not run, but a term asks for {term.space}"
-    return chosen.float()
+    assert selected is not None, f"the head did not run, but a term asks for {term.space}"
+    return selected.float()
 
 
 def student_cls_tokens(step: StepOutputs, term: Term) -> Tensor:
@@ -76,21 +76,21 @@ def patch_tokens(tokens: ViewTokens, step: StepOutputs, term: Term) -> Tensor:
     if term.space == "backbone":
         assert tokens.patch_backbone is not None, "a term asks for all patches, but they were not computed"
         return tokens.patch_backbone.float()
-    chosen = {
+    selected = {
         "projection": tokens.patch_projection,
         "bottleneck": tokens.patch_bottleneck,
         "logits": tokens.patch_logits,
     }[term.space]
-    assert chosen is not None, f"the head did not run on patches, but a term asks for {term.space}"
-    return chosen.float().unflatten(0, tuple(step.patch_mask.shape))
+    assert selected is not None, f"the head did not run on patches, but a term asks for {term.space}"
+    return selected.float().unflatten(0, tuple(step.patch_mask.shape))
 
 
 def relation_batch(step: StepOutputs, term: Term) -> RelationBatch:
-    """Everything whose relations a term compares.
+    """The embeddings whose relations a term compares.
 
-    Class tokens: one group per pair of a teacher view and another student view (the same one where the step says so),
-    rows are the images. Patches: the masked student view with the full teacher view; one group per position with the
-    images as rows, or one group per image with its patches as rows.
+    Class tokens: a group is a pair of a teacher view and a different student view (the same view if the step says so);
+    its rows are the images. Patches: the student's masked view is compared with the teacher's full view. A group is a
+    position (its rows are the images) or an image (its rows are the patches).
     """
     if term.tokens == "cls":
         student_views, teacher_views = student_cls_tokens(step, term), target_cls_tokens(step, term)

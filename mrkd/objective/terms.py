@@ -1,4 +1,4 @@
-"""The value of a term over one step, for each loss that is not simply a function of two embeddings.
+"""Compute terms: from the outputs of one step to the arguments of a loss function, and its value.
 
 Axes: V views, B images, N patches, M patch tokens through the head, D embedding, K prototypes.
 """
@@ -12,8 +12,10 @@ from torch import Tensor
 from mrkd.config import DistillationConfig, Term
 from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
-from mrkd.losses.features import attention_transfer
+from mrkd.losses.features import attention_transfer, byol
+from mrkd.losses.lejepa import lejepa
 from mrkd.losses.regularizers import koleo, variance_hinge
+from mrkd.losses.simdino import simdino
 from mrkd.objective.selection import (
     cls_tokens,
     relation_batch,
@@ -27,16 +29,18 @@ from mrkd.objective.tokens import StepOutputs
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What terms use besides the step."""
+    """What terms use besides the outputs of the step."""
 
     distillation: DistillationConfig
     """Temperatures and the kind of centring."""
     teacher_temperature: float
-    """This step's."""
+    """The teacher's temperature in this step."""
     cls_center: MovingCenter
     """Moving centre of the class tokens' logits."""
     patch_center: MovingCenter
     """Moving centre of the patches' logits."""
+    seed: int
+    """Seed of this step's random directions: the same on all devices, and again after a resume."""
 
 
 TermFunction = Callable[[Context, StepOutputs, Term], Tensor]
@@ -62,7 +66,8 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
     settings = context.distillation
     student, teacher, index = step.student.patch_logits.float(), step.teacher.patch_logits.float(), step.patch_index
     views, images, patches = step.patch_mask.shape
-    if len(index) == step.patch_mask.numel():  # the head ran on every patch; the cross-entropy is for masked ones
+    all_teacher = teacher
+    if len(index) == step.patch_mask.numel():  # the head ran on all patches: select the masked ones
         index = step.masked_index
         student, teacher = student[index], teacher[index]
     if settings.centering == "sinkhorn":
@@ -70,7 +75,8 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
             teacher, index % patches, patches, context.teacher_temperature, settings.sinkhorn_iterations
         )
     else:
-        probs = context.patch_center(teacher, context.teacher_temperature)
+        averaged = all_teacher if settings.centering == "ibot" else teacher
+        probs = context.patch_center(teacher, context.teacher_temperature, averaged=averaged)
     return patch_cross_entropy(
         student,
         probs,
@@ -83,9 +89,9 @@ def ibot_patch_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
 def _sinkhorn_per_position(
     logits: Tensor, position: Tensor, positions: int, temperature: float, iterations: int
 ) -> Tensor:
-    """Balance the patches without what their position alone predicts: a code for it would satisfy the loss.
+    """Sinkhorn-Knopp of patch logits, after subtracting the mean logits of each position.
 
-    Subtracting each position's mean logit removes that part; the balance is then joint.
+    Otherwise an output that depends on the position alone would minimise the loss.
     """
     count = torch.zeros(positions, device=logits.device).index_add(
         0, position, torch.ones_like(position, dtype=torch.float32)
@@ -97,17 +103,17 @@ def _sinkhorn_per_position(
 
 
 def koleo_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """KoLeo of each of the student's views, averaged."""
+    """KoLeo, averaged over the student's views."""
     return torch.stack([koleo(view) for view in cls_tokens(step.student, term)]).mean()
 
 
 def variance_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """The hinge on the variance of each of the student's views, averaged."""
+    """The variance hinge, averaged over the student's views."""
     return torch.stack([variance_hinge(view, **term.options) for view in cls_tokens(step.student, term)]).mean()
 
 
 def two_views_value(loss: Callable[..., Tensor]) -> TermFunction:
-    """A loss between two of the student's views, averaged over all pairs of views."""
+    """A term for a loss between two student views, averaged over all pairs of views."""
 
     def value(context: Context, step: StepOutputs, term: Term) -> Tensor:
         views = cls_tokens(step.student, term)
@@ -115,6 +121,29 @@ def two_views_value(loss: Callable[..., Tensor]) -> TermFunction:
         return torch.stack([loss(views[first], views[second], **term.options) for first, second in pairs]).mean()
 
     return value
+
+
+def lejepa_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
+    """LeJEPA over the student's global views and local crops."""
+    views = cls_tokens(step.student, term)
+    local = None if step.student_local is None else cls_tokens(step.student_local, term)
+    generator = torch.Generator(device=views.device).manual_seed(context.seed)
+    return lejepa(views, local, generator, **term.options)
+
+
+def simdino_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
+    """SimDINO between the student's views, with local crops, and the teacher's."""
+    assert step.teacher is not None, "the EMA teacher did not run"
+    return simdino(student_cls_tokens(step, term), cls_tokens(step.teacher, term), **term.options)
+
+
+def byol_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
+    """BYOL between the predictor's output and the teacher's projection of another view."""
+    assert step.student.cls_prediction is not None, "the head's predictor did not run"
+    assert step.teacher is not None, "the EMA teacher did not run"
+    prediction, teacher = step.student.cls_prediction.float(), cls_tokens(step.teacher, term)
+    pairs = view_pairs(len(teacher), len(prediction))
+    return torch.stack([byol(prediction[v], teacher[q]) for q, v in pairs]).mean()
 
 
 def predictor_value(loss: Callable[..., Tensor]) -> TermFunction:
@@ -139,14 +168,14 @@ def predictor_value(loss: Callable[..., Tensor]) -> TermFunction:
 
 
 def attention_value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-    """The class token's attention, student against teacher."""
-    assert step.student.attention is not None, "no attention was kept"
-    assert step.target.attention is not None, "no attention was kept"
+    """Attention transfer between the class tokens of student and teacher in the last block."""
+    assert step.student.attention is not None, "the student's attention was not computed"
+    assert step.target.attention is not None, "the teacher's attention was not computed"
     return attention_transfer(step.student.attention.flatten(0, 2), step.target.attention.flatten(0, 2))
 
 
 def relation_value(function: Callable[..., Tensor]) -> TermFunction:
-    """A term that compares relations of the student with the teacher's by `function`."""
+    """A term for a relational loss function of student and teacher."""
 
     def value(context: Context, step: StepOutputs, term: Term) -> Tensor:
         batch = relation_batch(step, term)

@@ -1,4 +1,4 @@
-"""What one training step hands from the networks to the losses.
+"""The outputs of the networks in one training step, from which the losses are computed.
 
 Axes: V views, B images, N patches, M patch tokens through the head, D backbone width, E bottleneck, K prototypes.
 """
@@ -9,42 +9,45 @@ from typing import Literal
 from torch import Tensor
 
 HeadNeed = Literal["none", "cls", "masked", "all"]
-"""What the terms need from the head: nothing, class tokens, also masked patches, or also every patch."""
+"""The tokens that go through the head: none, class tokens, these and masked patches, or all tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What the terms of a method ask of the networks, so that nothing else is computed."""
+    """The outputs that the terms of a method need; the networks compute nothing else."""
 
     head: HeadNeed = "none"
-    """How much of the projection head."""
+    """The tokens that go through the projection head."""
     patches: bool = False
-    """Every patch token of the backbone's output, and not only those that go through the head."""
+    """Whether all patch tokens of the backbone's output are needed, not only those that go through the head."""
     blocks: tuple[int, ...] = ()
-    """Blocks whose outputs are kept, counted from 0."""
+    """Numbers of the blocks whose outputs are needed, counted from 0."""
     attention: bool = False
-    """The class token's attention in the last block."""
+    """Whether the class token's attention in the last block is needed."""
     predictor: bool = False
-    """A linear map from the student's tokens to the teacher's."""
+    """Whether a linear predictor from the student's tokens to the teacher's is needed."""
+    head_predictor: bool = False
+    """Whether an MLP that predicts the teacher's projection from the student's is needed."""
     ema: bool = True
-    """A forward pass of the EMA teacher; not where every target comes from a frozen teacher."""
+    """Whether a forward pass of the EMA teacher is needed; not where every target comes from a frozen teacher."""
     ema_patches: bool = True
     """Whether `patches` holds for the EMA teacher, too."""
     frozen_patches: bool = False
-    """The frozen teacher's patches."""
+    """Whether the frozen teacher's patches are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewTokens:
-    """One network's tokens for V views of B images, in every space that was asked for."""
+    """The tokens of one network for V views of B images, in each space that a term needs."""
 
     cls_backbone: Tensor
     """(V, B, D) class token after the last norm."""
     patch_backbone: Tensor | None
-    """(V, B, N, D) patch tokens after the last norm; None when no term needs all of them, and of local crops."""
+    """(V, B, N, D) patch tokens after the last norm; None for local crops, and when no term needs all of them."""
     features: Tensor
-    """The backbone's output, from which every other field but `blocks` and `attention` is made: (V * B, 1 + N, D), or
-    (V * B + M, D) where `patch_backbone` is None, M being 0 for local crops."""
+    """The backbone's output, (V * B, 1 + N, D), or (V * B + M, D) without `patch_backbone`; M = 0 for local crops.
+
+    All other fields except `blocks` and `attention` are computed from it."""
     cls_projection: Tensor | None = None
     """(V, B, E) the head's last linear layer, before its normalisation; None without a head."""
     cls_bottleneck: Tensor | None = None
@@ -62,27 +65,28 @@ class ViewTokens:
     attention: Tensor | None = None
     """(V, B, H, N) attention of the class token over the patches in the last block; None when no term needs it."""
     prediction: Tensor | None = None
-    """(V, B, 1 + N, D) the student's predictor of the global views, (V, B, 1, D) where `patch_backbone` is None; None
-    when no term needs it."""
+    """(V, B, 1 + N, D) the student's predictor on global views, or (V, B, 1, D) without `patch_backbone`; None when no
+    term needs it."""
+    cls_prediction: Tensor | None = None
+    """(V, B, E) the student's MLP on `cls_projection` of global views; None when no term needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutputs:
-    """Student and teacher outputs of one step, before any loss."""
+    """The outputs of student and teacher in one step, before any loss."""
 
     student: ViewTokens
-    """The global views, partly masked."""
+    """The student's outputs for the global views, partly masked."""
     teacher: ViewTokens | None
-    """The same global views, unmasked, through the average of the student; carries no gradient. None when no term needs
-    it."""
+    """The EMA teacher's outputs for the same views, unmasked; no gradient. None when no term needs it."""
     student_local: ViewTokens | None
-    """The student's local crops, class tokens alone; None without local crops."""
+    """The student's class tokens of the local crops; None without local crops."""
     patch_mask: Tensor
-    """(V, B, N) bool, True where the student saw the mask token."""
+    """(V, B, N) bool, True where the mask token replaced the patch in the student's view."""
     patch_index: Tensor
     """(M,) int64, flat positions in (V, B, N) of the patch tokens that went through the head."""
     masked_index: Tensor
-    """(masked patches,) int64, flat positions in (V, B, N) where `patch_mask` is True, in rising order."""
+    """(masked patches,) int64, flat positions in (V, B, N) where `patch_mask` is True, in ascending order."""
     frozen: ViewTokens | None = None
     """The same global views through a frozen teacher, its patches on the student's grid; None without one."""
     same_view: bool = False

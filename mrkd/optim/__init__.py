@@ -1,1 +1,1 @@
-"""Optimizers, and the schedules of their settings."""
+"""Optimizers by name, and schedules of learning rate, weight decay and temperature."""

@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrices are orthogonalised, so that every direction of a weight matrix is learnt equally fast.
+"""Muon: momentum SGD with orthogonalised updates, so that all directions of a weight matrix are learnt equally fast.
 
-torch's own `torch.optim.Muon` does the same to one matrix after the other, in bfloat16. This one takes matrices of one
-shape together, fused q, k, v apart, sharded parameters, and a step that is skipped on the device.
+`torch.optim.Muon` handles one matrix after the other, in bfloat16. This one handles all matrices of a shape together,
+treats q, k, v of a fused layer as three matrices, works on sharded parameters, and can skip a step on the device.
 
 Axes: n matrices of one shape, R rows, C columns.
 
@@ -20,11 +20,11 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.optim import Optimizer
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic x -> a x + b x^3 + c x^5 on singular values; it climbs steeply from 0 and stays near 1."""
+"""Coefficients of x -> a x + b x^3 + c x^5 on singular values, which rises steeply from 0 and stays near 1."""
 NEWTON_SCHULZ_STEPS = 5
 SMALLEST_NORM = 1e-7
 UPDATE_RMS = 0.2
-"""Root mean square of an update's entries at learning rate 1: what AdamW's usually have."""
+"""Root mean square of an update's entries at learning rate 1, as AdamW's updates usually have."""
 
 
 def orthogonalize(matrices: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -40,7 +40,7 @@ def orthogonalize(matrices: Tensor, *, dtype: torch.dtype = torch.float32) -> Te
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = (matrices.mT if tall else matrices).to(dtype)  # the products of rows with rows are then the small ones
+    x = (matrices.mT if tall else matrices).to(dtype)  # the Gram matrix of the shorter side is the smaller one
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=SMALLEST_NORM)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
@@ -49,18 +49,18 @@ def orthogonalize(matrices: Tensor, *, dtype: torch.dtype = torch.float32) -> Te
 
 
 class Muon(Optimizer):
-    """Nesterov momentum, orthogonalised, with weight decay decoupled as AdamW's.
+    """Nesterov momentum with orthogonalised updates and decoupled weight decay, as in AdamW.
 
-    Where `found_inf`, a tensor, is 1, a step leaves weights and momenta as they were; the host does not wait for it.
-    This is the agreement that torch's fused AdamW has with `torch.amp.GradScaler`.
+    If the tensor `found_inf` is 1, a step changes neither weights nor momenta; the host does not wait for its value.
+    This is the protocol of torch's fused AdamW with `torch.amp.GradScaler`.
 
     Args:
-        params: matrices (R, C), or groups of them. A group's `parts` says of how many matrices, one above the other,
-            each parameter consists: 3 for q, k, v in one.
-        lr: learning rate. The update is scaled to the root mean square of AdamW's, so rates of AdamW are a start.
-        weight_decay: in each step a weight loses this times the learning rate, as a fraction.
-        momentum: share of the old momentum in the new one.
-        dtype: of the orthogonalisation's products; None is bfloat16 on CUDA and float32 elsewhere.
+        params: matrices (R, C), or groups of them. A group's `parts` is the number of matrices stacked in each
+            parameter: 3 for a fused q, k, v layer.
+        lr: learning rate. Updates have the root mean square of AdamW's, so AdamW's learning rates are a good start.
+        weight_decay: each step multiplies a weight by 1 - lr * weight_decay.
+        momentum: decay of the momentum per step.
+        dtype: dtype of the matrix products in the orthogonalisation; None is bfloat16 on CUDA and float32 elsewhere.
     Raises:
         ValueError: a parameter is not a matrix, or not `parts` matrices of one shape.
     """
@@ -86,7 +86,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step of all parameters that have a gradient; with sharded ones all processes must call it."""
+        """Update all parameters that have a gradient. With sharded parameters, all processes must call it."""
         for group in self.param_groups:
             by_shape: dict[Any, list[Tensor]] = {}
             for parameter in group["params"]:
@@ -97,7 +97,7 @@ class Muon(Optimizer):
                 self._step_together(parameters, group)
 
     def _step_together(self, parameters: Sequence[Tensor], group: dict[str, Any]) -> None:
-        """One step of n parameters of one shape (R, C); of sharded ones each process holds some of the R rows."""
+        """Update n parameters of one shape (R, C); if sharded, each process holds some of the R rows."""
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -107,7 +107,7 @@ class Muon(Optimizer):
         old_momenta, gradient = torch.stack(momenta), torch.stack(gradients)  # (n, R, C)
         new_momenta = old_momenta.lerp(gradient, 1 - group["momentum"])
         direction = _all_rows(gradient.lerp(new_momenta, group["momentum"]), like=parameters[0])
-        update = _own_rows(self._scaled_update(direction, group["parts"]), like=parameters[0])
+        update = _local_rows(self._scaled_update(direction, group["parts"]), like=parameters[0])
         old_weights = torch.stack(weights)
         new_weights = old_weights * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * update
         if self.found_inf is not None:
@@ -118,7 +118,7 @@ class Muon(Optimizer):
         torch._foreach_copy_(momenta, list(new_momenta.unbind()))
 
     def _scaled_update(self, direction: Tensor, parts: int) -> Tensor:
-        """The update (n, R, C) at learning rate 1 for momenta (n, R, C), every part of R / parts rows by itself."""
+        """The update (n, R, C) at learning rate 1 for momenta (n, R, C); each R / parts rows are one matrix."""
         matrices = direction.unflatten(1, (parts, -1)).flatten(0, 1)  # (n * parts, R / parts, C)
         default = torch.bfloat16 if direction.is_cuda else torch.float32
         scale = UPDATE_RMS * math.sqrt(max(matrices.shape[-2:]))
@@ -126,12 +126,12 @@ class Muon(Optimizer):
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """This process's rows of a sharded tensor; any other tensor itself. Shares its memory."""
+    """This process's rows of a sharded tensor, or an unsharded tensor itself, without a copy."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _all_rows(rows: Tensor, *, like: Tensor) -> Tensor:
-    """(n, R, C) from every process's rows of it, which are cut as the parameter `like` (R, C) is."""
+    """All-gather to (n, R, C) from rows that are sharded as the parameter `like` (R, C)."""
     if not isinstance(like, DTensor):
         return rows
     assert like.placements == (Shard(0),), like.placements
@@ -141,9 +141,9 @@ def _all_rows(rows: Tensor, *, like: Tensor) -> Tensor:
     return cut.full_tensor()
 
 
-def _own_rows(whole: Tensor, *, like: Tensor) -> Tensor:
-    """This process's rows of (n, R, C), cut as the parameter `like` (R, C) is."""
+def _local_rows(full: Tensor, *, like: Tensor) -> Tensor:
+    """This process's rows of (n, R, C), sharded as the parameter `like` (R, C)."""
     if not isinstance(like, DTensor):
-        return whole
-    copies = DTensor.from_local(whole, like.device_mesh, [Replicate()], run_check=False)
+        return full
+    copies = DTensor.from_local(full, like.device_mesh, [Replicate()], run_check=False)
     return copies.redistribute(placements=[Shard(1)]).to_local()

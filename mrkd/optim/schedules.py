@@ -1,4 +1,8 @@
-"""Schedules as pure functions of the step."""
+"""Schedules as pure functions of the step.
+
+They differ from DINO's and iBOT's in two places: a warm-up starts at peak / warm-up steps instead of 0, so that the
+first step learns something, and a cosine reaches its end at the last step, where theirs would reach it one step later.
+"""
 
 import math
 
@@ -12,7 +16,7 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
 
 
 def warmup_cosine(step: int, steps: int, warmup_steps: int, peak: float, end: float) -> float:
-    """Linear from peak / warmup_steps to `peak`, then a cosine down to `end`."""
+    """Linear warmup from peak / warmup_steps to `peak`, then half a cosine down to `end`."""
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     return cosine(step - warmup_steps, steps - warmup_steps, peak, end)
@@ -25,5 +29,5 @@ def linear_ramp(step: int, steps: int, fraction: float, start: float, end: float
 
 
 def scaled_learning_rate(config: OptimConfig, batch: int) -> float:
-    """Peak learning rate for this global batch: proportional to the batch, stated at 256."""
+    """Peak learning rate for this global batch: the setting is for a batch of 256 and is scaled in proportion."""
     return config.learning_rate * batch / 256

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from run directories, as a file or live; imports no torch, so it opens at once."""
+"""The report: one self-contained HTML page made from run directories, as a file or live. Imports no torch."""
 
 from mrkd.reporting.html import report
 from mrkd.reporting.watch import watch

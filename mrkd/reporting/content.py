@@ -1,16 +1,18 @@
-"""Everything the page shows, as one tree of plain values: words and numbers here, pictures in `pictures`."""
+"""The content of the page as one tree of plain values: texts and numbers; `pictures` adds images and arrays."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrkd.config.source import source_name
 from mrkd.evaluation.evaluator import main_results
 from mrkd.evaluation.evaluators import EVALUATORS
-from mrkd.reporting.palette import CLASSES, method_styles
+from mrkd.reporting.palette import CLASSES, method_styles, untrained_style
 from mrkd.reporting.pictures import attention_views, image_maps, relation_views
 from mrkd.reporting.read import RunRecord
-from mrkd.reporting.table import columns_of, make_table
+from mrkd.reporting.table import REFERENCES, columns_of, is_learnt, make_table
+from mrkd.system.output import printable
 
 CURVES = {
     "loss": "loss",
@@ -27,17 +29,15 @@ CURVES = {
     "images_per_second": "images per second",
 }
 """Key in metrics.jsonl, title."""
-MAX_POINTS = 1000
-"""Longer runs keep every k-th logged step, and every step at which features were measured."""
 
 
 def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False) -> dict[str, Any]:
-    """The tree behind the page, ready for JSON: no number in it is infinite or NaN.
+    """Build the content of the page, ready for JSON: no number in it is infinite or NaN.
 
     Args:
         runs: in the order in which their methods are shown.
-        command: what to type to get the same again.
-        live: whether the page will ask for news.
+        command: the command line that reproduces the page.
+        live: whether the page polls for updates.
     """
     methods = list(dict.fromkeys(run.method for run in runs))
     first = [next(run for run in runs if run.method == method) for method in methods]
@@ -45,7 +45,7 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
         "live": live,
         "command": command,
         "methods": methods,
-        "palette": {"methods": method_styles(methods), "classes": CLASSES},
+        "palette": {"methods": method_styles(methods), "untrained": untrained_style(), "classes": CLASSES},
         "runs": [_run(run) for run in runs],
         "curves": CURVES,
         "table": _table(runs),
@@ -58,19 +58,14 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
 
 
 def to_json(content: Mapping[str, Any]) -> str:
-    """JSON that may stand inside a `<script>`: no `<` is left that could end it or begin a comment."""
+    """JSON that is safe inside a `<script>`: it has no `<`, which could end the script or begin a comment."""
     return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _run(run: RunRecord) -> dict[str, Any]:
     summary = run.summary or {}
     last = run.metrics[-1] if run.metrics else {}
-    # Epochs are whole passes of equal length, so a step and its epoch tell the length of the run.
-    train = _section(run.config, "train")
-    epochs, steps = train.get("epochs"), summary.get("steps") or train.get("steps")
-    if steps is None and last.get("epoch") and epochs:
-        steps = round(last["step"] / last["epoch"] * epochs)
-    verdict = summary.get("verdict") or {"kind": "training", "sentence": "still training"}
+    verdict = _section(summary, "verdict") or {"kind": "training", "sentence": "still training"}
     return {
         "name": run.name,
         "method": run.method,
@@ -78,14 +73,25 @@ def _run(run: RunRecord) -> dict[str, Any]:
         "finished": run.summary is not None,
         "evaluated": run.evaluation is not None,
         "step": last.get("step", 0),
-        "steps": steps,
+        "steps": _length(run, last),
         "seconds": summary.get("seconds", last.get("seconds")),
         "verdict": {"kind": str(verdict.get("kind")), "sentence": str(verdict.get("sentence"))},
-        "data": str(_section(run.config, "data").get("source", "")),
+        "data": source_name(str(_section(run.config, "data").get("source", ""))),
         "device": summary.get("device"),
         "versions": summary.get("versions"),
         "metrics": _columns(run.metrics),
     }
+
+
+def _length(run: RunRecord, last: Mapping[str, Any]) -> float | None:
+    """Steps of the whole run, as far as its files tell."""
+    train = _section(run.config, "train")
+    given = _number((run.summary or {}).get("steps")) or _number(train.get("steps"))
+    if given is not None:
+        return given
+    # Epochs are whole passes of equal length, so a step and its epoch tell the length of the run.
+    epoch, epochs = _number(last.get("epoch")), _number(train.get("epochs"))
+    return round(last["step"] / epoch * epochs) if epoch and epochs else None
 
 
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -95,15 +101,13 @@ def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Metrics by column: `step`, `epoch`, `seconds`, `values` and `terms` by name; null where nothing was logged."""
-    stride = max(1, len(rows) // MAX_POINTS)
-    kept = [row for place, row in enumerate(rows) if place % stride == 0 or "rankme" in row or place == len(rows) - 1]
-    terms = list(dict.fromkeys(name for row in kept for name in _terms(row)))
+    terms = list(dict.fromkeys(name for row in rows for name in _terms(row)))
     return {
-        "step": [row["step"] for row in kept],
-        "epoch": [_number(row.get("epoch")) for row in kept],
-        "seconds": [_number(row.get("seconds", 0.0 if row["step"] == 0 else None)) for row in kept],
-        "values": {key: values for key in CURVES if any(values := [_number(row.get(key)) for row in kept])},
-        "terms": {name: [_number(_terms(row).get(name)) for row in kept] for name in terms},
+        "step": [row["step"] for row in rows],
+        "epoch": [_number(row.get("epoch")) for row in rows],
+        "seconds": [_number(row.get("seconds", 0.0 if row["step"] == 0 else None)) for row in rows],
+        "values": {key: values for key in CURVES if any(values := [_number(row.get(key)) for row in rows])},
+        "terms": {name: [_number(_terms(row).get(name)) for row in rows] for name in terms},
     }
 
 
@@ -113,7 +117,7 @@ def _terms(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """Five digits are more than a screen shows."""
+    """The number rounded to five digits, which is enough for a screen."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(f"{value:.5g}")
@@ -135,14 +139,20 @@ def _table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     ]
     keys = [column.key for column in present]
     rows = [
-        {"method": row["method"], "seeds": row["seeds"], "cells": {key: row[key] for key in keys if key in row}}
+        {
+            "method": row["method"],
+            "learnt": is_learnt(row),
+            "frozen": row["method"] not in REFERENCES and not row["seeds"],
+            "seeds": row["seeds"],
+            "cells": {key: row[key] for key in keys if key in row},
+        }
         for row in table["rows"]
     ]
     return {"columns": columns, "rows": rows, "data": table["data"]}
 
 
 def _protocols(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
-    """How the first evaluated run was measured, in words."""
+    """The evaluation protocols of the first evaluated run, as text."""
 
     def describe(protocol: Mapping[str, Any]) -> str:
         return ", ".join(f"{key.replace('_', ' ')}: {json.dumps(value)}" for key, value in protocol.items())
@@ -153,10 +163,11 @@ def _protocols(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
 
 
 def _finite(value: Any) -> Any:
+    """Without NaN and infinity, which JSON lacks, and with printable names."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {printable(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return printable(value) if isinstance(value, str) else value

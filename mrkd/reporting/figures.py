@@ -1,4 +1,4 @@
-"""The views as figures for papers and slides: PNG and SVG, one colour per method as on the page."""
+"""Static figures for papers and slides, as PNG and SVG, with the colours of the page."""
 
 import re
 from collections.abc import Sequence
@@ -15,13 +15,14 @@ from mrkd.reporting.palette import CLASSES, method_styles
 from mrkd.reporting.read import RunRecord
 from mrkd.runs.run import ATTENTION, EMBEDDING, RELATIONS
 from mrkd.system.files import write_atomically
+from mrkd.system.output import printable
 
 FIG2 = {
     "loss": "loss / first logged loss",
     "agreement": "teacher–student agreement, %",
     "teacher_entropy": "teacher entropy, nats",
 }
-"""The poster's figure 2: relative loss, and agreement with the entropy that gives it meaning."""
+"""Curves of the poster's figure 2: relative loss, agreement, and entropy."""
 HEALTH = {
     "knn": "k-NN on held-out training images, %",
     "rankme": "RankMe (effective rank)",
@@ -31,19 +32,19 @@ HEALTH = {
     "cls_cosine": "mean cosine between class tokens",
 }
 CELL, GAP = 108, 6
-"""Pixels of one picture of attention, and between two."""
+"""Side of an attention map, and gap between two, in pixels."""
 _HIDDEN = np.array([148, 184, 214])
-"""Patches outside a mask turn pale blue, which stands out against dark and light images alike."""
+"""Colour of patches outside a mask: pale blue, which is visible on dark and on light images."""
 
 
 def write_figures(runs: Sequence[RunRecord], folder: Path) -> list[Path]:
-    """Write every figure that these runs have the numbers for, as `NAME.png` and `NAME.svg`.
+    """Write all figures for which these runs have data, as `NAME.png` and `NAME.svg`.
 
     Args:
-        runs: those of one method side by side.
-        folder: made when needed.
+        runs: the runs, with those of one method in sequence.
+        folder: created if it does not exist.
     Returns:
-        The files.
+        The paths of the files.
     """
     first = {run.method: run for run in reversed(runs)}
     methods = list(dict.fromkeys(run.method for run in runs))
@@ -74,7 +75,7 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
 
 def _plain(text: str) -> str:
     """A name is not mathematics, whatever dollars are in it."""
-    return text.replace("$", r"\$")
+    return printable(text).replace("$", r"\$")
 
 
 def _curves(
@@ -110,14 +111,14 @@ def _line(axis: Axes, run: RunRecord, key: str, style: dict[str, str]) -> None:
     dashes = [float(part) for part in style["dash"].split()]
     look: dict[str, Any] = {"color": style["colour"], "linewidth": 1.3, "label": _plain(run.method)}
     look["linestyle"] = (0, dashes) if dashes else "solid"
-    if len(points) == 1:  # an untrained network: a level to compare with
+    if len(points) == 1:  # an untrained network: a horizontal line
         axis.axhline(values[0], **look)
     else:
         axis.plot(steps, values, **look)
 
 
 def _fig3(run: RunRecord) -> Figure | None:
-    """The poster's figure 3: images; attention per head and of all heads; the mask."""
+    """The poster's figure 3: images, attention of each head, mean over heads, and the mask."""
     arrays = run.arrays(ATTENTION)
     if arrays is None or "mass" not in arrays:
         return None
@@ -133,7 +134,7 @@ def _fig3(run: RunRecord) -> Figure | None:
             montage[step * row : step * row + CELL, step * column : step * column + CELL] = cell
     height, width, _ = montage.shape
     figure = Figure(figsize=(width / 90, height / 90 + 0.5), layout="constrained")
-    axis = figure.add_subplot()  # one picture: dozens of axes take many seconds
+    axis = figure.add_subplot()  # one picture, because matplotlib takes seconds for dozens of axes
     axis.imshow(montage, interpolation="nearest")
     for column, name in enumerate(titles):
         axis.text(step * column + CELL / 2, -5, name, fontsize=8, ha="center")
@@ -143,13 +144,13 @@ def _fig3(run: RunRecord) -> Figure | None:
 
 
 def _enlarged(grid: np.ndarray) -> np.ndarray:
-    """The first two axes at `CELL`, every value repeated."""
+    """Enlarge the first two axes to `CELL` pixels by repeating values."""
     rows, columns = (np.arange(CELL) * side // CELL for side in grid.shape[:2])
     return grid[rows][:, columns]
 
 
 def _heat(pixels: np.ndarray, panel: np.ndarray) -> np.ndarray:
-    """As on the page: up to the map's maximum, or to four uniform shares where it stays below."""
+    """Draw a map over an image; its scale ends at its maximum, or at four times the uniform value if that is higher."""
     colour = mpl.colormaps["magma"](_enlarged(panel / max(panel.max(), 4 / panel.size)))[..., :3]
     return (0.3 * pixels.mean(axis=2, keepdims=True) + 0.7 * 255 * colour).astype(np.uint8)
 
@@ -179,7 +180,7 @@ def _map(run: RunRecord) -> Figure | None:
 
 
 def _relations(run: RunRecord, style: dict[str, str]) -> Figure | None:
-    """Distances of both sides over their mean, before the first step and at the last monitoring."""
+    """Distance matrices of teacher and student, divided by their mean, before the first step and at the last record."""
     arrays = run.arrays(RELATIONS)
     if arrays is None:
         return None

@@ -1,4 +1,4 @@
-"""The report page: one file, no network, nothing that runs but its own script."""
+"""Write the report: one HTML file that needs no network and runs only its own script."""
 
 import base64
 import hashlib
@@ -18,18 +18,18 @@ from mrkd.system.files import write_text
 
 
 def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = None, command: str = "") -> Path:
-    """Write one HTML file about one or several runs, and beside it its figures as PNG and SVG.
+    """Write one HTML file about one or several runs, and its figures as PNG and SVG in a folder beside it.
 
-    Those of `report.html` lie in `figures`, those of `other.html` in `other-figures`, so that pages may share a folder.
+    The folder is `figures` for `report.html` and `other-figures` for `other.html`, so that pages may share a folder.
 
     Args:
         runs: run directories, or directories of comparisons.
         out: the file; `report.html` inside the first run or comparison when None.
-        command: what to type to get the same again.
+        command: the command line that reproduces the page.
     Returns:
         The path of the file.
     Raises:
-        UserError: a directory holds no run, or `out` is no name for a page, or holds something else.
+        UserError: a directory contains no run, or `out` is not an HTML file or exists and is not a report.
     """
     given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
     if not given:
@@ -39,32 +39,32 @@ def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = Non
     _check_target(target)
     content = page_content(records, command or "mrkd report " + " ".join(map(str, given)))
     write_text(target, render(content))
-    from mrkd.reporting.figures import write_figures  # matplotlib is slow to load, and a live page does without it
+    from mrkd.reporting.figures import write_figures  # matplotlib is slow to import, and a live page does not need it
 
     write_figures(records, target.parent / ("figures" if target.stem == "report" else f"{target.stem}-figures"))
     return target
 
 
 def _check_target(target: Path) -> None:
-    """An earlier page may be replaced; nothing else."""
+    """Raise UserError unless the target is new or an earlier report."""
     if target.suffix not in (".html", ".htm"):
         raise UserError(f"a report is written to a file ending in .html, got {target}")
     if target.is_file():
         with target.open("rb") as file:
             if b"<title>mrkd" not in file.read(4000):
-                raise UserError(f"{target} exists and is no report of mrkd: choose another --out")
+                raise UserError(f"{target} exists and is not a report of mrkd: choose another --out")
     elif target.exists():
-        raise UserError(f"{target} is no file: choose another --out")
+        raise UserError(f"{target} is not a file: choose another --out")
 
 
 def render(content: dict[str, Any]) -> str:
-    """The page around a tree from `page_content`."""
+    """The HTML of the page for content from `page_content`."""
     script = Markup(link())
     environment = Environment(loader=PackageLoader("mrkd.reporting", "page"), autoescape=select_autoescape())
     return environment.get_template("page.html").render(
         style=Markup(page_file("style.css")),
         script=script,
-        # Only this very script may run, whatever else found its way into the page.
+        # The content security policy allows this script only.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         connect=Markup("'self'" if content["live"] else "'none'"),
         content=Markup(to_json(content)),

@@ -1,7 +1,7 @@
-"""The page's modules as one script.
+"""Bundle the JavaScript modules of the page into one script.
 
-A page that is opened from a disk may not import files, so the modules of `page/` are laid one after another: each after
-those it imports, without its `import` and `export` words. They share one scope, hence top-level names are unique.
+A page that is opened from disk cannot import files. The modules of `page/` are therefore concatenated, each after those
+that it imports, without `import` and `export`. They share one scope, so their top-level names must be unique.
 """
 
 import re
@@ -12,12 +12,12 @@ EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class)\b)", re.MUL
 
 
 def page_file(name: str) -> str:
-    """The text of a file of the page."""
+    """The text of a file in `page/`."""
     return (files("mrkd.reporting") / "page" / name).read_text(encoding="utf-8")
 
 
 def link(entry: str = "main") -> str:
-    """The script that begins at the module `entry`."""
+    """The script of the module `entry` and all modules that it imports."""
     ordered: dict[str, str] = {}
     _visit(entry, ordered, ())
     return "\n".join(ordered.values())

@@ -1,48 +1,54 @@
-"""All runs below a folder, one line each: what they are, how far they have come, how well they do."""
+"""`mrkd runs`: list all runs below a folder, with method, data, progress, state, k-NN and verdict."""
 
-import json
+import math
+import os
 import re
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mrkd.config.overrides import read_yaml
+from mrkd.config.overrides import read_scalars
+from mrkd.config.source import source_name
 from mrkd.errors import UserError
+from mrkd.runs.metrics import Row, complete_lines, parse_row
 from mrkd.runs.run import CHECKPOINTS, CONFIG, FAILURE, METRICS, SUMMARY, Run
+from mrkd.system.files import read_json
+from mrkd.system.output import printable
 
 State = Literal["running", "finished", "stopped", "failed", "damaged"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunLine:
-    """One run."""
+    """A run in the list."""
 
     name: str
-    """Path below the folder that was asked about."""
+    """Path relative to the listed folder."""
     state: State
-    """`stopped` runs go on when asked to; `failed` ones ended by an error; `damaged` ones cannot be read."""
+    """`stopped` runs can be resumed, `failed` ones ended with an error, `damaged` ones cannot be read."""
     age_seconds: float
-    """Since something was last written."""
+    """Seconds since a file was last written."""
     method: str = ""
     data: str = ""
     seed: int | None = None
     step: int | None = None
-    """Last step in the metrics."""
+    """Last logged step."""
     steps: int | None = None
-    """Of the whole run; None before the first step."""
+    """Length of the run in steps; None before the first step."""
     knn: float | None = None
-    """Percent, last measured on held-out training images."""
+    """Last k-NN on held-out training images, in percent."""
     best_knn: float | None = None
     verdict: str = ""
-    """Its kind, such as `healthy`."""
+    """Kind of the verdict, such as `healthy`."""
     reason: str = ""
-    """Why it failed or cannot be read."""
+    """Why the run failed or cannot be read."""
 
 
 def list_runs(folder: str | Path) -> list[RunLine]:
-    """Every run at or below `folder`, in the order in which people count: `run-2` before `run-10`.
+    """List all runs at or below `folder`, in natural order: `run-2` before `run-10`.
 
     Raises:
         UserError: there is no such folder.
@@ -50,12 +56,19 @@ def list_runs(folder: str | Path) -> list[RunLine]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}")
-    found = [config.parent for config in folder.rglob(CONFIG) if _is_run(config.parent)]
-    return [_line(path, folder) for path in sorted(found, key=lambda path: natural_key(_name(path, folder)))]
+    return [_line(path, folder) for path in sorted(_runs_in(folder), key=lambda path: natural_key(_name(path, folder)))]
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    """Folders that are runs; what a run keeps in folders of its own is not looked through."""
+    for place, folders, files in os.walk(folder):
+        if CONFIG in files and _is_run(Path(place)):
+            yield Path(place)
+            folders.clear()
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A key under which numbers inside names sort as numbers."""
+    """Sort key for natural order: numbers inside names sort by value."""
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", name.lower())]
 
 
@@ -68,12 +81,22 @@ def _name(path: Path, folder: Path) -> str:
 
 
 def _line(path: Path, folder: Path) -> RunLine:
-    written = [path / name for name in (CONFIG, METRICS, SUMMARY, FAILURE)]
-    age = time.time() - max(file.stat().st_mtime for file in written if file.is_file())
+    """One run; whatever is wrong with its files is told in its line and hides no other."""
+    name, age = _name(path, folder), 0.0
     try:
-        return RunLine(name=_name(path, folder), age_seconds=age, **_state(path), **_settings(path), **_progress(path))
-    except (UserError, KeyError, TypeError, AttributeError, ValueError) as error:
-        return RunLine(name=_name(path, folder), age_seconds=age, state="damaged", reason=str(error))
+        age = time.time() - max(_written(path / name) for name in (CONFIG, METRICS, SUMMARY, FAILURE))
+        return RunLine(name=name, age_seconds=age, **_state(path), **_settings_and_progress(path))
+    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return RunLine(name=name, age_seconds=age, state="damaged", reason=_short(reason))
+
+
+def _written(file: Path) -> float:
+    return file.stat().st_mtime if file.is_file() else 0.0
+
+
+def _short(text: object) -> str:
+    return textwrap.shorten(printable(text), 300, placeholder=" …")
 
 
 def _state(path: Path) -> dict[str, Any]:
@@ -84,29 +107,47 @@ def _state(path: Path) -> dict[str, Any]:
         return {"state": "finished"}
     failure = path / FAILURE
     if failure.is_file():
-        return {"state": "failed", "reason": json.loads(failure.read_text(encoding="utf-8"))["reason"]}
+        return {"state": "failed", "reason": _short(read_json(failure)["reason"])}
     return {"state": "stopped"}
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    # Plain YAML, unchecked: hundreds of runs are listed in the time that checking one config takes.
-    tree = read_yaml(path / CONFIG)
-    return {"method": tree["objective"]["method"], "data": tree["data"]["source"], "seed": tree["train"]["seed"]}
-
-
-def _progress(path: Path) -> dict[str, Any]:
-    rows = Run(path).metrics()
-    if not rows:
-        return {}
-    last = rows[-1]
-    measured = [row["knn"] for row in rows if "knn" in row]
-    progress = {"step": last["step"], "verdict": last.get("verdict", "")}
-    if last["epoch"]:
-        train = read_yaml(path / CONFIG)["train"]
-        progress["steps"] = train.get("steps") or round(last["step"] / last["epoch"] * train["epochs"])
+def _settings_and_progress(path: Path) -> dict[str, Any]:
+    settings = read_scalars(path / CONFIG)
+    known = {
+        "method": _short(settings["objective.method"]),
+        "data": _short(source_name(settings["data.source"])),
+        "seed": int(settings["train.seed"]),
+    }
+    last, measured = _last_and_measured(path / METRICS)
+    if last is None:
+        return known
+    known |= {"step": last["step"], "verdict": _short(last.get("verdict", ""))}
+    epoch = float(last["epoch"])
+    if not math.isfinite(epoch):
+        raise UserError(f"the last epoch in {METRICS} is no number")
+    if epoch:
+        given = settings.get("train.steps", "null")
+        length = last["step"] / epoch * float(settings["train.epochs"])
+        known["steps"] = int(given) if given.isdecimal() else round(length)
     if measured:
-        progress |= {"knn": measured[-1], "best_knn": max(measured)}
-    return progress
+        known |= {"knn": measured[-1], "best_knn": max(measured)}
+    return known
+
+
+def _last_and_measured(path: Path) -> tuple[Row | None, list[float]]:
+    """The last row of the metrics, and every k-NN in them; only these rows are parsed."""
+    last, measured = None, []
+    for number, line in complete_lines(path):
+        last = number, line
+        if b'"knn"' in line:
+            measured.append(_percent(parse_row(path, number, line)["knn"]))
+    return (None if last is None else parse_row(path, *last)), measured
+
+
+def _percent(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise UserError(f"a k-NN in {METRICS} must be a percentage, got {value!r}")
+    return float(value)
 
 
 def describe_age(seconds: float) -> str:
@@ -118,7 +159,7 @@ def describe_age(seconds: float) -> str:
 
 
 def runs_table(lines: Sequence[RunLine]) -> list[tuple[str, ...]]:
-    """The cells people read, a heading first."""
+    """The cells of the list as text, with a row of headings first."""
     rows: list[tuple[str, ...]] = [
         ("run", "method", "data", "seed", "steps", "state", "k-NN", "best", "verdict", "written")
     ]
@@ -127,7 +168,7 @@ def runs_table(lines: Sequence[RunLine]) -> list[tuple[str, ...]]:
         figures = ["" if value is None else f"{value:.1f}" for value in (line.knn, line.best_knn)]
         rows.append(
             (
-                line.name,
+                printable(line.name),
                 line.method,
                 line.data,
                 "" if line.seed is None else str(line.seed),

@@ -1,4 +1,4 @@
-"""Arrays and pictures, small enough to lie in a page: quantised, deflated, in base64; `page/unpack.js` undoes it.
+"""Pack arrays and images for the page: quantised, deflated, in base64. `page/unpack.js` unpacks them.
 
 A packed array is `{"type": "uint8" or "uint16", "shape": [...], "scale": s, "data": ...}`; its values are s times the
 integers.
@@ -18,23 +18,23 @@ SPRITE_COLUMNS = 32
 
 
 def pack_integers(values: np.ndarray) -> Packed:
-    """Whole numbers in [0, 65535], exactly."""
+    """Pack integers in [0, 65535], exactly."""
     top = int(values.max(initial=0))
     assert 0 <= int(values.min(initial=0)) <= top <= 65535
     return _packed(values.astype(np.uint8 if top <= 255 else np.uint16), 1.0)
 
 
 def pack_magnitudes(values: np.ndarray) -> Packed:
-    """Non-negative numbers, to within 1 / 131,070 of the largest; what is not finite becomes 0."""
+    """Pack non-negative numbers with an error of at most 1 / 131,070 of the largest; NaN and infinity become 0."""
     finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     scale = float(finite.max(initial=0.0)) / 65535 or 1.0
     return _packed((finite / scale).round().astype(np.uint16), scale)
 
 
 def pack_distributions(values: np.ndarray, axes: int = 2) -> Packed:
-    """Numbers >= 0 that sum to 1 over the last `axes` axes, as bytes: the root of each over the largest of its group.
+    """Pack distributions over the last `axes` axes as bytes: the square root of each value over its group's largest.
 
-    The reader squares and normalises. The root keeps small shares apart, which an attention of few peaks needs.
+    The page squares and normalises them. The root keeps small values distinct, which attention with few peaks needs.
     """
     finite = np.nan_to_num(values.astype(np.float64))
     top = finite.max(axis=tuple(range(-axes, 0)), keepdims=True)
@@ -42,7 +42,7 @@ def pack_distributions(values: np.ndarray, axes: int = 2) -> Packed:
 
 
 def pack_layout(points: np.ndarray) -> Packed:
-    """Points (n, 2) moved and scaled, alike along both axes, into the unit square."""
+    """Pack points (n, 2), shifted and scaled into the unit square with the same scale for both axes."""
     low = points.min(axis=0)
     extent = float((points.max(axis=0) - low).max()) or 1.0
     centred = (points - low) / extent + (1 - (points.max(axis=0) - low) / extent) / 2
@@ -50,7 +50,7 @@ def pack_layout(points: np.ndarray) -> Packed:
 
 
 def pack_sprite(images: np.ndarray) -> dict[str, Any]:
-    """Pictures (n, 3, s, s) uint8 as one picture of rows of 32, PNG where that is small, else JPEG.
+    """Pack images (n, 3, s, s) uint8 into one image with 32 per row, as PNG if that is small, else as JPEG.
 
     Returns:
         size: s; columns; count: n; url: a data URL.
@@ -58,7 +58,7 @@ def pack_sprite(images: np.ndarray) -> dict[str, Any]:
     return _sprite(np.ascontiguousarray(images).tobytes(), images.shape)
 
 
-@lru_cache(maxsize=16)  # a live page packs the same pictures again and again
+@lru_cache(maxsize=16)  # cached, because a live page packs the same images repeatedly
 def _sprite(content: bytes, shape: tuple[int, ...]) -> dict[str, Any]:
     images = np.frombuffer(content, np.uint8).reshape(shape)
     count, _, height, width = shape
@@ -74,7 +74,7 @@ def _sprite(content: bytes, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def picture_url(picture: Image.Image) -> str:
-    """A data URL of PNG, or of JPEG where PNG would take more than twice as much."""
+    """A data URL of a PNG, or of a JPEG if the PNG would be more than twice as large."""
     png, jpeg = io.BytesIO(), io.BytesIO()
     picture.save(png, "PNG")
     picture.save(jpeg, "JPEG", quality=90, subsampling=0)
@@ -89,5 +89,5 @@ def _packed(values: np.ndarray, scale: float) -> Packed:
 
 
 def packed_bytes(packed: Packed) -> int:
-    """Room it takes in the page."""
+    """Size of the packed array in the page, in bytes."""
     return len(packed["data"]) + 100

@@ -1,13 +1,13 @@
-"""One colour per method in every view and figure, told apart by dash too; the page gets them from here."""
+"""Colours and dashes of methods, the same in all views and figures."""
 
 from collections.abc import Sequence
 
-# Paul Tol's 'vibrant' scheme, which stays apart for colour-blind eyes and on light and dark paper; then two more.
+# Paul Tol's 'vibrant' scheme, which colour-blind people can distinguish, on light and dark backgrounds; then two more.
 METHODS = ("#0077bb", "#ee7733", "#009988", "#ee3377", "#33bbee", "#cc3311", "#9467bd", "#8c6d31")
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
-"""In the manner of SVG, in pixels; the next one for every round through the colours."""
+"""Dashes as in SVG, in pixels; the next one is used each time all colours have been used."""
 UNTRAINED = ("#8b939c", "1.5 3")
-"""Random weights are grey and dotted."""
+"""Random weights and raw pixels are grey and dotted."""
 CLASSES = (
     "#4269d0",
     "#efb118",
@@ -27,9 +27,14 @@ def method_styles(methods: Sequence[str]) -> list[dict[str, str]]:
     styles, trained = [], 0
     for method in methods:
         if method == "random":
-            styles.append({"colour": UNTRAINED[0], "dash": UNTRAINED[1]})
+            styles.append(untrained_style())
         else:
             dash = DASHES[trained // len(METHODS) % len(DASHES)]
             styles.append({"colour": METHODS[trained % len(METHODS)], "dash": dash})
             trained += 1
     return styles
+
+
+def untrained_style() -> dict[str, str]:
+    """Colour and dash of what nothing was learnt for."""
+    return {"colour": UNTRAINED[0], "dash": UNTRAINED[1]}

@@ -1,6 +1,6 @@
-"""Attention, maps and relations as the page needs them: packed arrays, and pictures that several runs share kept once.
+"""Attention, maps and relations for the page: packed arrays, and images, stored once if several runs share them.
 
-Each takes one run per method. Axes: n images, H heads, R x C patches, r x c queries, M monitorings, P pairs.
+Each function takes one run per method. Axes: n images, H heads, R x C patches, r x c queries, M records, P pairs.
 """
 
 import zlib
@@ -21,18 +21,18 @@ from mrkd.reporting.read import RunRecord
 from mrkd.runs.run import ATTENTION, EMBEDDING, RELATIONS
 
 ATTENTION_BUDGET = 7_000_000
-"""Bytes of the page for the attention of all methods; images beyond it can be asked from the class token only."""
+"""Maximum size in bytes of patch attention of all methods; further images have class-token attention only."""
 
 
 class _Shared:
-    """Pictures by their content, so that runs on the same images carry them once."""
+    """Sets of images, stored once for all runs that use the same ones."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
         self._places: dict[tuple[Any, ...], int] = {}
 
     def place(self, images: np.ndarray, **more: Any) -> int:
-        """Where these images lie in `items`."""
+        """Index of these images in `items`; adds them if they are new."""
         key = (images.shape, zlib.crc32(np.ascontiguousarray(images).tobytes()))
         if key not in self._places:
             self._places[key] = len(self.items)
@@ -41,7 +41,7 @@ class _Shared:
 
 
 def attention_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """For each run the class token's attention, that of every patch, and how well it finds objects."""
+    """For each run, attention of the class token and of each patch, and overlap with objects."""
     sets, views = _Shared(), []
     for run in runs:
         arrays = run.arrays(ATTENTION)
@@ -69,7 +69,7 @@ def attention_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def _within_budget(patches: np.ndarray, budget: int) -> list[dict[str, Any]]:
-    """(n, H, r c, r, c) packed by image, as many of the first as there is room for."""
+    """(n, H, r c, r, c), packed by image, for as many of the first images as fit into the budget."""
     packed = []
     for image in patches:
         candidate = pack_distributions(image)
@@ -85,20 +85,21 @@ def _names(arrays: dict[str, np.ndarray]) -> list[str] | None:
     if "labels" not in arrays:
         return None
     names = arrays["class_names"]
-    return [str(names[label]) if label < len(names) else str(label) for label in arrays["labels"]]
+    return [str(names[label]) if 0 <= label < len(names) else "unlabelled" for label in arrays["labels"]]
 
 
 def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """For each run the two layouts of its test images, their clusters and their neighbours."""
+    """For each run, two layouts of its test images, their clusters and their neighbours."""
     sets, views = _Shared(), []
     for run in runs:
         arrays = run.arrays(EMBEDDING)
         if arrays is None:
             continue
+        used, labels = np.unique(arrays["labels"], return_inverse=True)  # of very many classes, few have images
         place = sets.place(
             arrays["images"],
-            labels=pack_integers(arrays["labels"]),
-            classNames=[str(name) for name in arrays["class_names"]],
+            labels=pack_integers(labels),
+            classNames=[str(arrays["class_names"][label]) for label in used],
         )
         views.append(
             {
@@ -117,7 +118,7 @@ def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def relation_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """For each run the distances over their mean at every monitoring, and the views they are between."""
+    """For each run, distances divided by their mean at each record, and the views of the images."""
     sets, views = _Shared(), []
     for run in runs:
         arrays = run.arrays(RELATIONS)

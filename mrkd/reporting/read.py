@@ -1,4 +1,4 @@
-"""What run directories say, as plain numbers and arrays."""
+"""Read run directories into plain numbers and arrays."""
 
 import dataclasses
 from collections import Counter
@@ -11,14 +11,15 @@ import numpy as np
 
 from mrkd.config.keys import may_change
 from mrkd.errors import UserError
+from mrkd.runs.metrics import ThinnedMetrics
 from mrkd.runs.npz import read_npz
-from mrkd.runs.run import CONFIG, EVALUATION, SEGMENTATION, SUMMARY, Run
+from mrkd.runs.run import CONFIG, EVALUATION, METRICS, PIXELS, SEGMENTATION, SUMMARY, Run
 from mrkd.system.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run, finished or not, as the report needs it."""
+    """The files of a run that the report needs; the run may be unfinished."""
 
     path: Path
     name: str
@@ -27,22 +28,23 @@ class RunRecord:
     config: dict[str, Any]
     """The settings, by section."""
     metrics: list[dict[str, Any]]
+    """Of a long run only some, evenly spaced, and the last."""
     summary: dict[str, Any] | None
-    """None while it trains."""
+    """Content of `summary.json`; None during training."""
     evaluation: dict[str, Any] | None
     segmentation: dict[str, Any] | None
-    """How well attention finds objects; None where nobody knows where they are."""
+    """Overlap of attention with objects; None for data without object masks."""
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays in one of the run's files, or None when no verb has written it yet."""
+        """The arrays in a file of the run; None if the file does not exist yet."""
         return read_npz(self.path / name) if (self.path / name).is_file() else None
 
 
 def find_runs(paths: Sequence[str | Path]) -> list[Path]:
-    """Run directories, with the directory of a comparison standing for its runs, in the order they were begun.
+    """Find run directories; the directory of a comparison stands for its runs. Sorted by start of the run.
 
     Raises:
-        UserError: there is nothing of the kind at one of the paths.
+        UserError: there is no run or comparison at one of the paths.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -54,23 +56,34 @@ def find_runs(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
+def read_pixels(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """How raw pixels do, where all these runs are of one comparison that has measured it."""
+    folders = {run.path.parent for run in runs}
+    if len(folders) != 1 or (folder := folders.pop()).name != "runs":
+        return None
+    return read_json(folder.parent / PIXELS) if (folder.parent / PIXELS).is_file() else None
+
+
 def _begun(run: Path) -> float:
     return (run / CONFIG).stat().st_mtime
 
 
-def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
-    """The runs at these paths and in these comparisons; those of one method side by side, by seed.
+def read_runs(paths: Sequence[str | Path], known: dict[Path, ThinnedMetrics] | None = None) -> list[RunRecord]:
+    """Read the runs at these paths and in these comparisons, grouped by method and sorted by seed.
 
+    Args:
+        paths: run directories, or directories of comparisons.
+        known: keeps the metrics between calls, so that each reads only what is new.
     Raises:
         UserError: as `find_runs` and `read_run`.
     """
-    records = _told_apart([read_run(path) for path in find_runs(paths)])
+    records = _told_apart([read_run(path, known) for path in find_runs(paths)])
     methods = list(dict.fromkeys(run.method for run in records))
     return sorted(records, key=lambda run: (methods.index(run.method), run.seed))
 
 
 def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Methods whose runs differ in more than the seed get a name for each kind: their figures have no common mean."""
+    """Rename methods whose runs differ in more than the seed: such runs must not share a mean."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for run in records:
         kinds.setdefault(run.method, []).append(_kind(run))
@@ -88,11 +101,11 @@ def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 _SHOWN = 3
-"""Settings in a name."""
+"""Maximum number of settings in such a name."""
 
 
 def _kind(run: RunRecord) -> dict[str, Any]:
-    """Everything but the seed that figures depend on, by dotted name."""
+    """All settings except the seed that affect results, by dotted key."""
     flat = {f"{section}.{key}": value for section, own in run.config.items() for key, value in _items(own)}
     kind = {key: value for key, value in flat.items() if key != "train.seed" and not may_change(key)}
     measured = {} if run.evaluation is None else run.evaluation["data"]
@@ -103,8 +116,8 @@ def _items(section: Any) -> list[tuple[str, Any]]:
     return list(section.items()) if isinstance(section, dict) else []
 
 
-def read_run(path: Path) -> RunRecord:
-    """Read one run directory.
+def read_run(path: Path, known: dict[Path, ThinnedMetrics] | None = None) -> RunRecord:
+    """Read one run directory; `known` as in `read_runs`.
 
     Raises:
         UserError: there is no run, or one of its files is damaged.
@@ -118,8 +131,7 @@ def read_run(path: Path) -> RunRecord:
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path / CONFIG} must name objective.method and train.seed") from None
 
-    def optional(name: str) -> Any:
-        return read_json(path / name) if (path / name).is_file() else None
+    metrics = ({} if known is None else known).setdefault(path, ThinnedMetrics(path / METRICS))
 
     return RunRecord(
         path=path,
@@ -127,8 +139,24 @@ def read_run(path: Path) -> RunRecord:
         method=method,
         seed=seed,
         config=config,
-        metrics=run.metrics(),
-        summary=optional(SUMMARY),
-        evaluation=optional(EVALUATION),
-        segmentation=optional(SEGMENTATION),
+        metrics=metrics.read(),
+        summary=_optional(path / SUMMARY, device=str, versions=dict),
+        evaluation=_optional(path / EVALUATION, data=dict),
+        segmentation=_optional(path / SEGMENTATION, jaccard=dict, mass=list),
     )
+
+
+def _optional(path: Path, **needed: type) -> dict[str, Any] | None:
+    """The object in a JSON file with at least these entries, or None where there is no file.
+
+    Raises:
+        UserError: it is damaged or of another kind.
+    """
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    for name, kind in needed.items():
+        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+            raise UserError(f"{path} must be a JSON object with {', '.join(needed)}: remove it, and make it again")
+    assert isinstance(found, dict)
+    return found

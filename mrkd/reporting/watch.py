@@ -1,16 +1,22 @@
-"""The report of running jobs, served to this machine alone and refreshing itself."""
+"""`mrkd watch`: a live report of running jobs, served on this machine only."""
 
+import contextlib
 import hashlib
 import os
+import socket
+import sys
+import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from mrkd.errors import UserError
 from mrkd.reporting.content import page_content, to_json
 from mrkd.reporting.html import render
 from mrkd.reporting.read import find_runs, read_runs
+from mrkd.runs.metrics import ThinnedMetrics
 from mrkd.runs.run import (
     ATTENTION,
     CONFIG,
@@ -21,13 +27,18 @@ from mrkd.runs.run import (
     SEGMENTATION,
     SUMMARY,
 )
+from mrkd.system.output import printable, say
 
 HOST = "127.0.0.1"
+MOST_REQUESTS = 16
+REQUEST_SECONDS = 20.0
 _SHOWN = (CONFIG, METRICS, SUMMARY, EVALUATION, EMBEDDING, ATTENTION, SEGMENTATION, RELATIONS)
 
 
 class WatchServer(ThreadingHTTPServer):
-    """Serves the page about some runs on 127.0.0.1; `serve_forever` until `shutdown`.
+    """Serves a live page about some runs on 127.0.0.1, from `serve_forever` until `shutdown`.
+
+    At most `MOST_REQUESTS` are served at a time, and none for longer than `REQUEST_SECONDS`.
 
     Args:
         runs: run directories, finished or not, or directories of comparisons.
@@ -40,7 +51,10 @@ class WatchServer(ThreadingHTTPServer):
 
     def __init__(self, runs: Sequence[str | Path], port: int) -> None:
         self.runs = [Path(run) for run in runs]
-        read_runs(self.runs)  # says what is wrong now rather than in the browser
+        self._metrics: dict[Path, ThinnedMetrics] = {}
+        self._reading = threading.Lock()
+        self._free = threading.BoundedSemaphore(MOST_REQUESTS)
+        self.content()  # says what is wrong now rather than in the browser
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -49,11 +63,11 @@ class WatchServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page."""
         return f"http://{HOST}:{self.server_port}/"
 
     def version(self) -> str:
-        """Changes whenever a file that the page shows does."""
+        """A hash that changes whenever a file of the page's data changes."""
         digest = hashlib.sha256()
         for run in find_runs(self.runs):
             for name in _SHOWN:
@@ -66,19 +80,55 @@ class WatchServer(ThreadingHTTPServer):
 
     def content(self) -> dict[str, object]:
         """What the page shows now."""
-        return page_content(read_runs(self.runs), "mrkd watch " + " ".join(map(str, self.runs)), live=True)
+        with self._reading:  # each request would otherwise take its own memory, and read the same files
+            runs = read_runs(self.runs, self._metrics)
+        return page_content(runs, "mrkd watch " + " ".join(map(str, self.runs)), live=True)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve it in a thread of its own, or refuse it when too many are being served."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with contextlib.suppress(OSError):
+            request.settimeout(1.0)
+            request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """End a client that sends or reads too slowly, whatever it does."""
+        limit = threading.Timer(REQUEST_SECONDS, _hang_up, [request])
+        limit.daemon = True
+        limit.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            limit.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves is nothing to tell; anything else is one line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            say(f"a request failed: {type(error).__name__}: {error}")
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it may have ended by itself
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Three paths, for whoever names this machine as the host."""
+    """Serves three paths, for requests with this machine as host."""
 
     server: WatchServer
+    timeout = REQUEST_SECONDS
     server_version = "mrkd"
     sys_version = ""
 
     def do_GET(self) -> None:
         """The page, its content, or the version of it."""
-        # A foreign site may let its own name point here, and would then read the answer: it still has to name itself.
+        # DNS rebinding: a foreign site may let its name resolve to this machine. Its requests still have its name as
+        # host.
         names = {f"{name}:{self.server.server_port}" for name in (HOST, "localhost")}
         if self.headers.get_all("Host", []) not in [[name] for name in names]:
             return self._answer(HTTPStatus.FORBIDDEN, "text/plain", f"this page is at {self.server.url} only\n")
@@ -89,8 +139,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._answer(HTTPStatus.OK, "application/json", to_json(self.server.content()))
             if self.path == "/version":
                 return self._answer(HTTPStatus.OK, "text/plain", self.server.version())
-        except (UserError, OSError) as error:
-            return self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", str(error))
+        except (ConnectionError, TimeoutError):
+            raise  # the client's
+        except Exception as error:  # whatever is to be found in a file that is half written
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            return self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", printable(reason))
         return self._answer(HTTPStatus.NOT_FOUND, "text/plain", "no such page\n")
 
     def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
@@ -106,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """The terminal stays with the user."""
+        """Log nothing to the terminal."""
 
 
 def watch(runs: Sequence[str | Path] | str | Path, port: int = 8765) -> None:
@@ -116,5 +169,5 @@ def watch(runs: Sequence[str | Path] | str | Path, port: int = 8765) -> None:
         UserError: as `WatchServer`.
     """
     with WatchServer([runs] if isinstance(runs, str | Path) else runs, port) as server:
-        print(f"watching at {server.url} (Ctrl-C ends it)", flush=True)
+        say(f"watching at {server.url} (Ctrl-C ends it)")
         server.serve_forever()

@@ -4,6 +4,7 @@ A file is called `step-00000120.<digest>.pt`, or `….best.pt` when its k-NN was
 of the content's SHA-256: content and checksum come into place in one rename, and plain `torch.load` reads the file.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -19,6 +20,7 @@ import torch
 
 from mrkd.errors import UserError
 from mrkd.system.files import write_bytes
+from mrkd.system.output import say
 
 DIGEST_LENGTH = 16
 NAME = re.compile(r"step-(?P<step>\d{8,})\.(?P<digest>[0-9a-f]{16})(?P<best>\.best)?\.pt")
@@ -94,6 +96,13 @@ class Checkpoints:
             if checkpoint.path not in kept:
                 checkpoint.path.unlink()
 
+    def newest_readable(self) -> dict[str, Any] | None:
+        """The state of the newest checkpoint that can be read; None where there is none. Nothing is removed."""
+        for checkpoint in reversed(self.listed()):
+            with contextlib.suppress(UserError, OSError):
+                return checkpoint.read()
+        return None
+
     def newest(self) -> tuple[Checkpoint, dict[str, Any]] | None:
         """The newest checkpoint that can be read, with its state; None before the first one.
 
@@ -110,7 +119,7 @@ class Checkpoints:
                 damaged.append((checkpoint, str(error)))
                 continue
             for broken, reason in damaged:
-                print(f"{broken.path} is damaged ({reason}): going back to step {checkpoint.step}", flush=True)
+                say(f"{broken.path} is damaged ({reason}): going back to step {checkpoint.step}")
                 broken.path.unlink(missing_ok=True)
             return checkpoint, state
         if damaged:

@@ -16,7 +16,6 @@ evaluation.json, embedding.npz, attention.png, attention.npz, attention.json   a
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -28,7 +27,9 @@ from mrkd.config import Config
 from mrkd.config.keys import may_change, with_present_names
 from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dict
 from mrkd.errors import UserError
-from mrkd.system.files import TEMPORARY, write_json, write_text
+from mrkd.runs.lock import LOCK, DirectoryLock, is_locked
+from mrkd.runs.metrics import complete_lines, parse_row
+from mrkd.system.files import TEMPORARY, remove_leftovers, write_json, write_text
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -42,8 +43,9 @@ ATTENTION = "attention.npz"
 SEGMENTATION = "attention.json"
 RELATIONS = "relations.npz"
 BROKEN = "broken.json"
+PIXELS = "pixels.json"
+"""In the folder of a comparison: its data's raw pixels, measured as its runs are."""
 CHECKPOINTS = "checkpoints"
-LOCK = "run.lock"
 
 
 class MetricsObserver(Protocol):
@@ -61,7 +63,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._lock: Any = None
+        self._lock: DirectoryLock | None = None
         self._observers: list[MetricsObserver] = []
 
     @classmethod
@@ -74,7 +76,7 @@ class Run:
         run = cls(path)
         run.check(config)
         run.path.mkdir(parents=True, exist_ok=True)
-        run._acquire()
+        run._lock = DirectoryLock(run.path)
         try:
             run.check(config)  # once more: another process may have come and gone before the lock
             if run.finished:
@@ -103,6 +105,9 @@ class Run:
             return
         changed = differences(self.config(), config)
         refused = {key: values for key, values in changed.items() if not may_change(key)}
+        # The images of an unfinished run are compared with its checkpoint; a finished one is not asked for its images.
+        if self.finished and "data.source" in changed:
+            refused["data.source"] = changed["data.source"]
         # Nothing else may change but the length, which may grow.
         if not self.finished and "train.epochs" in refused and config.train.epochs > refused["train.epochs"][0]:
             del refused["train.epochs"]
@@ -138,44 +143,30 @@ class Run:
     @property
     def being_written(self) -> bool:
         """Whether a process holds the directory just now."""
-        try:
-            with (self.path / LOCK).open() as lock:
-                # Shared, and let go of at once: nobody who wants to write has to wait for one who looks.
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            pass
-        return False
+        return is_locked(self.path)
+
+    def check_held(self) -> None:
+        """Before anything is written: the directory is still the one that this process took, if it took one.
+
+        Raises:
+            UserError: another one has taken its name.
+        """
+        if self._lock is not None:
+            self._lock.check()
 
     def note_failure(self, error: Exception) -> None:
         """Leave the reason for `mrkd runs`; it goes when the run goes on."""
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         # On a full disk there is no room for a reason, and the error itself is on its way to the user.
-        if not self.path.is_dir():
-            return  # a vanished directory must not come back with nothing in it
+        if not self.path.is_dir() or (self._lock is not None and not self._lock.in_place):
+            return  # neither may a vanished directory come back, nor another run be told to have failed
         with contextlib.suppress(OSError):
             write_json(self.path / FAILURE, {"reason": " ".join(reason.split())[:500]})
 
-    def _acquire(self) -> None:
-        # The kernel drops the lock with the process, so a crash never leaves a stale one.
-        path = self.path / LOCK
-        while self._lock is None:
-            lock = path.open("w")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.close()
-                raise UserError(f"another process is writing {self.path}") from None
-            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                self._lock = lock
-            else:
-                lock.close()  # the former holder removed this file between our opening and our locking
-
     def _remove_temporary_files(self) -> None:
         for folder in (self.path, self.path / CHECKPOINTS):
-            for entry in folder.glob(f"{TEMPORARY}*"):
-                entry.unlink()
+            if folder.is_dir():
+                remove_leftovers(folder)
 
     def close(self) -> None:
         """Release the directory."""
@@ -184,8 +175,7 @@ class Run:
                 self._observers.pop().close()
         finally:
             if self._lock is not None:
-                (self.path / LOCK).unlink(missing_ok=True)
-                self._lock.close()
+                self._lock.release()
                 self._lock = None
 
     def settings(self) -> dict[str, Any]:
@@ -202,6 +192,7 @@ class Run:
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one line of metrics."""
+        self.check_held()
         path = self.path / METRICS
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -214,11 +205,13 @@ class Run:
 
     def sync_metrics(self) -> None:
         """Have the lines on the disk before a checkpoint relies on them."""
+        self.check_held()
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             os.fsync(file.fileno())
 
     def keep_metrics(self, last_step: int) -> None:
         """Drop the lines after `last_step`, which will be written again, and a last line that a crash cut off."""
+        self.check_held()
         rows = [row for row in self.metrics() if row["step"] <= last_step]
         write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -229,19 +222,7 @@ class Run:
             UserError: another line is damaged.
         """
         path = self.path / METRICS
-        if not path.is_file():
-            return []
-        lines = path.read_bytes().split(b"\n")  # a whole line ends in one, so the last part is empty or cut off
-        rows = []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise UserError(f"{path} line {number} must be a JSON object with a step: restore or remove the line")
-            rows.append(row)
-        return rows
+        return [parse_row(path, number, line) for number, line in complete_lines(path)]
 
 
 def _is_leftover(entry: Path) -> bool:

@@ -1,5 +1,6 @@
 """A run's networks as files: the teacher's backbone that plain timm loads, and the teacher inside a checkpoint."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -15,9 +16,25 @@ from mrkd.system.files import write_bytes
 
 
 def save_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write named tensors as safetensors, atomically; `metadata` goes into the file's header."""
+    """Write named tensors as safetensors, atomically; `metadata` goes into the file's header.
+
+    Equal tensors and metadata give equal bytes.
+    """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write_bytes(path, save(plain, metadata=metadata))
+    write_bytes(path, _with_sorted_metadata(save(plain, metadata=metadata)))
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The same safetensors file with sorted metadata, whose order the library draws anew each time.
+
+    A file is the length of its header in 8 bytes, the header as JSON, padded to a multiple of 8 bytes, and the tensors.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def save_backbone(vit: ViT, path: Path, metadata: dict[str, str]) -> None:

@@ -9,21 +9,25 @@ from typing import Any
 
 from mrkd.config import Config, DataConfig, TeacherConfig
 from mrkd.config.keys import equal_among_compared, part_of_measurement
-from mrkd.config.overrides import differences, flatten, laid_over
+from mrkd.config.objective import canonical_method
+from mrkd.config.overrides import differences, flatten, with_overrides
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
+from mrkd.evaluation.pixels import evaluate_pixels
 from mrkd.objective.checks import learns_from_frozen
 from mrkd.objective.methods import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
+from mrkd.reporting.difference import conclusion
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
-from mrkd.runs.comparability import has_comparable_evaluation
-from mrkd.runs.run import Run
+from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
+from mrkd.runs.run import PIXELS, Run
 from mrkd.studies.subprocesses import Subprocesses
-from mrkd.system.files import write_json, write_text
+from mrkd.system.files import read_json, write_json, write_text
+from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
-from mrkd.train.autotune import with_one_batch
+from mrkd.train.autotune import recall, with_one_batch
 
 
 def compare(
@@ -34,6 +38,7 @@ def compare(
     *,
     tuned: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int = 1,
+    references: bool = True,
     command: str = "",
 ) -> dict[str, Any]:
     """Train, measure and draw every method with every seed under one config; write the table and the report.
@@ -45,11 +50,12 @@ def compare(
         config: everything but method and seed; an automatic batch is chosen once, by the number of images.
         methods: names as `mrkd methods` lists them; those that take nothing from a frozen teacher train without it.
         seeds: one run of each method per seed.
-        out: a directory; gets `runs/`, `table.json`, `table.md` and `report.html`.
+        out: a directory; gets `runs/`, `pixels.json`, `table.json`, `table.md` and `report.html`.
         tuned: dotted settings of single methods, laid over the config; the table lists them. None that changes the
             images, the batch or the length.
         jobs: runs at a time, each with its share of the CPU's threads. Small networks gain from it: one thread each
             wastes less than two threads that wait for each other.
+        references: have the rows by which the others are judged: raw pixels, and `random` where it is not named.
         command: shown in the report as the way to get there again.
     Returns:
         The content of `table.json`.
@@ -64,8 +70,12 @@ def compare(
         raise UserError(f"jobs must be at least 1, got {jobs}")
     if config.train.minutes is not None:
         raise UserError("compare needs the same length for all: give --epochs or --train.steps instead of --minutes")
+    if references and "random" not in methods:
+        print("── random weights are compared, too: --no-references leaves them and raw pixels out", flush=True)
+        methods = ["random", *methods]
     config = with_one_batch(config)
-    tuned = dict(tuned or {})
+    methods = [canonical_method(name) for name in methods]
+    tuned = {canonical_method(name): settings for name, settings in (tuned or {}).items()}
     planned = [
         _variant(config, method, seed, tuned.get(method, {}))
         for method in dict.fromkeys(methods)
@@ -76,16 +86,18 @@ def compare(
         check_optimizer(variant.optim.name)
     alone = dict.fromkeys(one.objective.method for one in planned if one.teacher.source != config.teacher.source)
     if alone:
-        print(f"these take nothing from a teacher, and train without: {', '.join(alone)}", flush=True)
+        say(f"these take nothing from a teacher, and train without: {', '.join(alone)}")
     check_outside(out, config.data.source)
     _check_measurable(config.data)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "runs").is_dir())):
         raise UserError(f"{out} holds something else: choose another --out")
+    _measure_pixels(config, out, wanted=references)
     failures = _run_all(planned, out, jobs)
     runs = [out / "runs" / run_name(variant) for variant in planned if run_name(variant) not in failures]
     if not runs:
         raise UserError(f"every run failed; the first: {next(iter(failures.values()))}")
     table = make_table([read_run(path) for path in runs])
+    table["conclusion"] = conclusion(table["rows"])
     table["failures"] = failures
     table["command"] = command
     table["jobs"] = jobs
@@ -99,11 +111,25 @@ def compare(
 def _check_measurable(data: DataConfig) -> None:
     """Before anything is trained: every run is going to be scored by its labels."""
     splits = list_splits(data)
-    if splits.train.labels is None or splits.test is None:
+    if splits.unscorable:
         raise UserError(
-            f"compare scores every method by labels, and {data.source} has none, or too few images to set some aside: "
+            f"compare scores every method by labels, but of {data.source} {splits.unscorable}: "
             "give labelled images, or train with mrkd pretrain"
         )
+
+
+def _measure_pixels(config: Config, out: Path, *, wanted: bool) -> None:
+    """`pixels.json`, measured once for these images and this evaluation; tables and report show it as it lies there."""
+    path = out / PIXELS
+    if not wanted:
+        path.unlink(missing_ok=True)
+        return
+    if path.is_file() and read_json(path).get("measured_with") == measurement_settings(config):
+        return
+    (out / "runs").mkdir(parents=True, exist_ok=True)  # by which the folder is known as a comparison's
+    results = evaluate_pixels(config)
+    write_json(path, results)
+    print(f"── pixels: measured in {results['seconds']:.0f} s", flush=True)
 
 
 def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
@@ -111,7 +137,7 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
     unfinished = []
     for variant in planned:
         if _finished(out / "runs" / run_name(variant), variant):
-            print(f"── {run_name(variant)}: finished before, kept", flush=True)
+            say(f"── {run_name(variant)}: finished before, kept")
         else:
             unfinished.append(variant)
     failures: dict[str, str] = {}
@@ -129,7 +155,7 @@ def _run_all(planned: Sequence[Config], out: Path, jobs: int) -> dict[str, str]:
             if request.received is not None:
                 continue
             state = "done" if error is None else f"failed: {error}"
-            print(f"── {number}/{len(unfinished)} {name} {state}{estimate.after(pending[future])}", flush=True)
+            say(f"── {number}/{len(unfinished)} {name} {state}{estimate.after(pending[future])}")
             if error is not None:
                 failures[name] = error
     if request.received is not None:
@@ -166,7 +192,7 @@ def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> 
     for key in own:
         if equal_among_compared(key):
             raise UserError(f"methods are compared on the same images, batch and length: leave {key} to all of them")
-    config = laid_over(config, own)
+    config = with_overrides(config, own)
     objective = dataclasses.replace(config.objective, method=method)
     learns = learns_from_frozen(resolve_terms(objective))
     return dataclasses.replace(
@@ -178,7 +204,7 @@ def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> 
 
 
 def _finished(path: Path, config: Config) -> bool:
-    run = Run(path)
+    run, config = Run(path), recall(config, path)
     run.check(config)
     if not run.started:
         return False

@@ -6,6 +6,7 @@ lives. A trial that is marked as running but is not locked was interrupted: whoe
 
 import contextlib
 import fcntl
+import sqlite3
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import IO, Any
 
 from mrkd.config import Config
 from mrkd.config.keys import with_present_names
-from mrkd.config.overrides import differences, flatten, laid_over, to_dict
+from mrkd.config.overrides import differences, flatten, to_dict, with_overrides
 from mrkd.errors import UserError
 from mrkd.studies.space import Choice, Range, Space
 
@@ -85,16 +86,17 @@ class Studies:
         (out / TRIALS).mkdir(parents=True, exist_ok=True)
         pruners = self._optuna.pruners
         pruner = pruners.MedianPruner(_WHOLE_TRIALS, _FIRST_PRUNED) if prune else pruners.NopPruner()
-        with self._alone():
-            storage = self._optuna.storages.RDBStorage(
-                f"sqlite:///{out / STUDY}", engine_kwargs={"connect_args": {"timeout": 60}}
-            )
+        with self._alone(), naming_database(out / STUDY, RuntimeError, AssertionError, ValueError):
+            storage = self._storage()
             self.by_method = {
                 name: self._optuna.load_study(study_name=name, storage=storage, pruner=pruner)
                 for name in self._optuna.get_all_study_names(storage)
             }
             for study in self.by_method.values():
-                self._check(study)
+                if _is_described(study):
+                    self._check(study)
+                else:  # its process was killed before it could say what is studied: no trial was begun
+                    self._describe(study)
             for method in methods:
                 if method not in self.by_method:
                     self.by_method[method] = self._create(method, storage, pruner)
@@ -104,20 +106,32 @@ class Studies:
         before = study.user_attrs
         if before["space"] != _shown(self.space):
             raise UserError(f"{self.out} holds a sweep of another space: choose another --out, or remove it")
-        old = laid_over(self.config, flatten(with_present_names(before["config"]), "config"))
+        old = with_overrides(self.config, flatten(with_present_names(before["config"]), "config"))
         if changes := differences(old, self.config):
             shown = ", ".join(f"{key}: {was} → {now}" for key, (was, now) in changes.items())
             raise UserError(f"{self.out} holds a sweep of other settings ({shown}): choose another --out, or remove it")
 
     def _create(self, method: str, storage: Any, pruner: Any) -> Any:
         study = self._optuna.create_study(study_name=method, storage=storage, direction="maximize", pruner=pruner)
+        self._describe(study)
+        return study
+
+    def _describe(self, study: Any) -> None:
+        """Store what is studied. The space comes last: a study that has one is whole."""
         study.set_user_attr("config", to_dict(self.config))
-        study.set_user_attr("space", _shown(self.space))
         settings = flatten(to_dict(self.config), "config")
         own = {key: tuple(v) if isinstance(v := settings[key], list) else v for key in self.space}
         if all(varied.holds(own[key]) for key, varied in self.space.items()):  # the config itself comes first
-            study.enqueue_trial({key: _stored(self.space[key], own[key]) for key in self.space})
-        return study
+            study.enqueue_trial({key: _stored(self.space[key], own[key]) for key in self.space}, skip_if_exists=True)
+        study.set_user_attr("space", _shown(self.space))
+
+    def _storage(self) -> Any:
+        """The database. It is opened by its path: in an address, `?`, `%` and braces would mean something else."""
+        path = str((self.out / STUDY).absolute())
+        return self._optuna.storages.RDBStorage(
+            "sqlite:///study.db",
+            engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)},
+        )
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -191,6 +205,35 @@ class Studies:
         """Trials that have begun and not ended."""
         states = (self._optuna.trial.TrialState.RUNNING,)
         return sum(len(self.by_method[name].get_trials(deepcopy=False, states=states)) for name in self.methods)
+
+
+@contextlib.contextmanager
+def naming_database(path: Path, *more: type[Exception]) -> Iterator[None]:
+    """Have what goes wrong inside the database end in one line; `more` are further errors that mean the same.
+
+    Raises:
+        UserError: it is damaged, half made, of another version, or cannot be written.
+    """
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    kinds: tuple[type[Exception], ...] = (OptunaError, SQLAlchemyError, sqlite3.Error, *more)
+    try:
+        yield
+    except UserError:
+        raise
+    except kinds as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(getattr(cause, "orig", cause)).split())[:200] or type(cause).__name__
+        raise UserError(
+            f"the database {path} cannot be used ({reason}): put a sound copy in its place, or move {path.parent} "
+            "aside and begin anew"
+        ) from error
+
+
+def _is_described(study: Any) -> bool:
+    attributes = study.user_attrs
+    return isinstance(attributes.get("config"), dict) and isinstance(attributes.get("space"), dict)
 
 
 def _shown(space: Space) -> dict[str, str]:

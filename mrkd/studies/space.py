@@ -9,7 +9,7 @@ import yaml
 
 from mrkd.config import Config
 from mrkd.config.keys import equal_among_compared
-from mrkd.config.overrides import check_key, flatten, laid_over, read_yaml, to_dict
+from mrkd.config.overrides import check_key, flatten, read_yaml, to_dict, with_overrides
 from mrkd.errors import UserError
 
 _FORMS = "KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=VALUE,VALUE,..."
@@ -154,5 +154,5 @@ def check_space(space: Space, config: Config) -> dict[str, Range | Choice]:
 
 def _as_set(config: Config, key: str, value: Any) -> Any:
     """The value as the config holds it; lists as tuples, which can be compared."""
-    held = flatten(to_dict(laid_over(config, {key: value})), "config")[key]
+    held = flatten(to_dict(with_overrides(config, {key: value})), "config")[key]
     return tuple(held) if isinstance(held, list) else held

@@ -1,6 +1,7 @@
 """Trainings in processes of their own, so that each gets its share of the threads, and every signal."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from mrkd.config import Config
 from mrkd.config.overrides import to_dict
 from mrkd.system.cpu import usable_cores
 from mrkd.system.files import write_text
+from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 
 _LOOK_SECONDS = 0.5
@@ -64,13 +66,14 @@ class Subprocesses:
             command += ["--then", ",".join(then)]
         # One live bar has the terminal to itself; lines of several runs must not overwrite each other.
         shown = None if self.jobs == 1 else subprocess.PIPE
-        with tempfile.TemporaryFile("w+") as complaints:
+        with tempfile.TemporaryFile("w+", errors="backslashreplace") as complaints:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=shown if wanted is None else subprocess.DEVNULL,
                 stderr=complaints,
                 text=True,
+                errors="backslashreplace",
                 env=self._environment(),
                 # A group of its own: Ctrl-C would otherwise reach it twice, and a second signal means 'at once'.
                 process_group=0,
@@ -90,6 +93,8 @@ class Subprocesses:
             lines = [line for line in complaints.read().splitlines() if line.strip()]
         if status == 0:
             return None
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
         return lines[-1].removeprefix("mrkd: ") if lines else f"exit status {status}"
 
     def _follow(
@@ -97,7 +102,7 @@ class Subprocesses:
     ) -> int:
         _catch_up(child, request)
         for line in child.stdout or ():
-            print(f"   {name:24s} {line}", end="", flush=True)
+            say(f"   {name:24s} {line.rstrip()}")
         while wanted is not None and child.poll() is None:
             time.sleep(_LOOK_SECONDS)
             if not wanted():

@@ -1,8 +1,6 @@
 """A sweep: trials are claimed, trained in processes of their own, followed, and told their end."""
 
-import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,18 +10,21 @@ from typing import Any
 import yaml
 
 from mrkd.config import Config
-from mrkd.config.overrides import laid_over, to_dict
+from mrkd.config.objective import canonical_method
+from mrkd.config.overrides import to_dict, with_overrides
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.checks import check_teacher
 from mrkd.objective.methods import resolve_terms
+from mrkd.runs.metrics import AddedLines, parse_row
 from mrkd.runs.run import METRICS, Run
-from mrkd.studies.optuna_studies import TRIALS, Claim, Studies, optuna
+from mrkd.studies.optuna_studies import STUDY, TRIALS, Claim, Studies, naming_database, optuna
 from mrkd.studies.space import Space, check_space
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.studies.sweep_results import RECORD, best_settings, short, sweep_markdown, sweep_record
 from mrkd.system.files import write_json, write_text
+from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
-from mrkd.train.autotune import with_one_batch
+from mrkd.train.autotune import recall, with_one_batch
 
 TABLE = "sweep.md"
 
@@ -64,7 +65,7 @@ def sweep(
         Interrupted: SIGTERM or SIGINT came, and the trials in progress have written their checkpoints.
     """
     optuna()
-    out, methods = Path(out), list(dict.fromkeys(methods))
+    out, methods = Path(out), list(dict.fromkeys(map(canonical_method, methods)))
     if not methods:
         raise UserError("sweep needs at least one method")
     for name, value in (("trials", trials), ("jobs", jobs)):
@@ -84,7 +85,8 @@ def sweep(
     workers, children = _Workers(studies), Subprocesses(jobs)
     with StopRequest(children.pass_on) as request, ThreadPoolExecutor(jobs) as pool:
         for worker in [pool.submit(workers.work, children, request) for _ in range(jobs)]:
-            worker.result()
+            with naming_database(out / STUDY):
+                worker.result()
     if request.received is not None:
         raise Interrupted.by(request.received, f"stopped in {out}; the same command goes on from there")
     return _write(studies, command)
@@ -117,7 +119,11 @@ class _Workers:
         studies, values, path = self.studies, claim.values(self.studies.space), self.studies.out / TRIALS / claim.name
         follow, failure = _Follow(claim, path), None
         try:
-            config = laid_over(studies.config, {**values, "objective.method": claim.method})
+            config = with_overrides(studies.config, {**values, "objective.method": claim.method})
+        except UserError as error:  # values that do not go together
+            failure = str(error)
+        else:
+            _check_own(path, config)
             if not Run(path).finished:
                 failure = children.run(
                     config,
@@ -126,8 +132,6 @@ class _Workers:
                     wanted=lambda: not self.broken and follow.worth_going_on(),
                     inherited=[claim.lock.fileno()],
                 )
-        except UserError as error:  # values that do not go together
-            failure = str(error)
         follow.read()
         if follow.unlabelled:
             raise UserError("a sweep compares k-NN, which needs labels: these images have none")
@@ -144,12 +148,18 @@ class _Workers:
             shown = f"failed: {failure}"
         self.ended += 1
         settings = ", ".join(f"{key} {short(value)}" for key, value in values.items())
-        print(f"── {claim.name} {shown} · {settings}{self._time_left()}", flush=True)
+        say(f"── {claim.name} {shown} · {settings}{self._time_left()}")
 
     def _time_left(self) -> str:
         left = self.studies.missing() + len(self.studies.held) - 1
         minutes = (time.monotonic() - self.started) / 60 / self.ended * left
         return f" · about {minutes:.1f} min left" if left > 0 else ""
+
+
+def _check_own(path: Path, config: Config) -> None:
+    """Refuse a trial's directory that a former study has left, whose figures would count as this one's."""
+    if Run(path).started:
+        Run(path).check(recall(config, path))
 
 
 def _write(studies: Studies, command: str) -> dict[str, Any]:
@@ -158,10 +168,10 @@ def _write(studies: Studies, command: str) -> dict[str, Any]:
     write_json(studies.out / RECORD, record)
     write_text(studies.out / TABLE, sweep_markdown(record))
     for method, values in best_settings(record).items():
-        best = laid_over(studies.config, {**values, "objective.method": method})
+        best = with_overrides(studies.config, {**values, "objective.method": method})
         write_text(studies.out / f"best-{method}.yaml", yaml.safe_dump(to_dict(best), sort_keys=False))
     if running := studies.running():
-        print(f"{running} trials are still being trained by another process, which will write the end", flush=True)
+        say(f"{running} trials are still being trained by another process, which will write the end")
     elif missing := [method for method in studies.methods if record["methods"][method]["best"] is None]:
         raise UserError(f"no trial of {', '.join(missing)} came to its end: {studies.out / TABLE} says why")
     return record
@@ -175,27 +185,24 @@ class _Follow:
         self.last: float | None = None
         self.seconds = 0.0
         self.pruned = self.unlabelled = False
+        self._added = AddedLines(path / METRICS)
+        self._measured = 0
 
     def read(self) -> bool:
         """Tell what is new; whether anything was."""
-        try:
-            lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return False
-        measured = []
-        for number, line in enumerate(lines):
-            with contextlib.suppress(json.JSONDecodeError):  # the last line may be half written
-                row = json.loads(line)
-                self.seconds = row.get("seconds", self.seconds)
-                self.unlabelled |= number == 0 and "knn" not in row  # the untrained network is always measured
-                if "knn" in row:
-                    measured.append(row["knn"])
         before = self._told
-        for number, value in enumerate(measured):
-            self.last = value
-            if number > self._told:
-                self.trial.report(value, number)
-                self._told = number
+        if self._added.rewritten():  # by a training that goes on after a checkpoint
+            self._measured = 0
+        for number, line in self._added.read():
+            row = parse_row(self.path / METRICS, number, line)
+            self.seconds = row.get("seconds", self.seconds)
+            self.unlabelled |= number == 1 and "knn" not in row  # the untrained network is always measured
+            if "knn" in row:
+                self.last = row["knn"]
+                if self._measured > self._told:
+                    self.trial.report(self.last, self._measured)
+                    self._told = self._measured
+                self._measured += 1
         return self._told > before
 
     def worth_going_on(self) -> bool:

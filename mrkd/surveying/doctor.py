@@ -19,6 +19,7 @@ from mrkd.system.cpu import usable_cores
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "numba", "triton", "pyarrow")
 EXTRAS = {
+    "heif": ("pillow_heif",),
     "hub": ("datasets",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "sweep": ("optuna",),

@@ -1,27 +1,32 @@
 """What was seen, as plain values for `data.json`, and in a few lines for a person."""
 
+import dataclasses
 from collections import Counter
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from mrkd.data.listing import Listings, SplitSummary
 from mrkd.surveying.look import Look
 
 NAMED = 5
 """Names shown of a list; data.json has them all."""
 
 
-def gather(looks: dict[str, Look], name: str, size: int) -> dict[str, Any]:
+def gather(looks: dict[str, Look], listings: Listings, size: int) -> dict[str, Any]:
     """Everything there is to say, in values that JSON holds."""
     train, test = looks["train"], looks.get("test")
     seen = sum(len(look.headers) for look in looks.values())
     mean, square = np.sum([look.sums for look in looks.values()], axis=0) / max(seen, 1)
     headers = [header for look in looks.values() for header in look.headers.values()]
     return {
-        "name": name,
+        "name": listings.name,
         "size": size,
         "images": {split: len(look.listing) for split, look in looks.items()},
+        "splits": {split: _plain(summary) for split, summary in listings.splits.items()},
+        "notes": list(listings.notes),
+        "unscorable": listings.unscorable,
         "width": _spread([header.width for header in headers]),
         "height": _spread([header.height for header in headers]),
         "smaller_than_size": sum(min(header.width, header.height) < size for header in headers),
@@ -42,6 +47,10 @@ def gather(looks: dict[str, Look], name: str, size: int) -> dict[str, Any]:
     }
 
 
+def _plain(summary: SplitSummary) -> dict[str, Any]:
+    return {**dataclasses.asdict(summary), "classes": list(summary.classes)}
+
+
 def _spread(values: list[int]) -> dict[str, float]:
     return {"min": min(values), "median": median(values), "max": max(values)} if values else {}
 
@@ -57,7 +66,9 @@ def _shared(train: Look, test: Look) -> list[list[str]]:
 def describe(facts: dict[str, Any]) -> list[str]:
     """A few lines; what is as it should be is said in a word."""
     counts = " · ".join(f"{split} {count:,}" for split, count in facts["images"].items())
-    lines = [f"images      {counts}{'' if 'test' in facts['images'] else ' · no labels and no test split'}"]
+    lines = [f"images      {counts}", *_splits(facts["splits"]), *(f"note        {note}" for note in facts["notes"])]
+    if facts["unscorable"]:
+        lines.append(f"note        no evaluation will be possible: {facts['unscorable']}")
     if facts["width"]:
         lines.append(f"size        width {_range(facts['width'])} · height {_range(facts['height'])} pixels")
     kinds = [", ".join(f"{kind} {count:,}" for kind, count in facts[key].items()) for key in ("formats", "modes")]
@@ -73,6 +84,23 @@ def describe(facts: dict[str, Any]) -> list[str]:
     mean, std = (" ".join(f"{value:.3f}" for value in facts[key]) for key in ("channel_mean", "channel_std"))
     lines.append(f"channels    red green blue: mean {mean} · std {std}")
     lines.append(f"in memory   {facts['resident_gib']:.2f} GiB at {facts['size']} pixels{_enlarged(facts)}")
+    return lines
+
+
+def _splits(splits: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each split of the source, and one for the classes of each that no other has."""
+    lines = []
+    for name, split in splits.items():
+        labelled = {0: "unlabelled", split["images"]: "labelled"}.get(
+            split["labelled"], f"{split['labelled']:,} labelled"
+        )
+        why = f" ({split['why_unlabelled']})" if split["why_unlabelled"] else ""
+        lines.append(f"split       {name}: {split['images']:,} images, {labelled}{why}, {split['use']}")
+    with_classes = {name: set(split["classes"]) for name, split in splits.items() if split["classes"]}
+    for name, own in with_classes.items():
+        alone = sorted(own.difference(*(other for split, other in with_classes.items() if split != name)))
+        if alone and len(with_classes) > 1:
+            lines.append(_listed(f"{name} only", alone))
     return lines
 
 

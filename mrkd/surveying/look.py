@@ -42,10 +42,8 @@ class Look:
     """(2, 3) sums over images of the mean and mean square of each channel, in [0, 1]."""
 
     def class_counts(self) -> dict[str, int]:
-        """Images by class, in the order of the classes; empty without labels."""
-        if self.listing.labels is None:
-            return {}
-        counts = Counter(self.listing.labels)
+        """Images by class, in the order of the classes; empty without labels. Unlabelled images are not counted."""
+        counts = Counter(self.listing.labels or ())
         return {name: counts[index] for index, name in enumerate(self.listing.class_names)}
 
     def names(self, rows: list[int]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mrkd.config import Config
 from mrkd.data.augment.masking import draw_masks
 from mrkd.data.augment.views import MEAN, STD, ViewMaker
+from mrkd.system.output import printable
 
 COLUMNS = 10
 HIDDEN = np.array([148, 184, 214])
@@ -22,9 +23,9 @@ def draw_images(path: Path, images: Sequence[np.ndarray], captions: Sequence[str
     rows = -(-len(images) // COLUMNS)
     figure = _figure(COLUMNS, rows, 1.0, 1.0 + 0.2 * any(captions), 0.4)
     axes = figure.subplots(rows, COLUMNS, squeeze=False)
-    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+    for axis, image, caption in zip(axes.flat, images, map(printable, captions), strict=False):
         axis.imshow(image, interpolation="nearest")
-        axis.set_title(caption if len(caption) <= 16 else f"{caption[:15]}…", fontsize=6, pad=2)
+        axis.set_title(caption if len(caption) <= 16 else f"{caption[:15]}…", fontsize=6, pad=2, parse_math=False)
     _finish(figure, axes, title, path)
 
 
@@ -62,7 +63,7 @@ def _figure(columns: int, rows: int, width: float, height: float, head: float) -
 def _finish(figure: Any, axes: Any, title: str, path: Path) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(printable(title), fontsize=9, parse_math=False)
     figure.savefig(path, format="png")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mrkd.config import Config
-from mrkd.data.listing import Listing
+from mrkd.data.listing import UNLABELLED, Listing
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.data.sources.splits import subset
 from mrkd.errors import UserError
@@ -47,7 +47,7 @@ def survey(config: Config, out: str | Path) -> dict[str, Any]:
         raise UserError(
             f"none of the images of {config.data.source} can be read (first: {train.names(train.broken)[0]})"
         )
-    facts = gather(looks, listings.name, config.data.size)
+    facts = gather(looks, listings, config.data.size)
     write_json(out / FACTS, facts)
     pixels = [train.kept[row] for row in shown]
     captions = _captions(listings.train, shown)
@@ -75,4 +75,5 @@ def _choose(listing: Listing) -> list[int]:
 def _captions(listing: Listing, rows: list[int]) -> list[str]:
     if listing.labels is None:
         return [""] * len(rows)
-    return [listing.class_names[listing.labels[row]] for row in rows]
+    labels = [listing.labels[row] for row in rows]
+    return ["unlabelled" if label == UNLABELLED else listing.class_names[label] for label in labels]

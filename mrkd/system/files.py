@@ -1,8 +1,10 @@
 """Files that are replaced in one step, or not at all."""
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,23 +13,26 @@ from typing import Any
 from mrkd.errors import UserError
 
 TEMPORARY = ".mrkd-"
-"""Start of the names of files that are being written."""
+"""Start of the names of files and folders that are being written. Their writer holds a lock on them while it lives."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        remove_leftovers(path.parent, path.name)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}.")
-        os.close(handle)
         temporary = Path(name)
         try:
+            with contextlib.suppress(OSError):  # a file system without locks: leftovers then stay
+                _hold(handle)
             write(temporary)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
+            os.close(handle)
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
@@ -42,7 +47,11 @@ def placed_when_good(out: Path) -> Iterator[Path]:
     Whoever checks what was written sees it under its own name and ending, and nobody ever finds a file that failed.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{TEMPORARY}{out.name}.") as folder:
+    remove_leftovers(out.parent, out.name)
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{TEMPORARY}{out.name}.") as folder,
+        _held(Path(folder), sure=False),
+    ):
         temporary = Path(folder) / out.name
         yield temporary
         files = [path for path in temporary.rglob("*") if path.is_file()] if temporary.is_dir() else [temporary]
@@ -51,6 +60,58 @@ def placed_when_good(out: Path) -> Iterator[Path]:
                 os.fsync(written.fileno())
         temporary.rename(out)
     _sync_folder(out.parent)
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what writers left in a folder when they were killed; what a living one is writing stays.
+
+    Args:
+        folder: is looked at, without the folders in it.
+        name: of what was being written; everything when empty.
+    """
+    start = f"{TEMPORARY}{name}." if name else TEMPORARY
+    with os.scandir(folder) as entries:
+        found = [Path(entry.path) for entry in entries if entry.name.startswith(start)]
+    for entry in found:
+        if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
+            entry.unlink(missing_ok=True)  # nobody writes such things; opening a pipe would wait
+            continue
+        with contextlib.suppress(OSError), _held(entry):  # a lock held by a living writer is an OSError
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+@contextlib.contextmanager
+def _held(path: Path, *, sure: bool = True) -> Iterator[None]:
+    """Hold a file or folder; unless `sure`, where it cannot be locked, go on without."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.nullcontext() if sure else contextlib.suppress(OSError):
+            _hold(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _hold(handle: int) -> None:
+    """Lock an open file or folder until it is closed, or its process ends.
+
+    Raises:
+        BlockingIOError: another process, or another part of this one, holds it.
+    """
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors of the file system name `path`: writing, unlike opening, does not say what was written."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -82,10 +143,31 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON, or a UserError that names the file."""
+    """Read JSON from a regular file, or a UserError that names the file."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} must be a file, and is something else")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Any JSON. Whole numbers of more digits than a machine counts with become floats, which may be infinite.
+
+    Raises:
+        ValueError: it is none, not UTF-8, or nested too deeply.
+    """
+    try:
+        return _DECODER.decode(text if isinstance(text, str) else text.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

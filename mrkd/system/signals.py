@@ -33,6 +33,26 @@ def sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def hangup_ignored() -> Iterator[None]:
+    """Have the work go on when its terminal is closed; processes that it starts inherit this.
+
+    Not below torchrun, which ends at SIGHUP: it passes the signal on, and kills whoever has not ended after 30 s.
+    """
+    if threading.current_thread() is not threading.main_thread() or _below_torchrun():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _below_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 class StopRequest:
     """Use as a context manager; ask `received` wherever the work can be put down.
 
@@ -48,7 +68,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         # Python lets only the main thread install handlers; elsewhere signals keep the meaning they have.
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            numbers = (*SIGNALS, signal.SIGHUP) if _below_torchrun() else SIGNALS
+            self._previous = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(

@@ -1,1 +1,1 @@
-"""Pre-training: the loop, one step, and what is watched meanwhile."""
+"""Pre-training: the loop, one step, and monitoring."""

@@ -1,7 +1,7 @@
-"""How many images a step takes and how many steps a run has, where that is left to the machine.
+"""Choose the batch size and the number of steps, if the config leaves them open.
 
-Everything is decided once, before the run directory is written: the resolved numbers are in its config, and a run that
-goes on takes them from there.
+They are chosen once, before the run directory is written. The numbers are stored in its config, and a resumed run reads
+them there.
 """
 
 import contextlib
@@ -34,6 +34,8 @@ STEPS_PER_EPOCH = 16
 """An automatic batch leaves at least so many steps in a pass over the images, unless it is the smallest."""
 SMALLEST, LARGEST_ON_CPU, LARGEST = 32, 256, 4096
 """Bounds of an automatic batch, in images."""
+FEWEST = 4
+"""A training has at least so many images: of two, the relation, a distance over the mean distance, is always 1."""
 MEMORY_FRACTION = 0.9
 """Part of a device's memory that an automatic batch may take."""
 WARMUP_STEPS, MEASURED_SECONDS, MEASURED_STEPS = 2, 3.0, 20
@@ -43,20 +45,31 @@ MARGIN = 0.95
 
 
 def recall(config: Config, out: str | Path) -> Config:
-    """The same settings with the numbers that were chosen when the run in `out` was started, if there is one."""
+    """The config with the numbers that were chosen when the run in `out` was started, if there is one."""
     run = Run(out)
     if not run.started:
         return config
     stored, train = run.config().train, config.train
     if train.auto_batch:
         train = dataclasses.replace(train, auto_batch=False, batch=stored.batch)
+    elif train.batch > stored.batch and _was_too_large(config, stored.batch):
+        train = dataclasses.replace(train, batch=stored.batch)
     if train.minutes is not None and stored.steps is not None:
         train = dataclasses.replace(train, minutes=None, steps=stored.steps)
     return dataclasses.replace(config, train=train)
 
 
+def _was_too_large(config: Config, stored: int) -> bool:
+    """Whether the batch of `config` gave way to the smaller stored one, because there are fewer images."""
+    images = len(list_splits(config.data).train)
+    readable = images * (1 - config.data.max_broken_fraction)  # at least
+    return readable < config.train.batch and stored <= images
+
+
 def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabric: Fabric, started: float) -> Config:
-    """The same settings with numbers for `train.auto_batch` and `train.minutes`; says what was chosen and why.
+    """The config with numbers for `train.auto_batch` and `train.minutes`; prints what was chosen and why.
+
+    A batch of more images than there are becomes the automatic one.
 
     Args:
         config: of a new run.
@@ -65,13 +78,19 @@ def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabr
         fabric: launched; its random generators are seeded anew when steps were tried.
         started: `time.monotonic()` when the time budget began.
     Raises:
-        UserError: the time is too short for any step.
+        UserError: the time is too short for any step, or there are fewer images than `FEWEST`.
     """
+    if terms and len(dataset) < FEWEST:
+        raise UserError(f"training needs at least {FEWEST} images, because it compares them, got {len(dataset)}")
     say: Callable[[str], None] = print if fabric.is_global_zero else lambda text: None
     if config.train.auto_batch:
         batch, reason = _choose_batch(config, terms, dataset, fabric)
         say(f"batch {batch}: {reason}")
         config = _with(config, auto_batch=False, batch=batch)
+    elif config.train.batch > len(dataset):
+        batch = batch_by_images(len(dataset), config.train.batch, config.train.processes)
+        say(f"batch {batch}: there are only {len(dataset):,} images, fewer than train.batch = {config.train.batch}")
+        config = _with(config, batch=batch)
     if config.train.minutes is not None:
         if terms:
             steps, reason = _fit_steps(config, terms, dataset, fabric, started)
@@ -85,7 +104,7 @@ def resolve(config: Config, terms: tuple[Term, ...], dataset: ImageDataset, fabr
 
 
 def sampler_of(config: Config, images: int) -> BatchSampler:
-    """The order in which a run meets so many training images.
+    """The order of a run with so many training images.
 
     Raises:
         UserError: they are fewer than a batch.
@@ -94,20 +113,20 @@ def sampler_of(config: Config, images: int) -> BatchSampler:
 
 
 def run_length(config: Config, images: int) -> int:
-    """Steps of a run over so many training images."""
+    """The number of steps of a run with so many training images."""
     each = sampler_of(config, images).steps_per_epoch
     return each * config.train.epochs if config.train.steps is None else config.train.steps
 
 
-def start_of(config: Config, out: str | Path) -> Config:
-    """What networks are built from: without `model.weights` where a checkpoint replaces them; that file may be gone."""
+def without_replaced_weights(config: Config, out: str | Path) -> Config:
+    """The config without `model.weights` if a checkpoint replaces them, because that file may be gone."""
     if config.model.weights is None or not Checkpoints(Path(out) / CHECKPOINTS, keep=1).listed():
         return config
     return dataclasses.replace(config, model=dataclasses.replace(config.model, weights=None))
 
 
 def learning_rate_rule(config: Config) -> str:
-    """How the batch scales the learning rate, with this run's numbers."""
+    """A sentence on how the batch scales the learning rate of this run."""
     peak = scaled_learning_rate(config.optim, config.train.batch)
     return f"learning rate {config.optim.learning_rate:g} x batch {config.train.batch} / 256 = {peak:.3g} at its peak"
 
@@ -136,23 +155,27 @@ def _choose_batch(config: Config, terms: tuple[Term, ...], dataset: ImageDataset
 
 
 def with_one_batch(config: Config) -> Config:
-    """A number for an automatic batch where several methods must have the same: by the number of images alone."""
-    if not config.train.auto_batch:
-        return config
+    """The config with a number for a batch that is automatic or too large, chosen by the number of images alone.
+
+    So all methods have the same batch.
+    """
     images = len(list_splits(config.data).train)
-    batch = batch_by_images(images, LARGEST_ON_CPU, config.train.processes)
+    if not config.train.auto_batch and config.train.batch <= images:
+        return config
+    most = LARGEST_ON_CPU if config.train.auto_batch else config.train.batch
+    batch = batch_by_images(images, most, config.train.processes)
     print(f"batch {batch} for all, by the number of images, {images:,}", flush=True)
     return _with(config, auto_batch=False, batch=batch)
 
 
 def batch_by_images(images: int, most: int, devices: int) -> int:
-    """The automatic batch where memory does not bound it: a power of two for each device."""
+    """The automatic batch if memory does not limit it: a power of two for each device."""
     return devices * _power_of_two(batch_limit(images, most) // devices)
 
 
 def batch_limit(images: int, most: int) -> int:
     """The largest automatic batch for so many images: a power of two."""
-    return _power_of_two(min(most, max(SMALLEST, images // STEPS_PER_EPOCH), images // 2))
+    return _power_of_two(min(most, max(SMALLEST, images // STEPS_PER_EPOCH), max(FEWEST, images // 2)))
 
 
 def _power_of_two(limit: int) -> int:
@@ -160,7 +183,7 @@ def _power_of_two(limit: int) -> int:
 
 
 def _fits(config: Config, terms: tuple[Term, ...], images: ResidentDataset, fabric: Fabric) -> bool:
-    """Whether two steps of this batch leave some of the device's memory."""
+    """Whether two steps with this batch leave some of the device's memory free."""
     torch.cuda.reset_peak_memory_stats(fabric.device)
     try:
         learner = Learner(config, terms, fabric, steps=2)
@@ -178,7 +201,7 @@ def _fits(config: Config, terms: tuple[Term, ...], images: ResidentDataset, fabr
 
 
 def _trial_batch(images: ResidentDataset, config: Config, fabric: Fabric) -> Tensor:
-    """This device's share of a batch made of these images, repeated where they are fewer."""
+    """This device's part of a batch made of these images, which are repeated if they are fewer."""
     rows = torch.arange(config.train.batch) % len(images)
     return images.images[rows[local_slice(config.train.batch)].to(images.images.device)].to(fabric.device)
 
@@ -209,7 +232,7 @@ def _fit_steps(
 
 
 def _time_steps(learner: Learner, dataset: ImageDataset, config: Config, fabric: Fabric) -> float:
-    """Seconds of a step with what it waits for its images, after some that compile and allocate.
+    """Seconds of a step, including the wait for its images. Steps that compile and allocate are not timed.
 
     Batches that a stream has ready before they are asked for are used up first: they would hide a slow decoder. All
     devices take the same number of steps.

@@ -1,9 +1,10 @@
-"""Images that cannot be read, named in the run directory as they come to light."""
+"""Report images that cannot be read, in the run directory and in the terminal."""
 
 from mrkd.data.dataset import ImageDataset
 from mrkd.distributed.gather import all_gather_names
 from mrkd.runs.run import BROKEN, Run
 from mrkd.system.files import read_json, write_json
+from mrkd.system.output import say
 
 
 class BrokenImages:
@@ -20,7 +21,7 @@ class BrokenImages:
         self.last_reported = 0
 
     def recall(self) -> None:
-        """A stream that is resumed knows the broken images that it met before; images in memory are all known."""
+        """Read the broken images that a resumed stream had found before; for images in memory all are known."""
         path = self.run.path / BROKEN
         if self.dataset.streamed and path.is_file():
             self.dataset.broken.extend(read_json(path))
@@ -32,6 +33,7 @@ class BrokenImages:
         names = all_gather_names(self.dataset.broken) if streamed else self.dataset.broken
         if self.writes and len(names) > self.last_reported:
             self.last_reported = len(names)
+            self.run.check_held()
             write_json(self.run.path / BROKEN, list(names))
             done = "replaced by others of their batch" if streamed else "skipped"
-            print(f"{len(names)} broken images were {done}: {self.run.path / BROKEN}", flush=True)
+            say(f"{len(names)} broken images were {done}: {self.run.path / BROKEN}")

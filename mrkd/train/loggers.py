@@ -1,8 +1,6 @@
-"""Where else the numbers of a run go, besides `metrics.jsonl`: TensorBoard files where tensorboardX is installed, wandb
-or MLflow when asked.
+"""Loggers besides `metrics.jsonl`: TensorBoard files if tensorboardX is installed, wandb or MLflow on request.
 
-Everything here happens at log steps only. Nothing leaves the machine unless its user has said so to wandb or MLflow
-themselves, by WANDB_MODE or MLFLOW_TRACKING_URI.
+They are called at log steps only. Nothing leaves the machine unless WANDB_MODE or MLFLOW_TRACKING_URI asks for it.
 """
 
 import contextlib
@@ -17,7 +15,7 @@ from typing import Any
 from mrkd.config import Config
 from mrkd.config.overrides import flatten, to_dict
 from mrkd.errors import UserError
-from mrkd.system.files import read_json, write_json
+from mrkd.system.files import naming, read_json, write_json
 
 TENSORBOARD = "tensorboard"
 """Folder of the event files in a run directory."""
@@ -26,7 +24,7 @@ MLFLOW_RUN = "mlflow-run.json"
 
 
 def check_logger(name: str) -> None:
-    """Refuse a logger whose package is missing, before anything is written.
+    """Check that the package of a logger is installed, before anything is written.
 
     Raises:
         UserError: `name` is neither "none" nor that of an installed package.
@@ -43,7 +41,7 @@ def _installed(name: str) -> bool:
 
 
 class MetricsLoggers:
-    """Passes rows of metrics on. Made at the first row, so that event files know from which step they go on."""
+    """Sends rows of metrics to the loggers, which are made at the first row, when the first step is known."""
 
     def __init__(self, config: Config, path: Path) -> None:
         """Args: config of the run, whose logger is installed; path, the run's directory."""
@@ -55,26 +53,26 @@ class MetricsLoggers:
             print('no TensorBoard files without tensorboardX: pip install "mrkd[tensorboard]"', flush=True)
 
     def log(self, row: dict[str, Any]) -> None:
-        """One row of `metrics.jsonl`: the numbers of its terms get names such as `terms/koleo`; words stay out."""
+        """Log one row of `metrics.jsonl`; terms get names such as `terms/koleo`, and text is left out."""
         if self._loggers is None:
             events = [_EventFile(self.path / TENSORBOARD, row["step"])] if self._event_files else []
             self._loggers = [*events, *self._asked]
             for logger in self._asked:
-                if not isinstance(logger, _GoesOn):
+                if not isinstance(logger, _ResumedRun):
                     logger.log_hyperparams(flatten(to_dict(self.config), "config"))
         numbers = scalars(row)
         for logger in self._loggers:
             logger.log_metrics(numbers, step=row["step"])
 
     def close(self) -> None:
-        """Have everything on the disk."""
+        """Flush everything to the disk."""
         for logger in self._loggers or ():
             logger.finalize("success")
         self._loggers = None
 
 
 def scalars(row: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a row but its step, nested ones joined by a slash."""
+    """The finite numbers of a row, without its step; nested keys are joined by a slash."""
     found: dict[str, float] = {}
     for name, value in row.items():
         if isinstance(value, dict):
@@ -85,10 +83,10 @@ def scalars(row: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 class _EventFile:
-    """TensorBoard's file format, written where the numbers are logged.
+    """Writes TensorBoard's file format in the thread that logs.
 
-    The usual writers hand every number to a thread. On a full disk that thread dies, and training waits for it for ever
-    or its traceback comes in between; here the error is raised where it can be told in one line.
+    The usual writers use another thread. On a full disk that thread dies, and training hangs or prints its traceback.
+    Here the error is raised where it can be reported in one line.
     """
 
     FLUSH_SECONDS = 30.0
@@ -98,9 +96,10 @@ class _EventFile:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         folder.mkdir(parents=True, exist_ok=True)
-        # Its own names count seconds: a run that goes on at once would overwrite the file before.
-        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
-        self._event = Event
+        self._folder, self._event = folder, Event
+        with naming(folder):
+            # Its own names count seconds: a run that goes on at once would overwrite the file before.
+            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
         self._flushed = time.monotonic()
         if first_step > 0:
             # After a resume, what an interrupted process wrote beyond the checkpoint is not shown.
@@ -112,14 +111,16 @@ class _EventFile:
         from tensorboardX.proto.summary_pb2 import Summary
 
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()])
-        self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
-        if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
-            self._flushed = time.monotonic()
-            self._writer.flush()
+        with naming(self._folder):
+            self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
+            if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+                self._flushed = time.monotonic()
+                self._writer.flush()
 
     def finalize(self, status: str) -> None:
-        """Have everything on the disk."""
-        self._writer.close()
+        """Flush everything to the disk."""
+        with naming(self._folder):
+            self._writer.close()
 
 
 def _asked_for(config: Config, path: Path) -> list[Any]:
@@ -154,7 +155,7 @@ def _mlflow(path: Path) -> Any:
         logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking, run_id=before["run_id"])
         with contextlib.suppress(_mlflow_error()):  # the run may have been deleted there
             if logger.experiment is not None:
-                return _GoesOn(logger)
+                return _ResumedRun(logger)
     logger = MLFlowLogger("mrkd", run_name=path.name, tracking_uri=tracking)
     write_json(kept, {"tracking_uri": tracking, "run_id": logger.run_id})
     return logger
@@ -166,8 +167,8 @@ def _mlflow_error() -> type[Exception]:
     return MlflowException
 
 
-class _GoesOn:
-    """MLflow's run from before an interruption. It has its settings already, and refuses them with other values."""
+class _ResumedRun:
+    """The MLflow run of a resumed training. It already has its settings, and MLflow refuses other values for them."""
 
     def __init__(self, logger: Any) -> None:
         self.log_metrics, self.finalize = logger.log_metrics, logger.finalize

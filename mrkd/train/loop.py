@@ -18,6 +18,7 @@ from mrkd.objective.metrics import step_health
 from mrkd.runs.checkpoint import Checkpoints
 from mrkd.runs.run import BACKBONE, CHECKPOINTS, Run
 from mrkd.runs.weights import save_backbone
+from mrkd.system.output import say
 from mrkd.system.progress import Bar
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import sampler_of
@@ -27,6 +28,7 @@ from mrkd.train.nonfinite import NonfiniteWatch
 from mrkd.train.profiling import Profile
 from mrkd.train.progress import Progress
 from mrkd.train.relation_log import RelationLog
+from mrkd.train.same_images import check_same_images
 from mrkd.train.step import Learner, StepResult
 from mrkd.train.summary import write_profile, write_summary
 
@@ -83,7 +85,7 @@ class Training:
         if checkpoint is not None:
             self._load(found[1] if found else checkpoint.read())
             self.checkpoint = checkpoint.path
-            print(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}", flush=True)
+            say(f"{self.run.path} goes on after step {checkpoint.step} of {self.learner.steps}")
         else:
             self._measure()
         if self.writes:
@@ -93,6 +95,7 @@ class Training:
         self.started = time.monotonic() - self.progress.seconds
 
     def _measure(self) -> None:
+        self.run.check_held()
         self.progress.features = self.monitor.measure(self.learner.pair)
         self.progress.measurements.append(self.progress.features)
         if self.relations is not None:
@@ -103,11 +106,7 @@ class Training:
             self.run.log(row)
 
     def _load(self, state: dict[str, Any]) -> None:
-        if state.get("images") != self.dataset.fingerprint:
-            raise UserError(
-                f"the training images have changed: expected {state.get('images')}, got {self.dataset.fingerprint}; "
-                "restore them or choose another --out"
-            )
+        check_same_images(state, self.dataset)
         self.learner.load(state)
         try:
             self.progress = Progress(**state["progress"])
@@ -123,7 +122,8 @@ class Training:
         first, local = progress.step, local_slice(config.train.batch)
         batches = training_batches(self.dataset, self.sampler, start=first, stop=learner.steps, local=local)
         title = f"{config.objective.method} seed {config.train.seed}"
-        with Bar(title, learner.steps, progress.step) as bar:
+        known = status(None, progress.features, progress.verdict["sentence"])
+        with Bar(title, learner.steps, progress.step, status=known) as bar:
             while True:
                 with learner.clock.part("data"):
                     found = next(batches, None)
@@ -156,7 +156,7 @@ class Training:
         self.progress.skipped_steps = self.nonfinite.skipped
 
     def _monitor(self, result: StepResult, bar: Bar) -> tuple[str, bool]:
-        """Measure and log when it is time; the status to show, and whether the k-NN is the best so far."""
+        """Measure and log if it is due; returns the status to show, and whether the k-NN is the best so far."""
         config, progress = self.config, self.progress
         last = progress.step == self.learner.steps
         measured = progress.step % self.monitor_every == 0 or last
@@ -169,7 +169,8 @@ class Training:
         numbers = [result.losses.total, result.gradient_norm, *result.losses.by_term.values()]
         loss, gradient_norm, *terms = torch.stack([number.detach().float() for number in numbers]).tolist()
         health = step_health(result.outputs, config.distillation, result.teacher_temperature)
-        verdict = judge(progress.measurements, health, self.learner.pair, config)
+        done = progress.step / self.learner.steps
+        verdict = judge(progress.measurements, health, self.learner.pair, config, progress=done)
         progress.verdict = asdict(verdict)
         progress.seconds = time.monotonic() - self.started
         spent = time.monotonic() - self.first_batch_time
@@ -194,7 +195,7 @@ class Training:
         best = measured and progress.features.get("knn", -1.0) > progress.best_knn
         if best:
             progress.best_knn = progress.features["knn"]
-        return status(loss, progress.features, verdict, data_wait), best
+        return status(loss, progress.features, verdict.sentence, data_wait), best
 
     def _warn(self, verdict: Verdict, bar: Bar) -> None:
         if not verdict.worrying:
@@ -243,6 +244,7 @@ class Training:
         vit = pair.teacher_vit()
         if not self.writes:
             return
+        self.run.check_held()
         if self.profile is not None:
             write_profile(self.run, self.profile, self.learner.fabric)
         save_backbone(vit, self.run.path / BACKBONE, {"method": self.config.objective.method})

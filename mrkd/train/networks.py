@@ -14,13 +14,13 @@ from mrkd.runs.initial_weights import load_weights
 from mrkd.runs.teacher_source import open_teacher
 
 
-def make_pair(config: Config, terms: Sequence[Term]) -> TeacherStudent:
-    """The networks with the weights that they start from.
+def make_pair(config: Config, terms: Sequence[Term]) -> tuple[TeacherStudent, str]:
+    """The networks with the weights that they start from, and a note about these; empty without one.
 
     Raises:
         UserError: weights that are missing or do not fit, or a frozen teacher of which a term asks what it has not.
     """
-    needs = needs_of(terms, frozen=config.teacher.source is not None)
+    needs = needs_of(terms, centering=config.distillation.centering, frozen=config.teacher.source is not None)
     frozen = None
     if config.teacher.source is not None and terms:  # without terms nothing is learnt from it
         with torch.random.fork_rng(devices=[]):  # the student starts from the same weights with every teacher
@@ -31,10 +31,11 @@ def make_pair(config: Config, terms: Sequence[Term]) -> TeacherStudent:
         student = Widths(cls=vit.embed_dim, patch=vit.embed_dim, heads=vit.blocks[0].attn.num_heads)
         teacher = Widths(cls=frozen.width, patch=frozen.patch_width, heads=frozen.heads)
         check_widths(terms, config, student, teacher)
+    note = ""
     if config.model.weights is not None:
-        load_weights(vit, config.model.weights)
+        note = load_weights(vit, config.model.weights)
         pair.reset_teacher()
-    return pair
+    return pair, note
 
 
 def frozen_teacher(config: Config, needs: Needs) -> FrozenTeacher:

@@ -1,4 +1,4 @@
-"""NaN and infinity are noticed without waiting for the device at each step. Axes: B images, T terms."""
+"""Detect NaN and infinity without waiting for the device at each step. Axes: B images, T terms."""
 
 import math
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from mrkd.config import TrainConfig
 from mrkd.errors import UserError
 from mrkd.runs.run import Run
 from mrkd.system.files import write_atomically
+from mrkd.system.output import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,9 @@ class _Record:
 
 
 class NonfiniteWatch:
-    """Remembers the last steps and looks at their numbers every so often.
+    """Records the numbers of the last steps and checks them at intervals.
 
-    The update itself is skipped on the device (see `Learner.training_step`), so a late look finds sound weights.
+    The update is skipped on the device (see `Learner.training_step`), so a late check still finds sound weights.
     """
 
     def __init__(self, run: Run, config: TrainConfig, device: torch.device, writes: bool) -> None:
@@ -41,12 +42,12 @@ class NonfiniteWatch:
         self._records: list[_Record] = []
 
     def note(self, step: int, index: Tensor, draws: dict[str, Any], numbers: dict[str, Tensor]) -> None:
-        """Remember one step and its numbers by name."""
+        """Record one step and its numbers by name."""
         values = torch.stack([value.detach().float() for value in numbers.values()])
         self._records.append(_Record(step=step, index=index, draws=draws, names=tuple(numbers), values=values))
 
     def look(self, last_checkpoint: Path | None) -> None:
-        """Check all remembered steps, and forget them.
+        """Check all recorded steps and drop them.
 
         Raises:
             UserError: a number was not finite and the config says stop, or too many steps have been skipped.
@@ -69,10 +70,11 @@ class NonfiniteWatch:
                     f"its batch: {batch}: lower optim.learning_rate"
                     + (", or continue with --on-nonfinite skip" if stop else "")
                 )
-            print(f"step {record.step} is skipped: {bad[0][0]} became {bad[0][1]}", flush=True)
+            say(f"step {record.step} is skipped: {bad[0][0]} became {bad[0][1]}")
 
     def _keep_batch(self, record: _Record) -> Path:
-        """Everything that draws the same images, views and masks again."""
+        """Write what is needed to draw the same images, views and masks again."""
+        self.run.check_held()
         path = self.run.path / f"nonfinite-step-{record.step:08d}.npz"
         generators: dict[str, Any] = {
             f"{name}_generator": value.numpy() for name, value in record.draws.items() if isinstance(value, Tensor)

@@ -17,10 +17,12 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.objective.methods import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.runs.run import Run
+from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
-from mrkd.train.autotune import recall, resolve, run_length, start_of
+from mrkd.train.autotune import recall, resolve, run_length, without_replaced_weights
 from mrkd.train.loggers import MetricsLoggers, check_logger
 from mrkd.train.loop import Training
+from mrkd.train.same_images import check_images_of_run
 from mrkd.train.step import Learner
 
 
@@ -47,16 +49,19 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     terms = resolve_terms(config.objective)
     check_optimizer(config.optim.name)
     if Run(out).finished:
-        print(f"{out} is finished: nothing is left to train")
+        say(f"{out} is finished: nothing is left to train")
         return Path(out)
     check_logger(config.train.logger)
     fabric = make_fabric(config)
-    dataset = load_train(config.data, fabric.device, config.train.devices)
+    dataset = load_train(config.data, fabric.device, config.train.devices, announce=fabric.is_global_zero)
+    check_images_of_run(config, dataset, out)
     config = resolve(config, terms, dataset, fabric, started)
     length = run_length(config, len(dataset)) if terms else 0
-    learner = Learner(start_of(config, out), terms, fabric, length)
+    learner = Learner(without_replaced_weights(config, out), terms, fabric, length)
     # One process writes; the others compute the same numbers and keep quiet.
     writes = fabric.is_global_zero
+    if writes and learner.weights_note:
+        say(learner.weights_note)
     run = Run.start(out, config) if writes else Run(out)
     try:
         if writes:

@@ -1,4 +1,4 @@
-"""Where the time of a step goes. Asks the device to finish after every part, and only while profiling."""
+"""Measure the time of each part of a step. The device is synchronised after each part, only while profiling."""
 
 import contextlib
 import time
@@ -17,7 +17,7 @@ _IDLE = contextlib.nullcontext()
 
 
 class Clock:
-    """Adds up the seconds of named parts. A part inside another counts for itself alone.
+    """Adds up the seconds of named parts. The time of an inner part does not count for the outer one.
 
     Args:
         device: whose work is waited for; None makes a clock that stands still and costs nothing.
@@ -30,7 +30,7 @@ class Clock:
         self._since = 0.0
 
     def part(self, name: str) -> AbstractContextManager[None]:
-        """Everything inside counts for `name`."""
+        """A context whose time counts for `name`."""
         return _IDLE if self.device is None else self._timed(name)
 
     @contextlib.contextmanager
@@ -42,12 +42,12 @@ class Clock:
             self.leave()
 
     def enter(self, name: str) -> None:
-        """A part begins; the one around it stands still."""
+        """Start a part; the clock of the part around it stops."""
         self._book()
         self._open.append(name)
 
     def leave(self) -> None:
-        """The part entered last ends."""
+        """End the part that was started last."""
         self._book()
         self._open.pop()
 
@@ -60,14 +60,14 @@ class Clock:
         self._since = now
 
     def watch(self, module: nn.Module, name: str) -> None:
-        """Every forward pass of a module counts for `name`."""
+        """Count every forward pass of a module for `name`."""
         if self.device is not None:
             module.register_forward_pre_hook(lambda *_: self.enter(name))
             module.register_forward_hook(lambda *_: self.leave(), always_call=True)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, side: int = 2048, seconds: float = 0.5) -> float:
-    """The fastest product of two square matrices on this device, in operations a second: what a step is measured by."""
+    """The rate of the fastest product of two square matrices on this device, in operations per second."""
     if device.type == "cuda":
         return _cuda_matrix_rate(device, dtype)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -80,7 +80,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, side: int = 2048, seco
 
 
 def _cuda_matrix_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, products: int = 10) -> float:
-    """Products in a row between two events: small ones, or a wait after each, would measure the launch."""
+    """The same on CUDA: large products between two events, because small ones would measure the launches."""
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(4):
@@ -95,7 +95,7 @@ def _cuda_matrix_rate(device: torch.device, dtype: torch.dtype, side: int = 8192
 
 
 def count_operations(step: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix products in what `step` does."""
+    """The floating-point operations of the matrix products in a call of `step`."""
     counter = FlopCounterMode(display=False, custom_mapping=_cpu_attention())
     with counter:
         step()
@@ -103,7 +103,7 @@ def count_operations(step: Callable[[], Any]) -> int:
 
 
 def _cpu_attention() -> dict[Any, Any]:
-    """torch counts attention on GPUs only; two products of N x D and D x N forward, five backward."""
+    """Operations of attention on the CPU, which torch does not count: two products forward, five backward."""
 
     def forward(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
         return _products(query, key, 2)
@@ -124,7 +124,7 @@ def _products(query: Any, key: Any, count: int) -> int:
 
 
 class Profile:
-    """A run's steps taken apart; the first ones only warm up, and in one of them operations are counted.
+    """Times the steps of a run. The first steps are a warm-up, and in one of them operations are counted.
 
     Args:
         clock: that the learner's parts are timed with.
@@ -150,7 +150,7 @@ class Profile:
         return step()
 
     def report(self) -> dict[str, Any]:
-        """Milliseconds a step by part, images a second, utilisation; empty before enough steps were taken."""
+        """Milliseconds per step of each part, images per second and utilisation; empty before enough steps."""
         timed, total = self.steps - self.WARM_UP, sum(self.clock.seconds.values())
         device = self.clock.device
         if timed < 1 or device is None:
@@ -168,7 +168,7 @@ class Profile:
 
 
 def table(report: dict[str, Any], memory: str) -> str:
-    """What `mrkd pretrain --profile` prints of a report."""
+    """The text that `mrkd pretrain --profile` prints."""
     if not report:
         return f"nothing to report: a profile needs more than {Profile.WARM_UP} steps"
     together = sum(report["milliseconds"].values())

@@ -17,7 +17,9 @@ class Progress:
     """All that were measured, the untrained network's first."""
     best_knn: float = -1.0
     """Highest percent so far; -1 without labels."""
-    verdict: dict[str, str] = field(default_factory=lambda: {"kind": "healthy", "sentence": "healthy: not trained"})
+    verdict: dict[str, str] = field(
+        default_factory=lambda: {"kind": "healthy", "sentence": "not trained: random weights"}
+    )
     warned: list[str] = field(default_factory=list)
     """Kinds of collapse that have been told."""
     skipped_steps: int = 0

@@ -1,4 +1,4 @@
-"""The relations of one fixed batch, kept at every monitoring: what a relational loss matches, seen while it is learnt.
+"""Record the relations in one fixed batch during training: what a relational loss matches.
 
 Axes: M monitorings, B images, P = B (B - 1) / 2 pairs, i < j, in the order of `torch.pdist`.
 """
@@ -55,10 +55,10 @@ class RelationLog:
         self.fixed = {"views": shown, "patch_mask": self.patch_mask.unflatten(1, grid).numpy()}
         if chosen.labels is not None:
             self.fixed["labels"] = chosen.labels.cpu().numpy()
-        self.earlier = self._of_the_same_images()
+        self.earlier = self._earlier_record()
 
-    def _of_the_same_images(self) -> dict[str, np.ndarray] | None:
-        """What an earlier part of the run kept; None when it chose other images, as settings may change in between."""
+    def _earlier_record(self) -> dict[str, np.ndarray] | None:
+        """The record of an earlier part of the run; None if it has other images, because settings changed."""
         if not self.path.is_file():
             return None
         found = read_npz(self.path)
@@ -67,7 +67,7 @@ class RelationLog:
 
     @torch.no_grad()
     def keep(self, pair: TeacherStudent, step: int) -> None:
-        """Add the distances after `step` steps; those of this step or later, from before a resume, are dropped."""
+        """Add the distances after `step` steps. Records of this step or later, from before a resume, are dropped."""
         with torch.compiler.set_stance("force_eager"):  # as in `FeatureMonitor.measure`
             teacher = torch.pdist(
                 _class_tokens(pair.teacher, self.views[0], None)

@@ -1,4 +1,4 @@
-"""What a finished training writes about itself and the machine."""
+"""The summary and the profile of a finished training."""
 
 import platform
 import resource

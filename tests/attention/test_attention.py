@@ -31,12 +31,12 @@ def test_a_mass_mask_keeps_the_fewest_patches_that_hold_the_mass():
     assert mass_mask(grid, 1.0).all()
 
 
-def test_images_without_labels_are_shown_evenly_over_the_set_and_labelled_ones_by_class(tiny_config):
-    from mrkd.attention.draw import _choose
+def test_images_for_the_figure_are_evenly_spaced_without_labels_and_one_per_class_with_them(tiny_config):
+    from mrkd.attention.draw import _select
     from mrkd.data.load import load
 
     images = load(tiny_config.data).train
     unlabelled = dataclasses.replace(images, labels=None)
-    assert _choose(unlabelled, 3).tolist() == [0, round((len(images) - 1) / 2), len(images) - 1]
-    assert len(_choose(unlabelled, 10_000)) == len(images)
-    assert images.labels[_choose(images, 5)].unique().numel() == 5
+    assert _select(unlabelled, 3).tolist() == [0, round((len(images) - 1) / 2), len(images) - 1]
+    assert len(_select(unlabelled, 10_000)) == len(images)
+    assert images.labels[_select(images, 5)].unique().numel() == 5

@@ -31,7 +31,9 @@ def test_patch_maps_are_the_attention_of_every_patch(vit):
 
 
 def test_pooled_maps_are_means_of_queries_and_sums_of_keys(vit):
-    images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)  # 5 x 5 patches: squares at the border are cut
+    images = torch.randint(
+        0, 256, (2, 3, 40, 40), dtype=torch.uint8
+    )  # 5 x 5 patches: squares at the border are smaller
     full, pooled = patch_maps(vit, images, max_queries=25), patch_maps(vit, images, max_queries=9)
     assert pooled.shape == (2, 2, 9, 3, 3)
     queries = full.unflatten(2, (5, 5))[:, :, :2, :2].mean(dim=(2, 3))  # (B, H, 5, 5)
@@ -39,7 +41,7 @@ def test_pooled_maps_are_means_of_queries_and_sums_of_keys(vit):
     assert torch.allclose(pooled[:, :, 0, 2, 2], queries[..., 4, 4], atol=1e-6)
 
 
-def test_a_network_that_attends_to_the_object_overlaps_with_it_wholly(vit, monkeypatch):
+def test_attention_on_exactly_the_object_has_an_overlap_of_100_percent(vit, monkeypatch):
     objects = torch.zeros(3, 32, 32, dtype=torch.bool)
     objects[:, 8:24, 8:24] = True
     heads = torch.full((3, 2, 4, 4), 1e-9)
@@ -56,7 +58,7 @@ def test_a_network_that_attends_to_the_object_overlaps_with_it_wholly(vit, monke
     assert found["best_head"][MASSES.index(0.5)] == pytest.approx(50.0)
 
 
-def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, tmp_path):
+def test_attend_on_shapes_writes_the_overlap_of_attention_with_objects(tiny_config, tmp_path):
     import dataclasses
 
     from mrkd.runs.npz import read_npz
@@ -75,6 +77,6 @@ def test_attend_on_shapes_says_how_well_attention_finds_the_object(tiny_config, 
     assert arrays["patches"].shape == (2, 2, 144, 12, 12)
     assert np.unique(arrays["labels"]).size == 2
     assert arrays["objects"].shape == (2, 32, 32)
-    # Nothing was trained, so the run is its own control.
+    # The run was not trained, so its overlap equals that of random weights.
     assert scores["jaccard"] == scores["random_weights"]
     assert 0 < scores["jaccard"]["combined"][11] < 100

@@ -1,4 +1,4 @@
-"""A real headless Chromium, and runs for it to look at."""
+"""Fixtures: a headless Chromium, and runs to show in it."""
 
 import dataclasses
 import shutil
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory) -> Iterator[object]:
-    """One browser for all tests; each opens its page anew."""
+    """One browser for all tests; each test opens a new page."""
     from selenium import webdriver
 
     if not (CHROMIUM and DRIVER):
@@ -49,7 +49,7 @@ def chromium(tmp_path_factory) -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> list[Path]:
-    """Two methods, one of them with two seeds, trained for seconds on shapes, with everything that is shown."""
+    """Short runs on shapes, of two methods, one with two seeds, with all data that the page shows."""
     from mrkd.attention import attend
     from mrkd.config.overrides import build, load_recipe
     from mrkd.evaluation.evaluate_run import evaluate
@@ -96,7 +96,7 @@ def _variant(config: Config, method: str, seed: int) -> Config:
 
 @pytest.fixture(scope="session")
 def page_file(trained, tmp_path_factory) -> Path:
-    """The page about these runs, without its figures beside it."""
+    """The page about these runs, without figures."""
     from mrkd.reporting.content import page_content
     from mrkd.reporting.html import render
     from mrkd.reporting.read import read_runs
@@ -107,7 +107,7 @@ def page_file(trained, tmp_path_factory) -> Path:
 
 
 class Page:
-    """The page in the browser, and what a person does with it."""
+    """The page in the browser, with actions of a user."""
 
     def __init__(self, driver) -> None:
         self.driver = driver
@@ -146,19 +146,19 @@ class Page:
         return self.find(f'#panels [role="tabpanel"]:not([hidden]) [data-key="{key}"]')
 
     def slide(self, key: str, value: float) -> None:
-        """What the browser does when a slider is dragged."""
+        """Drag a slider to a value."""
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
         self.js(script, self.control(key), value)
 
     def pixels(self, selector: str) -> str:
-        """The content of a canvas, to tell whether it has changed."""
+        """The content of a canvas, to detect changes."""
         return self.js("return document.querySelector(arguments[0]).toDataURL()", selector)
 
     def errors(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
     def requests(self) -> list[str]:
-        """Every URL asked for since the page was opened, but for those inside the page."""
+        """All URLs requested since the page was opened, except data URLs of the page."""
         import json
 
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
@@ -174,7 +174,7 @@ def browser(chromium) -> Page:
 
 @pytest.fixture
 def page(browser, page_file) -> Iterator[Page]:
-    """The report, opened; afterwards no error may stand in the console and nothing may have been asked of a network."""
+    """The opened report. At the end there must be no errors in the console and no network requests."""
     opened = browser.open(page_file.as_uri())
     yield opened
     assert opened.errors() == []

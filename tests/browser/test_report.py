@@ -52,7 +52,7 @@ def test_a_curve_is_toggled(page):
     assert len(page.all(drawn)) == 1
 
 
-def test_hovering_a_chart_tells_step_time_and_values(page):
+def test_hovering_over_a_chart_shows_step_time_and_values(page):
     page.view("curves")
     chart = page.find('#panel-curves [data-curve="relative"] svg.chart')
     ActionChains(page.driver).move_to_element(chart).perform()
@@ -135,7 +135,7 @@ def test_the_slider_changes_the_mask_and_its_overlap_with_the_object(page):
     assert small.split("Jaccard")[1] != whole.split("Jaccard")[1]
 
 
-def test_the_number_of_the_whole_mask_is_the_objects_share(page, trained):
+def test_the_overlap_of_the_full_mask_is_the_objects_fraction_of_the_image(page, trained):
     from mrkd.runs.npz import read_npz
     from mrkd.runs.run import ATTENTION
 
@@ -169,7 +169,7 @@ def test_figure_three_is_drawn_and_saved(page):
     assert size > 10_000
 
 
-def test_random_weights_stand_beside_every_jaccard(page):
+def test_random_weights_are_shown_beside_every_jaccard_index(page):
     page.view("attention")
     table = page.find("#panel-attention table.jaccard").text
     assert "random weights" in table
@@ -231,7 +231,7 @@ def test_relations_are_shown_early_and_late(page, trained):
     page.wait("return document.querySelector('#panel-relations .moment h3').textContent === 'Early: step 2'")
 
 
-def test_the_losses_beside_the_relations_are_those_of_training(page, trained):
+def test_the_losses_below_the_relations_equal_those_of_training(page, trained):
     import torch
 
     from mrkd.runs.npz import read_npz
@@ -318,7 +318,7 @@ def test_the_page_opens_at_once(browser, tmp_path):
     assert 0 < opened.js(script) < 2000
 
 
-def test_hostile_names_are_only_text(browser, tmp_path):
+def test_hostile_names_are_shown_as_text(browser, tmp_path):
     name = "</script><img src=x onerror='window.owned = 1'><svg onload='window.owned = 1'>${window.owned = 1}"
     run = make_run(tmp_path / "<b>run</b>", method=name, sentence=name)
     add_arrays(run, class_names=[name, "__proto__"])

@@ -3,7 +3,7 @@ import json
 from tests.helpers.made_up_runs import add_arrays, finish_run
 
 
-def test_news_arrive_and_leave_what_is_looked_at_alone(browser, served):
+def test_updates_arrive_without_changing_what_the_user_looks_at(browser, served):
     server, run = served
     page = browser.open(server.url, height=500)
     page.wait("return document.getElementById('live').textContent.includes('step 40 of 40')")
@@ -27,7 +27,7 @@ def test_news_arrive_and_leave_what_is_looked_at_alone(browser, served):
     assert {url.removeprefix(server.url) for url in page.requests()} <= {"", "version", "content"}
 
 
-def test_a_server_that_is_gone_is_told(browser, served):
+def test_a_lost_server_is_reported(browser, served):
     server, _ = served
     page = browser.open(server.url)
     page.wait("return document.getElementById('live').textContent.includes('step 40')")

@@ -19,7 +19,7 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     arguments = ["compare", *FAST, "--methods", "random,rkd-d", "--seeds", "0", "--out", str(tmp_path / "t")]
     assert main(arguments) == 0
     table = json.loads((tmp_path / "t" / "table.json").read_text())
-    assert [row["method"] for row in table["rows"]] == ["random", "rkd-d"]
+    assert [row["method"] for row in table["rows"]] == ["pixels", "random", "rkd-d"]
     assert 0 <= table["rows"][0]["knn"]["mean"] <= 100
     assert "k-NN" in (tmp_path / "t" / "table.md").read_text()
     assert "<b>random-seed0</b>" in (tmp_path / "t" / "report.html").read_text()
@@ -29,7 +29,7 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     assert capfd.readouterr().out.count("finished before, kept") == 2
     one = str(tmp_path / "t" / "runs" / "random-seed0")
     assert main(["evaluate", one, "--data.test_images", "30"]) == 0
-    assert main(arguments) == 0  # a row that was measured in another way is measured again
+    assert main(arguments) == 0  # a run with other evaluation settings is evaluated again
     assert capfd.readouterr().out.count("finished before, kept") == 1
     assert json.loads((tmp_path / "t" / "table.json").read_text()) == {**table, "rows": ANY}
     changed = [*arguments, "--train.batch", "40"]
@@ -63,7 +63,7 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
         (["evaluate", "x", "--help", "al"], "did you mean 'all'"),
     ],
 )
-def test_bad_input_is_one_line_and_status_two(arguments, message, capsys):
+def test_bad_input_gives_one_line_and_status_two(arguments, message, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -86,12 +86,12 @@ def test_an_option_of_other_verbs_is_named_by_its_setting():
         ("--method", "'objective.method'"),
     ],
 )
-def test_an_option_that_a_verb_does_not_have_is_looked_for_among_its_own_first(word, meant):
+def test_hints_for_an_unknown_option_prefer_options_of_the_verb(word, meant):
     with pytest.raises(UserError, match=rf"did you mean {meant}\?$"):
         parse_overrides([word, "3"], ["--data", "--out", "--tokens", "--checkpoint"])
 
 
-def test_a_file_of_another_kind_is_no_weights(tmp_path):
+def test_a_file_of_another_kind_is_refused_as_weights(tmp_path):
     from mrkd.config import ModelConfig
     from mrkd.model.backbone import create_vit
     from mrkd.runs.initial_weights import load_weights
@@ -100,11 +100,11 @@ def test_a_file_of_another_kind_is_no_weights(tmp_path):
     vit = create_vit(ModelConfig(width=16, depth=1, heads=1), 32)
     for content in ("export A=1\n", "0\n", "}\n", ".\n", "(lp0\n.", ""):
         path.write_text(content)
-        with pytest.raises(UserError, match=r"cannot read .*env.sh .*: expected a safetensors file, or .*else$"):
+        with pytest.raises(UserError, match=r"cannot read .*env.sh .*: expected a safetensors file, or .*else"):
             load_weights(vit, str(path))
 
 
-def test_one_method_is_shown_with_its_equation_and_yaml_that_config_takes(tmp_path, capsys):
+def test_one_method_is_shown_with_its_equation_and_yaml_for_config(tmp_path, capsys):
     assert main(["methods", "ibot+structural"]) == 0
     shown = capsys.readouterr().out
     assert "Sinkhorn(cos(t_i, t_j) / T_t)" in shown
@@ -123,7 +123,39 @@ def test_methods_and_settings_are_listed(capsys):
     assert "epochs: 7" in capsys.readouterr().out
 
 
-def test_short_forms_set_what_happens_at_nan_and_collapse(capsys):
+@pytest.mark.parametrize("spelling", ["RKD-D", "rkd_d", "iBOT + RKD-D"])
+def test_methods_may_be_spelt_as_in_their_papers(spelling, capsys):
+    assert main(["settings", "--method", spelling]) == 0
+    assert f"method: {'ibot+rkd-d' if '+' in spelling else 'rkd-d'}\n" in capsys.readouterr().out
+    assert main(["methods", spelling]) == 0
+
+
+def test_settings_of_an_unknown_method_are_refused(capsys):
+    assert main(["settings", "--method", "rkd-x"]) == 2
+    assert "unknown method 'rkd-x': did you mean 'rkd-" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "pretrain"]])
+def test_help_may_be_asked_for_as_a_verb(words, capsys):
+    shown = []
+    for arguments in (words, ["--help", *words[1:]]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "mrkd pretrain" in shown[0]
+
+
+def test_the_help_of_a_verb_states_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "images per step, or auto (default 256)" in shown
+    assert "whole numbers joined by commas (default 0)" in shown
+
+
+def test_short_options_set_the_reaction_to_nan_and_collapse(capsys):
     assert main(["settings", "--on-nonfinite", "skip", "--on-collapse", "stop"]) == 0
     shown = capsys.readouterr().out
     assert "on_nonfinite: skip" in shown
@@ -132,7 +164,7 @@ def test_short_forms_set_what_happens_at_nan_and_collapse(capsys):
     assert "train.on_nonfinite must be" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_one_line_and_status_two(monkeypatch, capsys):
+def test_a_full_disk_gives_one_line_and_status_two(monkeypatch, capsys):
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -141,7 +173,7 @@ def test_a_full_disk_is_one_line_and_status_two(monkeypatch, capsys):
     assert "the disk is full" in capsys.readouterr().err
 
 
-def test_the_name_alone_shows_every_verb_with_an_example(capsys):
+def test_mrkd_without_arguments_shows_every_verb_with_an_example(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
     for verb in VERBS.values():
@@ -166,10 +198,10 @@ def test_help_all_has_every_option_and_every_setting_with_its_text(capsys):
     for key in known_keys():
         assert f"--{key} " in shown
     assert "--on-collapse" in shown
-    assert "--train.epochs int (default 100)\n      Passes over the training images." in shown
+    assert "--train.epochs int (default 100)\n      Number of passes over the training images." in shown
 
 
-def test_examples_of_all_verbs_are_lines_that_the_parser_takes():
+def test_the_parser_accepts_the_examples_of_all_verbs():
     import shlex
 
     from mrkd.cli.parser import make_parser
@@ -182,7 +214,7 @@ def test_examples_of_all_verbs_are_lines_that_the_parser_takes():
             assert not extra or verb.takes_settings
 
 
-def test_help_and_mistakes_are_answered_without_torch():
+def test_help_and_error_messages_do_not_import_torch():
     code = (
         "import sys; from mrkd.cli import main; "
         "[main(words) for words in ([], ['pretrain', '--train.epoch', '3', '--out', 'x'], ['evaluate', '/nope'])]; "
@@ -193,7 +225,7 @@ def test_help_and_mistakes_are_answered_without_torch():
 
 
 def complete(line: str) -> list[str]:
-    """What a shell would be offered at the end of `line`."""
+    """The completions that a shell would offer at the end of `line`."""
     environment = {
         **os.environ,
         "_ARGCOMPLETE": "1",
@@ -223,7 +255,7 @@ def test_completion_scripts_are_printed_for_each_shell(shell, capsys):
 
 
 @pytest.mark.parametrize("name", ["random", "rkd-d", "ibot+structural"])
-def test_a_method_as_it_is_printed_is_a_config_with_its_terms(name, tmp_path, capsys):
+def test_the_printed_yaml_of_a_method_is_a_config_with_its_terms(name, tmp_path, capsys):
     from mrkd.cli import load_config
     from mrkd.objective.methods import resolve_terms
 

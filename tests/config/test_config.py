@@ -1,11 +1,13 @@
 import dataclasses
 import math
+import os
 import random
+from pathlib import Path
 
 import pytest
 import yaml
 
-from mrkd.cli import load_config
+from mrkd.cli import load_config, main
 from mrkd.config import Config
 from mrkd.config.keys import known_keys
 from mrkd.config.overrides import (
@@ -14,6 +16,7 @@ from mrkd.config.overrides import (
     flatten,
     load_recipe,
     nearest_setting,
+    read_scalars,
     read_yaml,
     recipe_names,
     to_dict,
@@ -34,12 +37,12 @@ def test_strings_from_a_command_line_become_typed_values():
     assert config.optim.learning_rate == 0.001
 
 
-def test_a_config_survives_the_way_through_plain_values():
+def test_a_config_is_unchanged_by_conversion_to_plain_values_and_back():
     config = build({**load_recipe("quick"), "objective.method": "rkd-a"})
     assert build(flatten(to_dict(config), "test")) == config
 
 
-def test_terms_of_ones_own_are_read():
+def test_custom_terms_are_read():
     config = build({"objective.terms": [{"loss": "rkd-angle", "weight": 2.0, "tokens": "patch-image"}]})
     assert config.objective.terms[0].tokens == "patch-image"
 
@@ -49,7 +52,7 @@ def test_every_recipe_builds(recipe):
     assert isinstance(build(load_recipe(recipe)), Config)
 
 
-def test_the_quick_recipe_evaluates_with_the_views_of_its_training():
+def test_the_quick_recipe_evaluates_with_the_augmentation_of_its_training():
     config = build(load_recipe("quick"))
     assert config.evaluation.augmentation == config.views
 
@@ -80,7 +83,7 @@ def test_null_is_refused_where_the_type_has_no_none(value):
     assert build({"train.steps": value, "data.cache": value}).data.cache is None
 
 
-def test_a_wrong_part_of_a_term_is_named_with_what_was_expected():
+def test_a_wrong_field_of_a_term_is_named_with_what_was_expected():
     for term, message in [
         ({"loss": "koleo", "tokens": "words"}, r"objective.terms.tokens must be Literal\['cls', .*\], got 'words'"),
         ({"loss": "koleo", "block": 2.0}, "objective.terms.block must be int | None, got 2.0"),
@@ -93,13 +96,13 @@ def test_a_wrong_part_of_a_term_is_named_with_what_was_expected():
             build({"objective.terms": [term]})
 
 
-def test_unknown_settings_are_refused_whoever_names_them():
+def test_unknown_settings_are_refused_in_options_and_in_python():
     for key in ("train.epoch", "trian.epochs"):
         with pytest.raises(UserError, match=r"unknown setting .* did you mean 'train.epochs'"):
             build({key: 3})
 
 
-def test_what_was_given_is_left_as_it_was():
+def test_building_a_config_does_not_change_its_arguments():
     terms = [{"loss": "rkd-angle", "weight": "2", "options": {"delta": 1.0}}]
     assert build({"objective.terms": terms}).objective.terms[0].weight == 2.0
     assert terms == [{"loss": "rkd-angle", "weight": "2", "options": {"delta": 1.0}}]
@@ -113,12 +116,12 @@ def test_numbers_too_large_for_a_float_are_refused(value):
     assert build({"evaluation.linear_learning_rates": ["1e-3"]}).evaluation.linear_learning_rates == (0.001,)
 
 
-def test_numbers_in_free_options_are_numbers_however_they_are_written():
+def test_numbers_in_options_of_a_term_may_be_written_in_any_notation():
     config = build({"objective.relation_options": "{delta: 1e-3, scale: '2', name: huber, flags: [1, true]}"})
     assert config.objective.relation_options == {"delta": 0.001, "scale": 2, "name": "huber", "flags": [1, True]}
 
 
-def test_null_in_a_term_is_refused_and_free_options_may_hold_it():
+def test_null_is_refused_for_fields_of_a_term_but_not_for_its_options():
     with pytest.raises(UserError, match=r"^objective.terms.weight must be float, got null"):
         build({"objective.terms": [{"loss": "rkd-angle", "weight": None}]})
     config = build({"objective.terms": [{"loss": "rkd-angle", "grad_norm_ratio": None, "options": {"delta": None}}]})
@@ -144,7 +147,7 @@ def test_numbers_that_are_not_finite_are_refused(value):
         ("objective.terms", [{"loss": "rkd-angle", "options": {"delta": [math.inf]}}]),
     ],
 )
-def test_numbers_that_are_not_finite_are_found_at_any_depth(key, value):
+def test_numbers_that_are_not_finite_are_refused_at_any_depth(key, value):
     with pytest.raises(UserError, match=rf"^{key}\S* must be a finite number"):
         build({key: value})
 
@@ -161,6 +164,7 @@ def test_numbers_that_are_not_finite_are_found_at_any_depth(key, value):
         ("evaluation.seed", [0], [-1, 2**32]),
         ("evaluation.k", [1], [0]),
         ("evaluation.knn_temperature", [0.01], [0, -0.1]),
+        ("evaluation.linear_strengths", [[0.1]], [[], [0.1, 0.0], [-1.0]]),
         ("evaluation.linear_epochs", [[1]], [[], [0], [10, -1]]),
         ("evaluation.linear_batch", [1], [0]),
         ("evaluation.linear_learning_rates", [[0.1]], [[], [0.1, 0.0], [-1.0]]),
@@ -199,7 +203,7 @@ def test_numbers_that_are_not_finite_are_found_at_any_depth(key, value):
         ("distillation.sinkhorn_iterations", [1], [0]),
     ],
 )
-def test_numbers_have_bounds_which_the_refusal_names(key, good, bad):
+def test_numbers_out_of_bounds_are_refused_with_the_bounds(key, good, bad):
     for value in good:
         build({key: value})
     for value in bad:
@@ -208,7 +212,7 @@ def test_numbers_have_bounds_which_the_refusal_names(key, good, bad):
         assert "\n" not in str(refusal.value)
 
 
-def test_the_monitor_has_an_image_to_hold_out():
+def test_the_monitor_needs_at_least_one_held_out_image():
     build({"train.monitor_images": 20, "evaluation.heldout_fraction": 0.05})
     with pytest.raises(UserError, match=r"train.monitor_images must be at least 20 with .*heldout_fraction 0.05"):
         build({"train.monitor_images": 19, "evaluation.heldout_fraction": 0.05})
@@ -230,14 +234,14 @@ STORED_WITH_MINUTES = {"train": {"epochs": 40, "steps": 535, "minutes": None, "b
         ({"train": {"minutes": 3}}, {"train__epochs": 5}, (5, None, None)),
     ],
 )
-def test_a_length_that_was_typed_takes_the_place_of_those_in_a_file(file, typed, expected, tmp_path):
+def test_a_typed_length_overrides_other_lengths_in_a_file(file, typed, expected, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(file))
     train = load_config("quick", path, **typed).train
     assert (train.epochs, train.steps, train.minutes) == expected
 
 
-def test_two_lengths_that_were_typed_are_refused():
+def test_two_typed_lengths_are_refused():
     for typed in ({"train__epochs": 2, "train__steps": 3}, {"train__minutes": "1", "train__epochs": "2"}):
         with pytest.raises(UserError, match=r"a run has one length, got train.epochs and train\.\w+: leave out"):
             load_config("quick", **typed)
@@ -256,7 +260,7 @@ def test_two_lengths_that_were_typed_are_refused():
         ("zzzz", "'mrkd settings' prints all there are"),
     ],
 )
-def test_what_was_meant_is_looked_for_among_the_last_parts_of_settings(name, expected):
+def test_hints_for_unknown_settings_compare_the_last_part_of_keys(name, expected):
     assert nearest_setting(name) == expected
 
 
@@ -292,7 +296,7 @@ def test_every_setting_has_a_docstring_below_it():
     assert "train.epochs" in known_keys()
 
 
-def test_aliases_that_unfold_without_end_are_refused(tmp_path):
+def test_yaml_aliases_that_expand_exponentially_are_refused(tmp_path):
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     for before, name in zip("abcdefghi", "bcdefghij", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
@@ -301,7 +305,7 @@ def test_aliases_that_unfold_without_end_are_refused(tmp_path):
         read_yaml(tmp_path / "bomb.yaml")
 
 
-def test_hundreds_of_fuzzed_files_end_in_a_config_or_one_line(tmp_path):
+def test_hundreds_of_fuzzed_files_give_a_config_or_an_error_of_one_line(tmp_path):
     choose = random.Random(0)
     whole = (RECIPES / "quick.yaml").read_bytes()
     bits = [b"[", b"{", b": ", b"&a ", b"*a", b"!!python/object/apply:os.system [touch harmed]", b"2020-13-45", b"\x00"]
@@ -320,7 +324,32 @@ def test_hundreds_of_fuzzed_files_end_in_a_config_or_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["a: b: c", "*x", "[1", "2020-13-45", "{", "!!python/name:os.system"])
-def test_broken_yaml_typed_as_a_value_is_refused_by_its_type(value):
+def test_invalid_yaml_as_a_value_is_refused_with_the_expected_type(value):
     with pytest.raises(UserError, match=r"train\.epochs must be int"):
         build({"train.epochs": value})
     assert build({"data.source": "a: b: c"}).data.source == "a: b: c"
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_a_folder_and_a_device_are_no_settings(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    for path in (tmp_path / "pipe.yaml", tmp_path / "folder.yaml", Path("/dev/zero")):
+        for read in (read_yaml, read_scalars):
+            with pytest.raises(UserError, match=r"expected a YAML file, got a (pipe or device|folder)"):
+                read(path)
+        assert main(["settings", "--config", str(path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_single_values_are_read_as_they_are_written(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: {b: 1, c: [x, {d: 2}], e: {f: 'two words'}}\ng: null\nh:\n  i: 1e-3\n")
+    assert read_scalars(path) == {"a.b": "1", "a.e.f": "two words", "g": "null", "h.i": "1e-3"}
+    path.write_text("? [k]\n: v\n")
+    with pytest.raises(UserError, match="a key must be a single value"):
+        read_scalars(path)
+    path.write_text(yaml.safe_dump(to_dict(Config())))
+    flat = {key: value for key, value in flatten(to_dict(Config()), "").items() if not isinstance(value, list | dict)}
+    found = read_scalars(path)
+    assert {key: yaml.safe_load(found[key]) for key in flat} == flat

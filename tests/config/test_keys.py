@@ -23,8 +23,13 @@ def section(name: str) -> set[str]:
     return {key for key in known_keys() if key.startswith(f"{name}.")}
 
 
-def test_what_does_not_change_what_is_trained_may_change_when_a_run_goes_on():
-    assert {key for key in section("data") if may_change(key)} == {"data.cache", "data.cache_gib", "data.workers"}
+def test_settings_that_do_not_affect_training_may_change_on_resume():
+    assert {key for key in section("data") if may_change(key)} == {
+        "data.cache",
+        "data.cache_gib",
+        "data.source",
+        "data.workers",
+    }
     fixed = {"epochs", "steps", "minutes", "batch", "auto_batch", "seed", "accelerator", "precision", "micro_batch"}
     assert {key for key in section("train") if not may_change(key)} == {f"train.{name}" for name in fixed}
     assert all(may_change(key) for key in section("evaluation") | section("attention"))
@@ -32,33 +37,33 @@ def test_what_does_not_change_what_is_trained_may_change_when_a_run_goes_on():
     assert not any(may_change(key) for name in others for key in section(name))
 
 
-def test_compared_methods_share_images_batch_length_and_evaluation():
+def test_compared_methods_must_have_equal_data_batch_length_and_evaluation():
     lengths = {"train.batch", "train.auto_batch", "train.epochs", "train.steps", "train.minutes"}
     teacher = section("teacher") - {"teacher.views"}
     shared = section("data") | section("evaluation") | lengths | teacher
     assert {key for key in known_keys() if equal_among_compared(key)} == shared
 
 
-def test_a_measurement_depends_on_the_scored_images_and_on_the_evaluation_but_not_on_the_map():
+def test_evaluation_results_depend_on_the_test_images_and_evaluation_settings_but_not_on_the_map():
     images = "source size train_images test_images holdout image_column label_column use_labels"
     data = {f"data.{name}" for name in images.split()}
     measured = {key for key in known_keys() if part_of_measurement(key)}
     assert measured == data | section("evaluation") - {"evaluation.map_images"}
 
 
-def test_of_a_key_that_does_not_exist_nothing_is_said():
+def test_an_unknown_key_has_no_properties():
     for question in (may_change, equal_among_compared, part_of_measurement):
         assert not question("train.epoch")
         assert not question("data.")
 
 
-def test_former_names_lead_to_settings_that_exist_and_are_none_themselves():
+def test_former_names_map_to_existing_settings_and_are_no_settings_themselves():
     assert RENAMED.items() <= present_names().items()
     assert set(present_names().values()) <= set(known_keys())
     assert not set(present_names()) & set(known_keys())
 
 
-def test_stored_settings_are_read_under_the_names_they_have_now():
+def test_stored_settings_are_converted_to_present_names():
     stored = {
         "objective": {"relation_share": 0.5, "terms": [{"loss": "koleo", "share": None}, {"loss": "rkd-angle"}]},
         "train": {"checkpoint_activations": True, "epochs": 3},
@@ -74,7 +79,7 @@ def test_stored_settings_are_read_under_the_names_they_have_now():
 
 
 @pytest.mark.parametrize("damaged", [{}, {"train": None}, {"objective": 3, 4: []}, {"objective": {"terms": ["a", 1]}}])
-def test_damaged_stored_settings_stay_as_they_are(damaged):
+def test_damaged_stored_settings_are_left_unchanged(damaged):
     assert with_present_names(damaged) == damaged
 
 

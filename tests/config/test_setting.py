@@ -18,7 +18,7 @@ class Example:
     options: dict[str, Any] = setting(default_factory=dict, part_of_measurement=False)
 
 
-def test_a_setting_is_a_field_with_its_default_and_whatever_is_said_of_it():
+def test_a_setting_is_a_field_with_a_default_and_properties():
     assert Example() == Example(steps=10, limit=None, options={})
     assert Example().options is not Example().options
     said = {field.name: dict(field.metadata) for field in fields(Example)}
@@ -34,7 +34,7 @@ def test_a_setting_is_parsed_by_its_type():
         construct(Example, {"steps": "many"}, "example")
 
 
-def test_the_documentation_lists_the_settings_that_may_change_when_a_run_goes_on():
+def test_the_documentation_lists_the_settings_that_may_change_on_resume():
     page = (Path(__file__).parent.parent.parent / "docs" / "durability.md").read_text(encoding="utf-8")
     table = page.partition("## Settings that may change on resuming")[2].partition("Every other difference")[0]
     listed = tuple(re.findall(r"`([a-z_.]+)`", table))

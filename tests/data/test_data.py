@@ -95,6 +95,18 @@ def test_an_unmasked_view_hides_nothing_and_the_probability_is_kept():
     assert masked.item() == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.parametrize("kind", ["random", "block"])
+def test_evenly_dealt_masks_hide_the_same_number_of_patches_in_every_step(kind):
+    config = MaskConfig(kind=kind, ratio=(0.2, 0.5), probability=0.4, even=True)
+    generator = torch.Generator().manual_seed(0)
+    counts = [draw_masks((2, 50), (4, 4), config, generator).sum(dim=-1).flatten() for _ in range(5)]
+    assert len({int(count.sum()) for count in counts}) == 1
+    assert all(int((count > 0).sum()) == 40 for count in counts)
+    assert not torch.equal(counts[0], counts[1])
+    assert counts[0][counts[0] > 0].float().mean().item() == pytest.approx(0.35 * 16, abs=0.3)
+    assert len(counts[0].unique()) > 4
+
+
 def test_each_image_and_view_has_a_crop_of_its_own():
     torch.manual_seed(0)
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8).expand(4, -1, -1, -1)

@@ -193,7 +193,7 @@ def test_a_parquet_cannot_read_files_outside_its_own_folder(tmp_path):
     assert len(splits.broken) == 3
 
 
-@pytest.mark.parametrize("label", [None, -1, 2**40, 0.5])
+@pytest.mark.parametrize("label", [-2, 2**40, 0.5])
 def test_labels_that_are_no_classes_are_refused_with_their_row(tmp_path, label):
     image = {"bytes": saved(noise("RGB"), "PNG"), "path": None}
     with pytest.raises(UserError, match=r"column 'label' must hold whole numbers in \[0, 1000000\), got .* in row 0"):

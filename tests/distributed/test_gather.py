@@ -26,7 +26,7 @@ VIEWS, IMAGES, PATCHES, WIDTH = 2, 8, 4, 5
 
 
 def network(inputs: torch.Tensor, weight: torch.Tensor, index: torch.Tensor, images: int) -> ViewTokens:
-    """A linear stand-in for backbone and head: everything hangs on one weight."""
+    """A linear stand-in for backbone and head, with a single weight."""
     features = (inputs @ weight).flatten(0, 1)
     split = features.unflatten(0, (VIEWS, images))
     logits = torch.cat([split, split[..., :1]], dim=-1)
@@ -39,6 +39,7 @@ def network(inputs: torch.Tensor, weight: torch.Tensor, index: torch.Tensor, ima
         cls_logits=logits[:, :, 0],
         patch_logits=logits[:, :, 1:].flatten(0, 2)[index],
         prediction=2.0 * split,
+        cls_prediction=2.0 * split[:, :, 0],
     )
 
 
@@ -69,7 +70,7 @@ def loss_and_gradient(method: str, rank: int, devices: int) -> tuple[torch.Tenso
 
 
 def relations_in_a_loop(rank: int, devices: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Somebody else's step: a loss of the mean of two views' embeddings, those of one view not contiguous."""
+    """A step in a user's loop: a loss of the mean embeddings of two views, one of them not contiguous."""
     generator = torch.Generator().manual_seed(1)
     views = torch.randn(2, IMAGES, WIDTH, generator=generator, dtype=torch.float64)
     teacher = torch.randn(IMAGES, 3, generator=generator, dtype=torch.float64)
@@ -83,7 +84,21 @@ def relations_in_a_loop(rank: int, devices: int) -> tuple[torch.Tensor, torch.Te
     return total.detach(), weight.grad
 
 
-METHODS = ["rkd-d", "rkd-a", "structural", "ibot", "ibot+rkd-d", "simclr", "vicreg", "fitnet", "ibot+cka"]
+METHODS = [
+    "rkd-d",
+    "rkd-a",
+    "structural",
+    "ibot",
+    "ibot+rkd-d",
+    "simclr",
+    "vicreg",
+    "barlow-twins",
+    "lejepa",
+    "simdino",
+    "byol",
+    "fitnet",
+    "ibot+cka",
+]
 
 
 def worker(rank: int, devices: int, folder: str) -> None:
@@ -93,7 +108,7 @@ def worker(rank: int, devices: int, folder: str) -> None:
     for method in METHODS:
         total, gradient = loss_and_gradient(method, rank, devices)
         dist.all_reduce(gradient)
-        results[method] = (total, gradient / devices)  # what data-parallel training does with it
+        results[method] = (total, gradient / devices)  # as in data-parallel training
     total, gradient = relations_in_a_loop(rank, devices)
     dist.all_reduce(gradient)
     results["loop"] = (total, gradient / devices)
@@ -108,7 +123,7 @@ def worker(rank: int, devices: int, folder: str) -> None:
 
 
 WISHES = [(None, 0), (signal.SIGTERM, 1), (None, None)]
-"""A signal that the first process got, and the process for which a checkpoint is due."""
+"""Cases: a signal that the first process receives, and the process for which a checkpoint is due."""
 
 
 def agreed(rank: int, received: signal.Signals | None, due: int | None) -> list[int | bool]:
@@ -118,7 +133,7 @@ def agreed(rank: int, received: signal.Signals | None, due: int | None) -> list[
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    """The folder with what two processes found."""
+    """The folder with the results of two processes."""
     folder = tmp_path_factory.mktemp("two")
     mp.spawn(worker, args=(2, str(folder)), nprocs=2)
     return folder
@@ -133,7 +148,7 @@ def test_two_processes_give_the_loss_and_the_gradient_of_one_on_the_whole_batch(
             assert (theirs[1] - gradient).norm() <= 1e-6 * gradient.norm(), method
 
     said = [json.loads((two_processes / f"{rank}.json").read_text()) for rank in range(2)]
-    assert said[0] == said[1]  # a broken image and a checkpoint that is due are every process's business
+    assert said[0] == said[1]  # all processes learn of a broken image and of a due checkpoint
     assert said[0]["names"] == ["both.png", "of-0.png", "of-1.png"]
     assert [bool(now or got) for got, now in said[0]["agreed"]] == [True, True, False]
     assert said[0]["agreed"][1][0] == signal.SIGTERM
@@ -149,7 +164,7 @@ def test_relations_of_embeddings_gathered_in_a_loop_have_the_gradient_of_one_pro
         assert theirs["rows"].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
-def test_without_a_process_group_a_step_and_embeddings_are_left_alone():
+def test_without_a_process_group_nothing_is_gathered():
     step, embeddings = object(), torch.zeros(2, 3)
     assert all_gather_step(step) is step
     assert all_gather_with_grad(embeddings) is embeddings

@@ -1,4 +1,4 @@
-"""Trainings by several processes, started as a user starts them."""
+"""Training in several processes, started from the command line."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ SETTINGS = {
     "data.train_images": 120,
     "data.test_images": 20,
     "train.accelerator": "cpu",
-    "train.precision": "32-true",  # in which the order of sums changes nothing but the last digits
+    "train.precision": "32-true",  # float32, where the order of sums changes only the last digits
     "train.epochs": 4,
     "train.batch": 40,
     "train.log_steps": 1,
@@ -66,7 +66,7 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path, count: int) -> None
 
 
 def assert_close(out: Path, other: Path, slack: float = 1.0) -> None:
-    """Up to rounding, which AdamW makes larger where a gradient is nothing but rounding, and every step."""
+    """Compare weights up to rounding, which AdamW amplifies for tiny gradients and in each step."""
     for ours, theirs in zip(Run(out).metrics(), Run(other).metrics(), strict=True):
         assert ours["step"] == theirs["step"]
         assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=slack * 1e-4)
@@ -81,7 +81,7 @@ def assert_close(out: Path, other: Path, slack: float = 1.0) -> None:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory) -> Callable[..., Path]:
-    """The run of a single process, by method and what else is changed."""
+    """The run of a single process, by method and changed settings."""
 
     @functools.cache
     def run_of(method: str, **changes: object) -> Path:
@@ -92,14 +92,15 @@ def one(tmp_path_factory) -> Callable[..., Path]:
     return run_of
 
 
-# A relation between patches asks for every patch; iBOT for those masked, of which each process has another number.
+# A relation between patches needs all patches; iBOT the masked ones, whose number differs between processes.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "strategy", "micro_batch", "method"),
     [
-        pytest.param("own", "ddp", "null", "ibot+rkd-d", marks=pytest.mark.slow),
+        ("own", "ddp", "null", "ibot+rkd-d"),
         ("torchrun", "ddp", "null", "ibot"),
-        pytest.param("own", "fsdp", "null", "ibot", marks=pytest.mark.slow),
-        pytest.param("own", "ddp", 10, "ibot", marks=pytest.mark.slow),
+        ("own", "fsdp", "null", "ibot"),
+        ("own", "ddp", 10, "ibot"),
         ("own", "fsdp", 10, "ibot+rkd-d"),
     ],
 )
@@ -111,7 +112,7 @@ def test_two_processes_train_to_the_weights_of_one_on_the_same_batch(
     assert_close(tmp_path / "run", one(method))
 
 
-# A head without ReLU: where rounding turns a unit on or off, the gradient jumps by a thousandth.
+# A head without ReLU, because rounding that turns a unit on or off changes the gradient by a thousandth.
 MUON = {"optim__name": "muon", "optim__muon_head": True, "head__norm": "none"}
 
 
@@ -182,7 +183,7 @@ def test_when_one_process_is_killed_the_other_ends_with_one_line_and_the_run_goe
 
 def test_a_number_of_processes_other_than_the_settings_say_is_refused(tiny_config, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"must be the number of processes that were started, 2, got 1 \* 1"):
+    with pytest.raises(UserError, match=r"must equal the number of started processes, 2, got 1 \* 1"):
         make_fabric(tiny_config)
     with pytest.raises(UserError, match=r"must be a multiple of train\.devices \* train\.nodes = 3, got 50"):
         dataclasses.replace(tiny_config.train, devices=3)

@@ -76,7 +76,7 @@ def test_the_command_saves_beside_the_run_and_prints_both(trained_run, tmp_path,
     ("arguments", "message"),
     [
         (["--few", "2.5"], "few must be a fraction below 1"),
-        (["--few", "some"], "--few must be a part"),
+        (["--few", "some"], "--few must be a fraction"),
         (["--rates", "fast"], "--rates must be numbers"),
         (["--rates", "0"], "one learning rate above 0"),
         (["--seeds", "a"], "whole numbers"),

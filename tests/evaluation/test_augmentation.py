@@ -15,7 +15,7 @@ def figures(run, config) -> dict:
     return {name: found[name] for name in ("cluster_head", "finetune")}
 
 
-def test_clustering_head_and_finetuning_depend_on_the_evaluations_augmentation_and_not_on_the_trainings_views(
+def test_clustering_head_and_finetuning_use_the_augmentation_of_evaluation_and_not_the_training_views(
     trained_run,
 ):
     run = Run(trained_run)

@@ -28,7 +28,7 @@ def test_neighbours_and_clusters_follow_the_features():
     assert shown["tsne"].shape == (40, 2)
 
 
-def test_the_same_images_are_shown_whatever_the_run(tmp_path):
+def test_all_runs_show_the_same_images(tmp_path):
     test = two_groups(60)
     first = embedding_map(test, limit=20, seed=0)
     second = embedding_map(dataclasses.replace(test, features=torch.randn(60, 4)), limit=20, seed=5)

@@ -15,7 +15,7 @@ def blobs(count: int, classes: int = 3, width: int = 8) -> tuple[torch.Tensor, t
     return centers[labels] + 0.1 * torch.randn(count, width), labels
 
 
-def test_knn_votes_weigh_by_similarity():
+def test_knn_votes_are_weighted_by_similarity():
     bank = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]])
     votes = knn_class_scores(
         bank, torch.tensor([0, 1, 1]), torch.tensor([[1.0, 0.0]]), k=3, temperature=0.07, classes=2
@@ -47,7 +47,7 @@ def test_the_linear_probe_learns_what_is_linear():
     assert accuracy(scores[1], truth) == 100.0
 
 
-def test_accuracies_are_counted_piece_by_piece(monkeypatch):
+def test_accuracies_are_computed_in_chunks(monkeypatch):
     features, labels = blobs(90)
     weights = linear.fit_probes(features, labels, classes=3, learning_rates=(0.01, 0.1), epochs=2, batch=30, seed=0)
     queries, truth = torch.randn(50, 8), torch.arange(50) % 3
@@ -56,7 +56,7 @@ def test_accuracies_are_counted_piece_by_piece(monkeypatch):
     assert linear.accuracies(queries, truth, weights) == pytest.approx(whole)
 
 
-def test_clusters_are_matched_to_classes_whatever_their_names():
+def test_clusters_are_matched_to_classes_independently_of_their_numbers():
     labels = np.array([0, 0, 1, 1, 2, 2])
     scores = clustering.score_clusters(np.array([2, 2, 0, 0, 1, 1]), labels)
     assert (scores.acc, scores.nmi, scores.ari) == pytest.approx((100.0, 100.0, 100.0))

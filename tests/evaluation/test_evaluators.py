@@ -1,4 +1,4 @@
-"""The contract of evaluators, and the registry."""
+"""The interface of evaluators, and their registry."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from mrkd.model.backbone import create_vit
 ALSO_IN_THE_FILE = {"data", "seconds", "measured_with"}
 
 
-def test_names_and_keys_are_those_of_one_evaluator():
+def test_names_and_keys_of_evaluators_are_unique():
     names = [evaluator.name for evaluator in EVALUATORS]
     keys = [column.key for evaluator in EVALUATORS for column in evaluator.columns]
     assert len(set(names)) == len(names)
@@ -26,7 +26,7 @@ def test_an_evaluator_is_defined_in_the_module_of_its_name():
         assert evaluator.measure.__module__ == f"mrkd.evaluation.evaluators.{evaluator.name}"
 
 
-def test_what_was_not_measured_is_no_number():
+def test_a_number_that_was_not_measured_is_none():
     column = Column(key="x", path=("10_epochs", "acc1"), heading="x")
     assert column.number({"10_epochs": {"acc1": 50.0}}) == 50.0
     for value in (None, {}, {"10_epochs": {}}, {"10_epochs": 3}):
@@ -45,15 +45,26 @@ def test_a_value_of_several_parts_has_a_main_result_for_each(probe):
     assert found == [("probe, 2 epochs", "50.00 %", {"rate": 1}), ("probe, 7 epochs", "60.00 %", {})]
 
 
-def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none(probe):
+def test_a_value_of_one_part_has_one_main_result_and_an_absent_one_none():
+    columns = (Column(key="probe", path=("acc1",), heading="probe"),)
+    probe = Evaluator(name="probe", title="probe", columns=columns, measure=lambda *_: None)
     [result] = main_results([probe], {"probe": {"acc1": 50.0, "acc5": 70.0}})
     assert (result.title, result.number, result.protocol) == ("probe", 50.0, {})
     assert main_results([probe], {"data": {}}) == []
     assert main_results([probe], {"probe": {"acc": 1.0}}) == []
 
 
+def test_the_probes_of_an_older_version_are_read_as_what_they_were():
+    older = {"linear": {"10_epochs": {"acc1": 50.0, "acc5": 70.0, "protocol": {"batch": 256}}}}
+    found = [(result.title, result.figure, result.protocol) for result in main_results(EVALUATORS, older)]
+    assert found == [("linear SGD, 10 epochs", "50.0 %", {"batch": 256})]
+    newer = {"linear": {"acc1": 60.0, "acc5": 80.0, "protocol": {"strength": 1.0}}}
+    found = [(result.title, result.figure, result.protocol) for result in main_results(EVALUATORS, newer)]
+    assert found == [("linear", "60.0 %", {"strength": 1.0})]
+
+
 @pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda evaluator: evaluator.name)
-def test_an_evaluator_says_whether_it_needs_labels(evaluator, tiny_config):
+def test_an_evaluator_declares_whether_it_needs_labels(evaluator, tiny_config):
     images = ResidentDataset(images=torch.zeros(20, 3, 32, 32, dtype=torch.uint8), labels=None, class_names=())
     features = FeatureSet(images=images, features=torch.randn(20, 16))
     vit = create_vit(tiny_config.model, 32)

@@ -1,4 +1,4 @@
-"""`evaluation.json` of one small run, key by key: files of earlier versions must stay readable."""
+"""The keys and numbers of `evaluation.json` are pinned, because files of earlier versions must stay readable."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import mrkd
 from mrkd.runs.run import EVALUATION
 
 PINNED = Path(__file__).parent / "pinned_evaluation.json"
-"""Of an untrained network; measured on an x86 CPU with one thread, commit 54371df."""
+"""Values for an untrained network; measured on an x86 CPU with one thread, commit 54371df."""
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +28,16 @@ def evaluated(tmp_path_factory):
 
 def test_an_evaluation_has_the_pinned_keys_and_numbers(evaluated):
     expected = json.loads(PINNED.read_text())
-    assert_alike({name: evaluated[name] for name in expected}, expected)
+    assert_similar({name: evaluated[name] for name in expected}, expected)
     assert evaluated.keys() - expected.keys() == {"seconds", "measured_with"}
 
 
-def assert_alike(found, expected, key=""):
-    """The same keys and settings; scores within what another processor's rounding makes of a hundred images."""
+def assert_similar(found, expected, key=""):
+    """Compare keys and settings exactly, and scores with a tolerance for rounding on other processors."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for inner in expected.keys() - {"learning_rate"}:  # the best of several on 40 images
-            assert_alike(found[inner], expected[inner], inner)
+            assert_similar(found[inner], expected[inner], inner)
     elif key.startswith(("acc", "nmi", "ari")):
         assert found == pytest.approx(expected, abs=5)
     elif isinstance(expected, float):

@@ -1,4 +1,4 @@
-"""Images that stay in their files are measured as those in memory are."""
+"""Evaluation gives the same results for streamed images as for images in memory."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ def config_of(run, folder, **data):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **data), evaluation=evaluation)
 
 
-def test_an_evaluation_finds_the_same_whether_images_are_in_memory_or_streamed(own_run, folder):
+def test_an_evaluation_is_the_same_for_images_in_memory_and_streamed_images(own_run, folder):
     resident = mrkd.evaluate(own_run.path, config_of(own_run, folder, mode="resident"))
     streamed = mrkd.evaluate(own_run.path, config_of(own_run, folder, mode="stream"))
     assert {name: streamed[name] for name in streamed if name != "seconds"} == {
@@ -50,14 +50,14 @@ def test_an_evaluation_finds_the_same_whether_images_are_in_memory_or_streamed(o
     }
 
 
-def test_a_split_that_does_not_fit_the_memory_is_streamed_by_itself(own_run, folder):
+def test_a_split_that_does_not_fit_into_memory_is_streamed_automatically(own_run, folder):
     gib_of_30_images = 30 * 3 * 32**2 / 2**30
     splits = load(config_of(own_run, folder, mode="auto", max_resident_gib=gib_of_30_images).data)
     assert isinstance(splits.train, StreamedDataset)
     assert not isinstance(splits.test, StreamedDataset)
 
 
-def test_broken_images_are_left_out_counted_and_their_labels_with_them(own_run, folder):
+def test_broken_images_and_their_labels_are_left_out_and_counted(own_run, folder):
     bad = folder / "dark" / "01.png"
     bad.write_bytes(b"no image")
     config = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1)
@@ -102,7 +102,7 @@ def test_an_embedding_of_streamed_images_leaves_out_broken_ones_and_says_so(own_
     np.testing.assert_allclose(streamed.vectors, resident.vectors, atol=1e-6)
 
 
-def test_an_evaluation_has_room_for_classes_without_images_and_for_classes_of_two(own_run, tmp_path):
+def test_an_evaluation_works_with_empty_classes_and_with_classes_of_two_images(own_run, tmp_path):
     generator = np.random.default_rng(0)
     for split, count in (("train", 2), ("test", 1)):
         for number in range(12):
@@ -114,10 +114,10 @@ def test_an_evaluation_has_room_for_classes_without_images_and_for_classes_of_tw
     results = mrkd.evaluate(own_run.path, config_of(own_run, tmp_path / "small"))
     assert results["data"]["test_images"] == 10
     assert results["kmeans"]["protocol"]["clusters"] == 12
-    assert results["linear"]["2_epochs"]["protocol"]["chosen_on"] == "fixed: too few labels"
+    assert results["linear_sgd"]["2_epochs"]["protocol"]["chosen_on"] == "fixed: too few labels"
 
 
-def test_a_part_of_a_streamed_set_may_have_all_its_broken_images(own_run, folder):
+def test_a_subset_of_a_streamed_set_may_contain_all_its_broken_images(own_run, folder):
     (folder / "dark" / "01.png").write_bytes(b"no image")
     data = config_of(own_run, folder, mode="stream", max_broken_fraction=0.05).data
     train = load(data).train
@@ -125,7 +125,7 @@ def test_a_part_of_a_streamed_set_may_have_all_its_broken_images(own_run, folder
     assert [len(rows) for rows, _ in readable_batches(few, in_order(few, 3))] == [2]
 
 
-def test_an_embedding_names_a_broken_image_whose_name_the_other_split_has_too(own_run, folder, tmp_path, capsys):
+def test_an_embedding_names_a_broken_image_even_if_the_other_split_has_the_same_name(own_run, folder, tmp_path, capsys):
     for split in ("train", "test"):
         shutil.copytree(folder, tmp_path / "both" / split)
     (tmp_path / "both" / "train" / "dark" / "01.png").write_bytes(b"no image")
@@ -133,7 +133,7 @@ def test_an_embedding_names_a_broken_image_whose_name_the_other_split_has_too(ow
     assert "1 broken images were left out, such as dark/01.png" in capsys.readouterr().out
 
 
-def test_attention_and_finetuning_take_streamed_images(own_run, folder):
+def test_attention_and_finetuning_work_with_streamed_images(own_run, folder):
     config = config_of(own_run, folder, mode="stream", max_broken_fraction=0.1)
     first = load(config.data).test.names[0]
     (folder / first).write_bytes(b"no image")

@@ -7,7 +7,7 @@ import pytest
 
 import mrkd
 from mrkd.cli import main
-from mrkd.config.overrides import laid_over
+from mrkd.config.overrides import with_overrides
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from tests.conftest import make_tiny_config
@@ -15,7 +15,7 @@ from tests.conftest import make_tiny_config
 
 def evaluated_config(source: Path, method: str = "rkd-d"):
     few = {"evaluation.finetune_epochs": 0, "evaluation.cluster_head_epochs": 0, "evaluation.map_images": 0}
-    return laid_over(make_tiny_config(), {"teacher.source": str(source), "objective.method": method, **few})
+    return with_overrides(make_tiny_config(), {"teacher.source": str(source), "objective.method": method, **few})
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from mrkd.cli.verbs.export import FORMATS
 from mrkd.data.augment.views import normalize
 from mrkd.data.load import load
 from mrkd.errors import UserError
-from mrkd.exporting.export import FORMS
+from mrkd.exporting.export import FORMATS as ALL_FORMATS
 from mrkd.model.head import Head
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone, load_head
@@ -30,7 +30,7 @@ def features(trained_run):
 
 
 @pytest.mark.parametrize("form", ["timm", "hf"])
-def test_the_line_that_is_shown_loads_the_same_features_with_plain_timm(trained_run, features, tmp_path, form):
+def test_the_printed_line_loads_the_same_features_with_plain_timm(trained_run, features, tmp_path, form):
     done = mrkd.export(trained_run, tmp_path / TARGETS[form], form)
     model = eval(done.load, {"timm": timm}).eval()
     with torch.no_grad():
@@ -59,7 +59,7 @@ def test_plain_torch_reads_tensors_and_plain_values(trained_run, features, tmp_p
     timm.create_model(saved["timm_name"], checkpoint_path=tmp_path / "b.pth", **saved["timm_arguments"])
 
 
-def test_the_header_of_safetensors_says_how_to_make_the_network(trained_run, tmp_path):
+def test_the_header_of_safetensors_says_how_to_create_the_network(trained_run, tmp_path):
     mrkd.export(trained_run, tmp_path / "b.safetensors", "safetensors")
     with safe_open(tmp_path / "b.safetensors", "pt") as file:
         said = file.metadata()
@@ -67,7 +67,7 @@ def test_the_header_of_safetensors_says_how_to_make_the_network(trained_run, tmp
     assert said["method"] == "ibot+rkd-d"
 
 
-def test_the_head_is_written_beside_and_makes_the_same_logits(trained_run, features, tmp_path):
+def test_the_head_is_written_to_its_own_file_and_gives_the_same_logits(trained_run, features, tmp_path):
     from safetensors.torch import load_file
 
     done = mrkd.export(trained_run, tmp_path / "b.safetensors", head=True)
@@ -79,22 +79,22 @@ def test_the_head_is_written_beside_and_makes_the_same_logits(trained_run, featu
     assert (mrkd.export(trained_run, tmp_path / "hub", "hf", head=True).path / "head.safetensors").is_file()
 
 
-def test_the_model_card_tells_data_method_figures_and_limits(trained_run, tmp_path):
+def test_the_model_card_states_data_method_results_and_limits(trained_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     before = (mrkd.export(run, tmp_path / "before", "hf").path / "README.md").read_text()
     assert "Not evaluated" in before
     results = mrkd.evaluate(run)
     card = (mrkd.export(run, tmp_path / "after", "hf").path / "README.md").read_text()
-    for heading in ("## Data", "## Method", "## Figures", "## Licence", "## Limits", "## Recipe"):
+    for heading in ("## Data", "## Method", "## Results", "## Licence", "## Limits", "## Recipe"):
         assert heading in card
     assert f"| k-NN | {results['knn']['acc1']:.1f} |" in card
-    assert "200 images were trained on; 100 others were scored" in card
+    assert "200 images for training, 100 others for evaluation" in card
     early = (mrkd.export(run, tmp_path / "early", "hf", checkpoint="2").path / "README.md").read_text()
     assert "Not evaluated" in early
 
 
-def test_an_earlier_checkpoint_is_exported_as_itself(trained_run, tmp_path):
+def test_an_earlier_checkpoint_can_be_exported(trained_run, tmp_path):
     mrkd.export(trained_run, tmp_path / "early.pt", "torch", checkpoint="2")
     mrkd.export(trained_run, tmp_path / "late.pt", "torch", checkpoint="last")
     early, late = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("early", "late"))
@@ -102,14 +102,14 @@ def test_an_earlier_checkpoint_is_exported_as_itself(trained_run, tmp_path):
 
 
 @pytest.mark.parametrize("difference", [1.0, float("nan")])
-def test_a_form_that_reads_back_differently_leaves_nothing(trained_run, tmp_path, monkeypatch, difference):
-    monkeypatch.setitem(FORMS, "timm", dataclasses.replace(FORMS["timm"], difference=lambda *_: difference))
+def test_an_export_that_gives_other_features_is_removed(trained_run, tmp_path, monkeypatch, difference):
+    monkeypatch.setitem(ALL_FORMATS, "timm", dataclasses.replace(ALL_FORMATS["timm"], difference=lambda *_: difference))
     with pytest.raises(UserError, match="gives other features"):
         mrkd.export(trained_run, tmp_path / "b.safetensors", head=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_package_is_one_line(trained_run, tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_in_one_line(trained_run, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"mrkd\[onnx\]"):
         mrkd.export(trained_run, tmp_path / "b.onnx", "onnx")
@@ -125,7 +125,7 @@ def test_a_missing_package_is_one_line(trained_run, tmp_path, monkeypatch):
         (["--out", "b.pt", "--format", "pickle"], "invalid choice: 'pickle'"),
     ],
 )
-def test_bad_requests_are_one_line(trained_run, tmp_path, monkeypatch, capsys, arguments, message):
+def test_wrong_options_are_reported_in_one_line(trained_run, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.pt").write_bytes(b"")
     assert main(["export", str(trained_run), *arguments]) == 2
@@ -134,7 +134,7 @@ def test_bad_requests_are_one_line(trained_run, tmp_path, monkeypatch, capsys, a
     assert error.count("\n") == 1
 
 
-def test_a_method_without_a_head_says_so(tiny_config, tmp_path):
+def test_exporting_the_head_of_a_method_without_one_is_refused(tiny_config, tmp_path):
     objective = dataclasses.replace(tiny_config.objective, method="rkd-d")
     run = mrkd.pretrain(dataclasses.replace(tiny_config, objective=objective), tmp_path / "run")
     with pytest.raises(UserError, match="no projection head"):
@@ -142,9 +142,35 @@ def test_a_method_without_a_head_says_so(tiny_config, tmp_path):
     assert not list(tmp_path.glob("b.*"))
 
 
-def test_the_command_offers_every_form_and_prints_the_difference(trained_run, tmp_path, capsys):
-    assert set(FORMATS) == set(FORMS)
+def test_the_command_offers_all_formats_and_prints_the_difference(trained_run, tmp_path, capsys):
+    assert set(FORMATS) == set(ALL_FORMATS)
     assert main(["export", str(trained_run), "--out", str(tmp_path / "b.safetensors")]) == 0
     shown = capsys.readouterr().out
-    assert "read back: features differ by at most 0.0e+00" in shown
+    assert "verified: features differ by at most 0.0e+00" in shown
     assert "load with: timm.create_model(" in shown
+
+
+@pytest.mark.parametrize("form", ["timm", "torch", "hf"])
+def test_exports_of_equal_weights_are_equal_files(trained_run, tmp_path, form):
+    shutil.copytree(trained_run, tmp_path / "copy")
+    contents = []
+    for number, run in enumerate((trained_run, trained_run, tmp_path / "copy", trained_run)):
+        out = tmp_path / str(number) / TARGETS[form]
+        mrkd.export(run, out, form, head=True)
+        written = [path for path in out.parent.rglob("*") if path.is_file()]
+        contents.append({path.relative_to(out.parent): path.read_bytes() for path in written})
+    assert all(content == contents[0] for content in contents)
+    assert len(contents[0]) >= 2
+
+
+def test_a_card_names_the_images_without_their_place(trained_run, tmp_path):
+    (tmp_path / "here" / "photos").mkdir(parents=True)
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("source: digits", f"source: {tmp_path / 'here' / 'photos'}"))
+    mrkd.export(copy, tmp_path / "hub", "hf")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "Source: `photos`" in card
+    assert "source: photos" in card
+    assert str(tmp_path) not in card

@@ -63,8 +63,8 @@ def explicit_distance(
         squared = difference.square().sum(dim=2)
         positive = squared > 0
         distance = torch.where(positive, squared, 1.0).sqrt() * positive
-        mean = (weights * distance).sum() / (weights * positive).sum()
-        return distance / mean, weights * positive
+        pairs = weights if anchors is not None else weights * (1 - torch.eye(len(embeddings), dtype=weights.dtype))
+        return distance * pairs.sum() / (weights * distance).sum(), pairs
 
     target, chosen = normalized(teacher.detach())
     scale = 1.0 / _deviation(target, chosen) if standardize else 1.0

@@ -139,7 +139,7 @@ def same(one: object, other: object) -> bool:
 
 
 def untimed(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "data_wait")} for row in rows]
 
 
 def main(folder: Path, kills: int, seed: int) -> None:

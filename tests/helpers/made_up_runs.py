@@ -60,7 +60,8 @@ def finish_run(path: Path, method: str, seed: int, accuracy: float = 80.0, sente
         path / "evaluation.json",
         {
             "knn": scores,
-            "linear": {"10_epochs": scores},
+            "linear": scores,
+            "linear_sgd": {"10_epochs": scores},
             "kmeans": {"acc": 50.0, "nmi": 40.0, "ari": 30.0, "protocol": {}},
             "health": {"rankme": 12.0},
             "data": {"name": "digits", "train_images": 100, "test_images": 50, "scored_on": "test"},

@@ -91,11 +91,11 @@ def test_any_shape_equals_the_explicit_form(rows, width, seed, duplicates, offse
     expected = explicit_angle(student, teacher)
     student = (student + offset).requires_grad_(True)
     ours = rkd_angle(student, teacher, backend=backend)
-    # Two rows a thousandth apart, likely on a line, cost a Gram matrix six of its sixteen digits.
+    # For two rows at a distance of 0.001, the Gram form loses six of sixteen digits.
     assert ours.item() == pytest.approx(expected.item(), abs=1e-8 if offset == 0.0 else 1e-5)
     ours.backward()
     assert student.grad.isfinite().all()
-    # At a duplicate the explicit form divides by an epsilon. On a line every angle is 0 or 180 degrees and the gradient
+    # At a duplicate the explicit form divides by an epsilon. On a line all angles are 0 or 180 degrees and the gradient
     # is zero, so what is left is the rounding of the Gram matrix over the smallest distance.
     if duplicates in ("none", "teacher") and offset == 0.0 and width > 1:
         (gradient,) = torch.autograd.grad(explicit_angle(student, teacher), student)
@@ -193,26 +193,63 @@ def test_all_vertices_sampled_is_the_exact_loss(backend):
         assert_same(student, sampled, exact)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mean_over_all_samples_of_rows_is_the_exact_loss(weighted):
+    student, teacher = pair(6, 3)
+    weights = torch.tensor([1.0, 0.5, 0.0, 2.0, 1.0, 1.0], dtype=torch.float64) if weighted else None
+    exact = rkd_angle(student, teacher, row_weights=weights)
+    drawn: dict[float, Tensor] = {}
+    for seed in range(400):  # 4 rows out of the 5 or 6 that count
+        torch.manual_seed(seed)
+        value = rkd_angle(student, teacher, row_weights=weights, sampled_rows=4)
+        drawn[round(value.item(), 12)] = torch.autograd.grad(value, student)[0]
+    assert len(drawn) == (5 if weighted else 15)
+    assert sum(drawn) / len(drawn) == pytest.approx(exact.item(), rel=1e-9)
+    exact_gradient = torch.autograd.grad(exact, student)[0]
+    assert torch.allclose(sum(drawn.values()) / len(drawn), exact_gradient, atol=1e-10)
+
+
+def test_groups_are_sampled_apart_and_a_group_without_rows_does_not_count():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 9, 4, dtype=torch.float64), torch.randn(3, 9, 4, dtype=torch.float64)
+    weights = torch.ones(3, 9, dtype=torch.bool)
+    weights[1] = False
+    weights[2, 3:] = False
+    exact = rkd_angle(student, teacher, row_weights=weights)
+    samples = [rkd_angle(student, teacher, row_weights=weights, sampled_rows=8) for _ in range(300)]
+    assert torch.stack(samples).mean().item() == pytest.approx(exact.item(), rel=0.02)
+    every = rkd_angle(student, teacher, row_weights=weights, sampled_rows=9, standardize=True)
+    assert every.item() == pytest.approx(rkd_angle(student, teacher, row_weights=weights, standardize=True).item())
+
+
+def test_the_number_of_sampled_rows_is_checked_and_anchors_are_refused():
+    student, teacher = pair(5, 3)
+    with pytest.raises(ValueError, match="sampled_rows must be between 3 and the number of rows, 5, got 6"):
+        rkd_angle(student, teacher, sampled_rows=6)
+    with pytest.raises(ValueError, match="leave it out where anchors are given"):
+        rkd_angle(student, teacher, sampled_rows=4, anchors=torch.randn(3, 3, dtype=torch.float64))
+
+
 def test_the_number_of_vertices_is_checked():
     student, teacher = pair(5, 3)
     with pytest.raises(ValueError, match="vertices must be between 1 and the number of rows, 5, got 6"):
         rkd_angle_sampled(student, teacher, vertices=6)
 
 
-def test_an_unavailable_backend_is_refused_with_those_there_are():
+def test_an_unavailable_backend_is_refused_with_the_available_ones():
     student, teacher = pair(5, 3)
     with pytest.raises(ValueError, match=r"backend must be one of \['numba', 'torch'\] on cpu, got 'triton'"):
         rkd_angle(student, teacher, backend="triton")
 
 
-def test_without_numba_the_torch_form_serves(monkeypatch):
+def test_without_numba_the_torch_backend_is_used(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert available_backends(torch.device("cpu")) == ["torch"]
     student, teacher = pair(5, 3)
     assert rkd_angle(student, teacher).item() == pytest.approx(explicit_angle(student, teacher).item())
 
 
-def test_the_torch_form_gives_the_same_in_small_blocks(monkeypatch):
+def test_the_torch_backend_gives_the_same_in_small_blocks(monkeypatch):
     student, teacher = pair(12, 3)
     whole = rkd_angle(student, teacher, backend="torch", standardize=True)
     monkeypatch.setitem(angle_torch.BLOCK_ELEMENTS, "cpu", 300)
@@ -220,7 +257,7 @@ def test_the_torch_form_gives_the_same_in_small_blocks(monkeypatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
-def test_the_triton_kernels_in_the_interpreter_agree_with_the_torch_form():
+def test_the_triton_kernels_in_the_interpreter_agree_with_the_torch_backend():
     script = Path(__file__).with_name("triton_in_interpreter.py")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
@@ -229,7 +266,7 @@ def test_the_triton_kernels_in_the_interpreter_agree_with_the_torch_form():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("rows", [7, 100, 600])
-def test_the_triton_kernels_on_a_gpu_agree_with_the_torch_form(rows):
+def test_the_triton_kernels_on_a_gpu_agree_with_the_torch_backend(rows):
     student, teacher = (embeddings.detach().float().cuda() for embeddings in pair(rows, 32))
     outcomes = []
     for backend in ("triton", "torch", "triton"):

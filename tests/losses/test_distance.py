@@ -43,6 +43,14 @@ def test_distance_of_three_points_on_a_line_by_hand():
     assert rkd_distance(student, teacher, standardize=True).item() == pytest.approx(6 * plain)
 
 
+def test_two_equal_rows_are_a_pair_in_the_mean_by_hand():
+    # Student distances 1, 1, 0 with mean 2/3 over three pairs; teacher distances 1, 2, 1 with mean 4/3. Differences of
+    # the normalised distances: 3/2 - 3/4, 3/2 - 3/2, 0 - 3/4; each stands twice among nine entries.
+    student = torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.float64)
+    teacher = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
+    assert rkd_distance(student, teacher).item() == pytest.approx(2 * 2 * 0.5 * 0.75**2 / 9)
+
+
 @given(
     rows=st.integers(2, 20),
     width=st.integers(1, 6),

@@ -88,7 +88,22 @@ def test_koleo_of_three_points_by_hand():
     assert koleo(points).item() == pytest.approx(-math.log(math.sqrt(2)), abs=1e-6)
 
 
-def test_koleo_ignores_scale_and_pushes_twins_apart_with_a_finite_gradient():
+def test_koleo_keeps_float64_and_passes_gradcheck():
+    rows = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    assert koleo(rows).dtype == torch.float64
+    assert torch.autograd.gradcheck(koleo, (rows,))
+
+
+def test_a_zero_row_has_no_gradient_in_koleo_and_leaves_the_others_theirs():
+    rows = torch.randn(6, 3)
+    rows[2] = 0.0
+    rows.requires_grad_(True)
+    koleo(rows).backward()
+    assert torch.equal(rows.grad[2], torch.zeros(3))
+    assert 1e-3 < rows.grad.norm() < 1e2
+
+
+def test_koleo_ignores_scale_and_pushes_duplicates_apart_with_a_finite_gradient():
     points = torch.randn(6, 3)
     assert koleo(points * 4).item() == pytest.approx(koleo(points).item(), rel=1e-5)
     twins = torch.ones(4, 3, requires_grad=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mrkd.losses import attention_transfer, dist, hint, variance_hinge
+from mrkd.losses import attention_transfer, byol, dist, hint, variance_hinge
 from tests.helpers.recorded import recorded_input
 
 # distiller_zoo/AT.py of HobbitLong/RepDistiller at b84f547c5db6a35318d4671d7d5c4de74c822403 on features (2, 3, 4, 4),
@@ -31,6 +31,15 @@ def test_hint_is_a_mean_square_and_standardised_it_ignores_scale_and_shift_of_th
     expected = (0.5 + (1 - 0.5**0.5) ** 2) / 2
     assert hint(prediction, teacher, standardize=True).item() == pytest.approx(expected, rel=1e-5)
     assert hint(prediction, 5 * teacher + 7, standardize=True).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_byol_is_two_minus_two_cosines_and_ignores_lengths():
+    prediction, teacher = recorded_input(6, 5, 0.0), recorded_input(6, 5, 1.0)
+    expected = 2 - 2 * torch.nn.functional.cosine_similarity(prediction, teacher, dim=1).mean()
+    assert byol(3 * prediction, teacher).item() == pytest.approx(expected.item(), rel=1e-10)
+    # Unit vectors at 90 and at 180 degrees: squared distances 2 and 4.
+    ours = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    assert byol(ours, torch.tensor([[0.0, 1.0], [0.0, -1.0]])).item() == pytest.approx(3.0)
 
 
 def test_the_variance_hinge_is_zero_above_its_target_and_the_missing_std_below():
@@ -96,11 +105,24 @@ def test_gradients_pass_gradcheck():
     assert torch.autograd.gradcheck(lambda r: dist(r, other), (rows,))
     assert torch.autograd.gradcheck(lambda r: dist(r, other, temperature=2.0), (rows,))
     assert torch.autograd.gradcheck(variance_hinge, (rows,))
+    assert torch.autograd.gradcheck(lambda r: byol(r, other), (rows,))
+
+
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_attention_maps_that_are_not_finite_are_refused(name):
+    maps = {"student": torch.rand(3, 4), "teacher": torch.rand(3, 4)}
+    maps[name][1, 2] = torch.nan
+    with pytest.raises(ValueError, match=rf"{name} must be finite, got NaN or infinity in \(3, 4\)"):
+        attention_transfer(**maps)
 
 
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match=r"prediction must have shape \(5, 3\), got \(5, 2\)"):
         hint(torch.ones(5, 2), torch.ones(5, 3))
+    with pytest.raises(ValueError, match=r"prediction must have shape \(5, 3\), got \(5, 2\)"):
+        byol(torch.ones(5, 2), torch.ones(5, 3))
+    with pytest.raises(ValueError, match="must be finite"):
+        byol(torch.full((5, 2), torch.nan), torch.ones(5, 2))
     with pytest.raises(ValueError, match=r"maps must both have shape \(R, N\)"):
         attention_transfer(torch.ones(5, 2), torch.ones(5, 3))
     with pytest.raises(ValueError, match=r"the same shape \(R, D\) with D >= 2, got \(5, 2\) and \(5, 3\)"):

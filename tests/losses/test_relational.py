@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from mrkd.losses import rkd_angle, rkd_distance
+from mrkd.losses.kernels import distances
 from tests.helpers.recorded import recorded_input
 
 RELATIONS = [rkd_distance, rkd_angle]
@@ -68,7 +69,7 @@ def test_equal_rows_give_zero_loss_and_zero_gradient(loss):
 
 @pytest.mark.parametrize("loss", RELATIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened_and_the_gradient_comes_back_in_kind(loss, dtype):
+def test_half_precision_is_computed_in_float32_and_the_gradient_has_the_inputs_dtype(loss, dtype):
     student = torch.randn(16, 8).to(dtype).requires_grad_(True)
     teacher = torch.randn(16, 8).to(dtype)
     value = loss(student, teacher)
@@ -88,7 +89,7 @@ def test_no_gradient_flows_into_the_teacher(loss):
 
 @pytest.mark.parametrize("loss", RELATIONS)
 @pytest.mark.parametrize("anchored", [False, True])
-def test_going_back_twice_gives_the_same_gradient_twice(loss, anchored):
+def test_two_backward_passes_give_the_same_gradient(loss, anchored):
     student, teacher = torch.randn(2, 300, 3, dtype=torch.float64).unbind()
     student.requires_grad_(True)
     value = loss(student, teacher, anchors=torch.randn(5, 3, dtype=torch.float64) if anchored else None)
@@ -97,7 +98,7 @@ def test_going_back_twice_gives_the_same_gradient_twice(loss, anchored):
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
-def test_a_teacher_that_asks_for_a_gradient_gets_none_and_breaks_nothing(loss):
+def test_a_teacher_that_requires_a_gradient_gets_none(loss):
     student, teacher = torch.randn(2, 6, 3).unbind()
     value = loss(student, teacher.requires_grad_(True)) + 0 * teacher.sum()
     assert torch.autograd.grad(value, teacher)[0].abs().max() == 0
@@ -149,15 +150,14 @@ def test_a_mask_gives_exactly_the_loss_of_the_subset_whatever_the_masked_rows_ho
     assert torch.equal(spoilt.grad, gradients[0])
 
 
-@pytest.mark.parametrize("loss", RELATIONS)
-def test_integer_weights_are_repeated_rows(loss):
-    # A row of weight 2 is two equal rows: equal rows have no distance, and their angle with a third is that of an edge
-    # with itself, in both sets alike.
+def test_integer_weights_are_repeated_rows_in_the_angle_loss():
+    # The cosine of the angle of two equal rows with a third row is 1 for student and teacher, as that of an edge with
+    # itself. In the distance loss two equal rows are also a pair, which counts in the mean.
     student, teacher = torch.randn(2, 7, 5, dtype=torch.float64).unbind()
     repeated = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     weights = torch.tensor([2.0] + [1.0] * 6)
-    value = loss(student, teacher, row_weights=weights)
-    assert value.item() == pytest.approx(loss(student[repeated], teacher[repeated]).item(), rel=1e-9)
+    value = rkd_angle(student, teacher, row_weights=weights)
+    assert value.item() == pytest.approx(rkd_angle(student[repeated], teacher[repeated]).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
@@ -199,7 +199,7 @@ def test_without_a_gradient_the_value_is_the_same(loss):
 
 
 @pytest.mark.parametrize("loss", RELATIONS)
-def test_a_loss_scale_reaches_a_float16_gradient_before_it_is_narrowed(loss):
+def test_a_loss_scale_is_applied_before_a_float16_gradient_is_rounded(loss):
     student, teacher = torch.randn(64, 8).half().requires_grad_(True), torch.randn(64, 8)
     (gradient,) = torch.autograd.grad(loss(student, teacher) * 1e-4, student)
     (scaled,) = torch.autograd.grad(loss(student, teacher) * 1e4, student)
@@ -214,6 +214,48 @@ def test_a_huge_common_offset_and_near_duplicates_stay_finite(loss):
     student.requires_grad_(True)
     loss(student, torch.randn(20, 8)).backward()
     assert student.grad.isfinite().all()
+
+
+def with_one_long_row(rows: Tensor) -> Tensor:
+    return torch.cat([1e4 * rows[:1], rows[1:]])
+
+
+def in_two_tight_clusters(rows: Tensor) -> Tensor:
+    return 3e-4 * rows + (torch.arange(len(rows)) % 2)[:, None]
+
+
+@pytest.mark.parametrize("loss", RELATIONS)
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("spread", [with_one_long_row, in_two_tight_clusters])
+def test_float32_keeps_short_distances_beside_long_ones(loss, spread, masked, anchored):
+    student, teacher = spread(torch.randn(12, 8)), torch.randn(12, 8)
+    options = {
+        "anchors": spread(torch.randn(5, 8)) if anchored else None,
+        "row_weights": torch.arange(12) != 7 if masked else None,
+    }
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        given = {**options, "anchors": None if options["anchors"] is None else options["anchors"].to(dtype)}
+        rows = student.to(dtype).requires_grad_(True)
+        value = loss(rows, teacher.to(dtype), **given)
+        results.append((value.item(), torch.autograd.grad(value, rows)[0].double()))
+    (value, gradient), (expected, expected_gradient) = results
+    assert value == pytest.approx(expected, rel=1e-3)
+    assert (gradient - expected_gradient).norm() < 1e-2 * expected_gradient.norm()
+
+
+def test_only_groups_with_near_rows_are_computed_again_in_float64(monkeypatch):
+    groups = torch.stack([torch.randn(12, 8), with_one_long_row(torch.randn(12, 8))])
+    counted = []
+    only = distances.WeightedEmbeddings.only
+    monkeypatch.setattr(
+        distances.WeightedEmbeddings, "only", lambda self, near: counted.append(near) or only(self, near)
+    )
+    rkd_distance(groups[:1], torch.randn(1, 12, 8))
+    assert not counted
+    rkd_distance(groups, torch.randn(2, 12, 8))
+    assert [near.tolist() for near in counted] == [[1]]
 
 
 @pytest.mark.parametrize("loss", RELATIONS)

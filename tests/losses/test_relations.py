@@ -113,7 +113,7 @@ def test_kl_is_the_cross_entropy_minus_the_entropy_and_zero_for_equal_sides():
 
 
 @pytest.mark.parametrize(("potential", "divergence"), SENSIBLE)
-def test_every_potential_goes_with_every_divergence_that_makes_sense(potential, divergence):
+def test_every_potential_works_with_every_divergence_that_is_defined_on_it(potential, divergence):
     student = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(2, 6, 4, dtype=torch.float64)
 
@@ -185,7 +185,7 @@ def test_equal_rows_give_a_finite_loss_and_a_finite_gradient(loss, rows):
 
 
 @pytest.mark.parametrize("loss", NAMED)
-def test_half_precision_is_widened_and_nothing_flows_into_the_teacher(loss):
+def test_half_precision_is_computed_in_float32_and_no_gradient_flows_into_the_teacher(loss):
     student = torch.randn(16, 8).bfloat16().requires_grad_(True)
     teacher = torch.randn(16, 8).bfloat16().requires_grad_(True)
     value = loss(student, teacher)
@@ -224,7 +224,7 @@ def test_bad_input_is_refused_with_what_was_expected(loss, arguments, message):
         ({"potential": "dot", "divergence": "cka", "delta": 1.0}, "it has none"),
     ],
 )
-def test_a_relation_that_means_nothing_is_refused_with_the_reason(settings, message):
+def test_a_divergence_that_is_not_defined_on_a_potential_is_refused_with_the_reason(settings, message):
     with pytest.raises(ValueError, match=message):
         relation(torch.randn(5, 2), torch.randn(5, 2), **settings)
 

@@ -1,4 +1,4 @@
-"""Losses over a batch whose backbone runs in parts, or keeps fewer activations."""
+"""Micro-batches and activation checkpointing give the loss and gradient of the whole batch."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
 
 IMAGES = 7
-"""No multiple of a part."""
+"""Not a multiple of the micro-batch."""
 
 
 def config_of(method: str, drop_path: float = 0.0, **train: object) -> Config:
@@ -52,19 +52,19 @@ def same(first: Config, second: Config) -> None:
 
 
 @pytest.mark.parametrize("method", ["ibot", "rkd-d", "rkd-a", "ibot+rkd-a", "structural", "simclr", "attention"])
-def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_batch_in_one_piece(method):
+def test_micro_batches_give_the_loss_and_the_gradient_of_the_whole_batch(method):
     same(config_of(method), config_of(method, micro_batch=3))
 
 
-def test_parts_whose_blocks_are_computed_again_too_change_nothing():
+def test_micro_batches_with_activation_checkpointing_change_nothing():
     same(config_of("ibot+rkd-d"), config_of("ibot+rkd-d", micro_batch=3, activation_checkpointing=True))
 
 
-def test_forgetting_activations_changes_nothing_even_with_stochastic_depth():
+def test_activation_checkpointing_changes_nothing_even_with_stochastic_depth():
     same(config_of("ibot", drop_path=0.5), config_of("ibot", drop_path=0.5, activation_checkpointing=True))
 
 
-def test_a_part_drops_the_same_paths_when_it_is_computed_again(monkeypatch):
+def test_a_recomputed_micro_batch_drops_the_same_paths(monkeypatch):
     from mrkd.model import grad_cache as parts
 
     config = config_of("rkd-d", drop_path=0.5, micro_batch=3)
@@ -77,7 +77,7 @@ def test_a_part_drops_the_same_paths_when_it_is_computed_again(monkeypatch):
 
 
 def saved_bytes(config: Config) -> int:
-    """What one forward pass of the student keeps for its backward pass."""
+    """Bytes that a forward pass of the student saves for the backward pass."""
     pair = TeacherStudent(config, needs_of(resolve_terms(config.objective)))
     total = 0
 
@@ -91,14 +91,14 @@ def saved_bytes(config: Config) -> int:
     return total
 
 
-def test_parts_and_forgotten_activations_keep_little_in_memory():
+def test_micro_batches_and_activation_checkpointing_save_memory():
     whole = saved_bytes(config_of("rkd-d"))
-    views = 2 * 32 * 3 * 32 * 32 * 4  # the parts' inputs, which are there anyway
+    views = 2 * 32 * 3 * 32 * 32 * 4  # the inputs of the micro-batches, which exist anyway
     assert saved_bytes(config_of("rkd-d", micro_batch=8)) < 0.1 * whole + views
     assert saved_bytes(config_of("rkd-d", activation_checkpointing=True)) < 0.3 * whole + views
 
 
-def test_training_in_parts_takes_the_steps_of_training_in_one_piece(tiny_config, tmp_path):
+def test_training_in_micro_batches_takes_the_steps_of_training_on_whole_batches(tiny_config, tmp_path):
     import json
 
     import mrkd

@@ -8,7 +8,7 @@ from mrkd.model.token_subset import ROW_MULTIPLE, padded_linear
 
 
 @pytest.mark.parametrize("rows", [1, ROW_MULTIPLE - 1, ROW_MULTIPLE, ROW_MULTIPLE + 1])
-def test_rows_filled_up_change_neither_product_nor_gradients(rows):
+def test_padded_rows_change_neither_product_nor_gradients(rows):
     torch.manual_seed(0)
     values, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((rows, 5), (7, 5), (7,)))
     tensors = [tensor.requires_grad_() for tensor in (values, weight, bias)]
@@ -22,7 +22,7 @@ def test_rows_filled_up_change_neither_product_nor_gradients(rows):
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-def test_a_head_meets_matrix_products_of_few_sizes_whatever_the_number_of_tokens(norm, monkeypatch):
+def test_a_head_runs_matrix_products_of_few_sizes_for_any_number_of_tokens(norm, monkeypatch):
     met = set()
     product = F.linear
 
@@ -38,7 +38,7 @@ def test_a_head_meets_matrix_products_of_few_sizes_whatever_the_number_of_tokens
     assert met == {ROW_MULTIPLE, 2 * ROW_MULTIPLE}
 
 
-def test_the_statistics_of_a_norm_know_nothing_of_the_rows_filled_up():
+def test_padded_rows_do_not_enter_the_statistics_of_a_norm():
     torch.manual_seed(0)
     head = Head(8, HeadConfig(prototypes=16, hidden=8, bottleneck=4, layers=2, norm="batch")).train()
     tokens = torch.randn(ROW_MULTIPLE + 3, 8) + 5.0

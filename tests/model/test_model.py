@@ -2,7 +2,7 @@ import pytest
 import timm
 import torch
 
-from mrkd.config import Config, ModelConfig
+from mrkd.config import Config, HeadConfig, ModelConfig
 from mrkd.errors import UserError
 from mrkd.model.backbone import MaskedBackbone, create_vit, timm_arguments
 from mrkd.model.teacher_student import TeacherStudent
@@ -68,6 +68,7 @@ def test_blocks_attention_and_predictions_are_kept_where_a_term_needs_them():
     assert torch.equal(step.student.attention, step.teacher.attention)  # no mask, equal weights
     assert step.student.prediction.shape == (2, 4, 17, 16)
     assert step.teacher.prediction is None
+    assert step.student.cls_prediction is None
     lean = TeacherStudent(Config(model=SMALL), Needs(predictor=True))
     step = lean(torch.randn(2, 4, 3, 32, 32), torch.randn(1, 4, 3, 16, 16), torch.zeros(2, 4, 16, dtype=torch.bool))
     assert step.student.prediction.shape == (2, 4, 1, 16)
@@ -80,7 +81,7 @@ def test_a_block_that_the_network_does_not_have_is_refused():
 
 
 def test_attention_of_sharded_networks_is_refused():
-    with pytest.raises(UserError, match="attention terms need whole networks"):
+    with pytest.raises(UserError, match="terms on attention do not work with sharded networks"):
         TeacherStudent(Config(model=SMALL), Needs(attention=True)).shard("cpu")
 
 
@@ -161,3 +162,12 @@ def test_an_exported_backbone_is_loaded_by_plain_timm(tiny_config, tmp_path):
     images = torch.randn(2, 3, 32, 32)
     ours = load_backbone(Run.open(tmp_path / "run"))
     assert torch.allclose(plain(images), ours(images), atol=1e-5)
+
+
+def test_the_heads_predictor_runs_for_the_students_global_views_only():
+    config = Config(model=SMALL, head=HeadConfig(prototypes=8, hidden=12, bottleneck=6))
+    pair = TeacherStudent(config, Needs(head="cls", head_predictor=True))
+    step = pair(torch.randn(2, 4, 3, 32, 32), torch.randn(1, 4, 3, 16, 16), torch.zeros(2, 4, 16, dtype=torch.bool))
+    assert step.student.cls_prediction.shape == (2, 4, 6)
+    assert step.teacher.cls_prediction is None
+    assert step.student_local.cls_prediction is None

@@ -1,4 +1,4 @@
-"""Networks whose queries and keys are turned by their position, instead of a position embedding or beside it."""
+"""Networks with rotary position embeddings, with or without an absolute position embedding."""
 
 import dataclasses
 
@@ -16,10 +16,10 @@ from mrkd.runs.initial_weights import load_weights
 
 NETWORKS = [
     ("eva02_tiny_patch14_224", 28),  # no bias on the keys, a position embedding as well
-    ("vit_small_patch16_dinov3", 32),  # registers, biases of their own, halves turned
-    ("vit_small_patch16_rope_mixed_224", 32),  # learnt frequencies, others in each block
+    ("vit_small_patch16_dinov3", 32),  # registers, separate biases, rotation of halves
+    ("vit_small_patch16_rope_mixed_224", 32),  # learnt frequencies, different in each block
     ("vit_pe_core_tiny_patch16_384", 32),  # a norm before the blocks, tokens pooled by attention
-    ("eva02_base_patch16_clip_224", 32),  # queries and keys of their own, a norm behind the attention
+    ("eva02_base_patch16_clip_224", 32),  # separate queries and keys, a norm after the attention
 ]
 SMALLER = {"embed_dim": 96, "depth": 2, "num_heads": 4}
 
@@ -33,7 +33,7 @@ def network(request):
         vit = timm.create_model(name, **arguments, **SMALLER).eval()
     else:
         vit = create_vit(ModelConfig(name=name), size).eval()
-    for parameter in vit.parameters():  # biases and scales begin at 0 or 1, where mistakes do not show
+    for parameter in vit.parameters():  # biases and scales are initialised to 0 or 1, which would hide errors
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, std=0.5)
     return vit, size
@@ -62,7 +62,9 @@ def test_a_masked_patch_hides_its_pixels_and_nothing_else(network):
 
 def test_recomputed_attention_is_the_last_blocks(network, monkeypatch):
     vit, size = network
-    images = torch.randint(0, 256, (2, 3, 2 * size, 2 * size), dtype=torch.uint8)  # another grid than it was made for
+    images = torch.randint(
+        0, 256, (2, 3, 2 * size, 2 * size), dtype=torch.uint8
+    )  # another grid than that of the network
     seen = []
     attention = vit.blocks[-1].attn
     monkeypatch.setattr(attention, "fused_attn", False)
@@ -78,7 +80,7 @@ def test_recomputed_attention_is_the_last_blocks(network, monkeypatch):
     )
 
 
-def test_forgotten_activations_change_no_gradient(network):
+def test_activation_checkpointing_changes_no_gradient(network):
     vit, size = network
     images = torch.randn(2, 3, size, size)
     gradients = []
@@ -93,7 +95,7 @@ def test_forgotten_activations_change_no_gradient(network):
 
 
 @pytest.mark.parametrize(("name", "size"), [NETWORKS[0], NETWORKS[1], NETWORKS[3]])
-def test_a_plain_timm_file_fills_it_at_another_resolution(name, size, tmp_path):
+def test_weights_of_a_timm_file_are_loaded_at_another_resolution(name, size, tmp_path):
     torch.manual_seed(0)
     plain = timm.create_model(name, num_classes=0)
     save_file(plain.state_dict(), tmp_path / "x.safetensors")
@@ -105,7 +107,7 @@ def test_a_plain_timm_file_fills_it_at_another_resolution(name, size, tmp_path):
     assert torch.equal(vit.norm.weight, last.weight)
 
 
-def test_a_run_goes_from_images_to_what_plain_timm_opens(tiny_config, tmp_path):
+def test_a_trained_and_exported_rotary_vit_is_opened_by_plain_timm(tiny_config, tmp_path):
     config = dataclasses.replace(
         tiny_config,
         data=dataclasses.replace(tiny_config.data, size=28),
@@ -113,6 +115,6 @@ def test_a_run_goes_from_images_to_what_plain_timm_opens(tiny_config, tmp_path):
         train=dataclasses.replace(tiny_config.train, steps=2),
     )
     mrkd.pretrain(config, tmp_path / "run")
-    # Compares the features of what it wrote with its own, and fails where they differ.
+    # `export` compares the features of the file with those of the run, and fails if they differ.
     mrkd.export(tmp_path / "run", tmp_path / "backbone.safetensors")
     mrkd.export(tmp_path / "run", tmp_path / "hub", format="hf")

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from mrkd.config import Config, HeadConfig, MaskConfig, ObjectiveConfig, Term
+from mrkd.config import Config, DistillationConfig, HeadConfig, MaskConfig, ObjectiveConfig, Term
 from mrkd.errors import UserError
 from mrkd.objective.checks import needs_of
 from mrkd.objective.loss_table import LOSSES, relation
@@ -19,7 +19,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
     def tokens(count: int, masked: int) -> ViewTokens:
         features = torch.randn(count * images, 1 + patches, 5, requires_grad=True)
         split = features.unflatten(0, (count, images))
-        mixed = split.mean(dim=2)[..., :3]  # stands for a head: it hangs on the root
+        mixed = split.mean(dim=2)[..., :3]  # a stand-in for the head; a function of the features
         return ViewTokens(
             features=features,
             cls_backbone=split[:, :, 0],
@@ -33,6 +33,7 @@ def make_step(views: int = 2, images: int = 8, patches: int = 4, local: bool = F
             blocks={0: torch.randn(count, images, 1 + patches, 5)},
             attention=torch.rand(count, images, 2, patches),
             prediction=2.0 * split,
+            cls_prediction=2.0 * mixed,
         )
 
     mask = torch.zeros(views, images, patches, dtype=torch.bool)
@@ -59,11 +60,12 @@ def test_every_method_gives_a_finite_loss_with_a_value_per_term(method):
     assert len(losses.by_term) == len(terms)
 
 
-def test_koleo_joins_a_class_cross_entropy_only_where_no_relation_is_present():
+def test_koleo_is_added_to_a_class_cross_entropy_only_without_a_relation():
     def guarded(method: str) -> bool:
         return any(term.loss == "koleo" for term in resolve_terms(ObjectiveConfig(method=method, koleo=0.1)))
 
     assert guarded("ibot")
+    assert guarded("dinov2")  # by its own KoLeo, which replaces that of the setting
     assert guarded("dino")
     assert guarded("ibot+attention")
     assert not any(guarded(method) for method in ("mim", "simclr", "rkd-d", "ibot+rkd-d"))
@@ -103,7 +105,7 @@ def test_a_weight_ramps_in_linearly():
     assert half == pytest.approx(full / 2, rel=1e-6)
 
 
-def test_a_share_gives_its_term_that_many_times_the_gradient_of_the_others():
+def test_a_grad_norm_ratio_sets_the_norm_of_a_terms_gradient_relative_to_the_others():
     step = make_step(local=True)
     plain, shared = Term(loss="koleo", weight=0.3), Term(loss="rkd-distance", grad_norm_ratio=0.5)
     features = [step.student.features, step.student_local.features]
@@ -121,7 +123,7 @@ def test_a_share_gives_its_term_that_many_times_the_gradient_of_the_others():
     assert added.norm().item() == pytest.approx(0.5 * reference.norm().item(), rel=1e-4)
 
 
-def test_factors_of_shares_survive_in_the_state_of_the_objective():
+def test_factors_of_gradient_norm_ratios_are_restored_from_the_state():
     terms = (Term(loss="koleo"), Term(loss="rkd-distance", grad_norm_ratio=0.5))
     first, second = Objective(SMALL, terms), Objective(SMALL, terms)
     first(make_step(), teacher_temperature=0.05, progress=1.0)
@@ -133,7 +135,7 @@ def test_factors_of_shares_survive_in_the_state_of_the_objective():
     )
 
 
-def test_relations_are_weighed_only_where_another_kind_of_loss_is_present():
+def test_the_relation_weight_applies_only_beside_another_kind_of_loss():
     alone = resolve_terms(ObjectiveConfig(method="rkd-d", relation_weight=5.0))
     joined = resolve_terms(ObjectiveConfig(method="ibot+rkd-d", relation_weight=5.0))
     shared = resolve_terms(
@@ -144,11 +146,26 @@ def test_relations_are_weighed_only_where_another_kind_of_loss_is_present():
     assert [term.grad_norm_ratio for term in shared] == [None, None, 0.5, pytest.approx(0.1)]
 
 
-def test_options_are_laid_over_the_relations_that_have_them():
+def test_relation_options_override_those_of_relations_that_have_them():
     objective = ObjectiveConfig(method="gram+rkd-d", relation_options={"standardize": True, "length": 3})
     options = {term.loss: term.options for term in resolve_terms(objective) if term.tokens == "cls"}
     assert options["gram"] == {"center": True, "standardize": True}
     assert "length" not in options["rkd-distance"]
+
+
+@pytest.mark.parametrize(("centering", "rows"), [("ema", "masked"), ("ibot", "all")])
+def test_the_patch_centre_moves_towards_the_masked_patches_or_as_in_ibot_all_of_them(centering, rows):
+    config = dataclasses.replace(SMALL, distillation=DistillationConfig(centering=centering, center_momentum=0.9))
+    step = make_step()
+    logits = torch.randn(step.patch_mask.numel(), 6)
+    tokens = dataclasses.replace(step.teacher, patch_logits=logits)
+    student = dataclasses.replace(step.student, patch_logits=torch.randn_like(logits))
+    step = dataclasses.replace(step, teacher=tokens, student=student, patch_index=torch.arange(len(logits)))
+    objective = Objective(config, (Term(loss="ibot-patch", tokens="patch-position", space="logits"),))
+    objective.patch_center.center = torch.zeros(6)
+    objective(step, teacher_temperature=0.05, progress=1.0)
+    averaged = logits if rows == "all" else logits[step.masked_index]
+    assert torch.allclose(objective.patch_center.center, 0.1 * averaged.mean(dim=0), atol=1e-6)
 
 
 def test_the_networks_compute_only_what_a_term_needs():
@@ -159,8 +176,12 @@ def test_the_networks_compute_only_what_a_term_needs():
     assert needs("dino").head == "cls"
     assert needs("ibot").head == "masked"
     assert needs("rkd-d", relation_space="logits").head == "all"
+    assert needs_of(resolve_terms(ObjectiveConfig(method="ibot")), centering="ema").head == "masked"
+    assert needs_of(resolve_terms(ObjectiveConfig(method="ibot")), centering="ibot").head == "all"
     assert needs("attention").attention
     assert needs("fitnet").predictor
+    assert not needs("fitnet").head_predictor
+    assert needs("byol").head_predictor
     assert needs("fitnet").patches
     assert needs("rkd-d").patches
     assert needs("rkd-d", relation_space="logits").patches  # the head runs on all of them
@@ -180,20 +201,20 @@ def test_unknown_and_impossible_methods_are_refused(method):
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        ({"loss": "ibot-cls"}, "defined on the space logits"),
+        ({"loss": "ibot-cls"}, "defined on space logits"),
         ({"loss": "rkd-distnce"}, "did you mean 'rkd-distance'"),
         ({"loss": "dark-rank", "options": {"lenght": 3}}, "did you mean 'length'"),
         ({"loss": "koleo", "options": {"alpha": 3}}, "it has none"),
         ({"loss": "relation", "options": {"potential": "cosine"}}, "needs the options potential and divergence"),
         ({"loss": "relation", "options": {"potential": "dot", "divergence": "listwise"}}, "orders distances"),
-        ({"loss": "spkd", "rows": "masked"}, "for relations between patches"),
-        ({"loss": "koleo", "anchors": "teacher"}, "takes no anchors"),
-        ({"loss": "spkd", "block": 1, "space": "logits"}, "leave block or space out"),
-        ({"loss": "koleo", "tokens": "patch-image"}, "not about patch tokens"),
-        ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "not about patch tokens"),
-        ({"loss": "hint", "space": "logits"}, "defined on the space backbone, got 'logits'"),
+        ({"loss": "spkd", "rows": "masked"}, "needs a relation between patches"),
+        ({"loss": "koleo", "anchors": "teacher"}, "cannot be used with anchors"),
+        ({"loss": "spkd", "block": 1, "space": "logits"}, "leave out block or space"),
+        ({"loss": "koleo", "tokens": "patch-image"}, "defined on tokens cls"),
+        ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "defined on tokens cls"),
+        ({"loss": "hint", "space": "logits"}, "defined on space backbone, got 'logits'"),
         ({"loss": "attention", "grad_norm_ratio": 0.5}, "measured at the backbone's output"),
-        ({"loss": "rkd-distance", "grad_norm_ratio": 0.5}, "relative to terms with a plain weight"),
+        ({"loss": "rkd-distance", "grad_norm_ratio": 0.5}, "relative to the terms with a weight"),
     ],
 )
 def test_a_term_that_contradicts_itself_is_refused_with_the_reason(term, message):
@@ -203,9 +224,9 @@ def test_a_term_that_contradicts_itself_is_refused_with_the_reason(term, message
 
 @pytest.mark.parametrize("method", ["rkd-d", "gram", "attention", "mim", "fitnet"])
 @pytest.mark.parametrize("mask", [{"probability": 0.0}, {"ratio": (0.0, 0.0)}])
-def test_what_is_equal_by_construction_is_refused_with_the_reason(method, mask):
+def test_a_term_that_is_zero_by_construction_is_refused_with_the_reason(method, mask):
     config = dataclasses.replace(SMALL, mask=MaskConfig(**mask))
-    with pytest.raises(UserError, match="agrees by construction"):
+    with pytest.raises(UserError, match="nothing is learnt"):
         Objective(config, resolve_terms(ObjectiveConfig(method=method)))
 
 
@@ -228,7 +249,12 @@ def test_a_relation_becomes_a_method_by_its_one_line_in_the_table(monkeypatch):
     assert losses.by_term["nearest-neighbour/patch-position"] > 0
 
 
-def test_every_loss_of_the_table_is_used_by_a_method_or_named_for_free_use():
+def test_every_loss_of_the_table_is_used_by_a_method_or_listed_here_as_usable_by_name():
     used = {term.loss for method in METHODS.values() for term in method.terms}
-    assert set(LOSSES) - used == {"koleo", "variance", "relation"}
+    assert set(LOSSES) - used == {"variance", "relation"}
     assert LOSSES["relation"].options() == ["potential", "divergence", "center", "keep_self"]
+
+
+def test_the_objective_moves_to_devices_without_float64():
+    objective = Objective(SMALL, (Term(loss="koleo"), Term(loss="rkd-distance", grad_norm_ratio=0.5)))
+    assert {buffer.dtype for buffer in objective.buffers()} == {torch.float32}

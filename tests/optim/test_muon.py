@@ -14,7 +14,7 @@ def parameters(*shapes: tuple[int, int], seed: int = 0) -> list[nn.Parameter]:
 
 
 def steps(optimizer: torch.optim.Optimizer, given: list[nn.Parameter], count: int = 3) -> list[Tensor]:
-    """The parameters after some steps along gradients that change."""
+    """The parameters after some steps with changing gradients."""
     generator = torch.Generator().manual_seed(9)
     for _ in range(count):
         for parameter in given:
@@ -27,7 +27,7 @@ def steps(optimizer: torch.optim.Optimizer, given: list[nn.Parameter], count: in
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_singular_values_become_about_one_and_singular_vectors_stay(shape, scale):
     matrices = scale * torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    # A square random matrix has singular values close to 0, which five steps do not lift to 1.
+    # A square random matrix has singular values near 0, which five steps do not raise to 1.
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     values = torch.linspace(0.1, 1.0, min(shape))
     matrices = scale * left * values @ right
@@ -48,7 +48,7 @@ def test_two_singular_values_by_hand():
     assert torch.allclose(result[0], torch.diag(torch.tensor([first, -second], dtype=torch.float64)), atol=1e-12)
 
 
-def test_a_matrix_of_zeros_stays_one():
+def test_a_matrix_of_zeros_stays_zero():
     assert torch.equal(orthogonalize(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
 
 
@@ -82,7 +82,9 @@ def test_queries_keys_and_values_in_one_parameter_step_as_three_matrices():
     fused, apart = parameters((24, 8)), parameters((24, 8))
     three = [nn.Parameter(part.clone()) for part in apart[0].detach().chunk(3)]
     for part, gradient in zip(three, apart[0].grad.chunk(3), strict=True):
-        part.grad = 100 * gradient if part is three[0] else gradient  # one much longer gradient drowns no other
+        part.grad = (
+            100 * gradient if part is three[0] else gradient
+        )  # a much larger gradient of one matrix does not affect the others
     fused[0].grad[:8] *= 100
     Muon([{"params": fused, "parts": 3}], lr=0.1).step()
     Muon(three, lr=0.1).step()
@@ -92,7 +94,7 @@ def test_queries_keys_and_values_in_one_parameter_step_as_three_matrices():
     assert not torch.allclose(fused[0], whole[0], atol=1e-2)
 
 
-def test_an_update_is_as_long_as_adamws():
+def test_an_update_has_the_root_mean_square_of_adamws():
     for shape in ((32, 32), (32, 128), (128, 32)):
         (parameter,) = parameters(shape)
         before = parameter.detach().clone()
@@ -101,7 +103,7 @@ def test_an_update_is_as_long_as_adamws():
         assert 0.12 < rms < 0.25, shape
 
 
-def test_weight_decay_is_the_learning_rates_share_of_a_weight():
+def test_weight_decay_is_multiplied_by_the_learning_rate():
     (parameter,) = parameters((4, 4))
     parameter.grad = torch.zeros(4, 4)
     before = parameter.detach().clone()
@@ -109,7 +111,7 @@ def test_weight_decay_is_the_learning_rates_share_of_a_weight():
     assert torch.allclose(parameter, 0.95 * before)
 
 
-def test_a_parameter_without_a_gradient_stays():
+def test_a_parameter_without_a_gradient_does_not_change():
     still, moves = parameters((4, 4), (4, 4))
     still.grad = None
     before = still.detach().clone()
@@ -120,13 +122,13 @@ def test_a_parameter_without_a_gradient_stays():
 
 
 @pytest.mark.parametrize(("shape", "parts"), [((4,), 1), ((2, 3, 4), 1), ((8, 4), 3)])
-def test_what_is_no_matrix_is_refused(shape, parts):
+def test_a_parameter_that_is_not_a_matrix_is_refused(shape, parts):
     with pytest.raises(ValueError, match=rf"Muon needs {parts} \* R rows and C columns, got a parameter"):
         Muon([{"params": [nn.Parameter(torch.zeros(shape))], "parts": parts}], lr=0.1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_takes_the_steps_of_the_cpu_without_waiting():
+def test_a_gpu_takes_the_steps_of_the_cpu_without_synchronising():
     shapes = [(64, 64), (64, 256), (256, 64), (192, 64)]
     on_cpu = parameters(*shapes)
     on_gpu = [nn.Parameter(parameter.detach().cuda()) for parameter in on_cpu]

@@ -21,7 +21,7 @@ LINEAR = {"head.mlp.0.weight", "head.mlp.3.weight", "head.mlp.6.weight", "predic
 
 
 class Network(nn.Module):
-    """Named as `mrkd.model.teacher_student.Network` names its parts."""
+    """A small network with the parameter names of `mrkd.model.teacher_student.Network`."""
 
     def __init__(self, name: str = "vit_tiny_patch16_224", **sizes: object) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Network(nn.Module):
 
 
 def named_groups(network: nn.Module, **config: object) -> list[tuple[type, dict[str, object], set[str]]]:
-    """Class of the optimizer, settings and names of the parameters, group by group."""
+    """For each group: class of the optimizer, settings, and names of the parameters."""
     names = {parameter: name for name, parameter in network.named_parameters()}
     optimizers = make_optimizer(network, OptimConfig(**config))
     return [
@@ -53,7 +53,7 @@ def block_names(*leaves: str) -> set[str]:
     return {f"backbone.vit.blocks.{block}.{leaf}" for block in range(2) for leaf in leaves}
 
 
-def test_adamw_takes_everything_with_weight_decay_on_matrices_alone(network):
+def test_adamw_gets_all_parameters_and_decays_only_matrices(network):
     (kind, _, decayed), (_, _, exempt) = named_groups(network)
     assert kind is torch.optim.AdamW
     assert decayed == {"backbone.vit.patch_embed.proj.weight", *block_names(*BLOCK), *LINEAR}
@@ -61,8 +61,15 @@ def test_adamw_takes_everything_with_weight_decay_on_matrices_alone(network):
     assert {"head.prototypes", "backbone.mask_token", "backbone.vit.pos_embed"} <= exempt
 
 
+def test_decay_embeddings_decays_tokens_positions_and_prototypes_too(network):
+    plain = named_groups(network)[0][2]
+    (_, _, decayed), _ = named_groups(network, decay_embeddings=True)
+    embeddings = {"backbone.vit.cls_token", "backbone.vit.pos_embed", "backbone.mask_token", "head.prototypes"}
+    assert decayed == plain | embeddings
+
+
 @pytest.mark.parametrize("with_head", [False, True])
-def test_muon_takes_the_blocks_matrices_and_head_and_predictor_when_asked(network, with_head):
+def test_muon_gets_the_blocks_matrices_and_those_of_head_and_predictor_if_asked(network, with_head):
     adamw_decayed, adamw_exempt, single, fused = named_groups(network, name="muon", muon_head=with_head)
     assert single[0] is Muon
     assert single[2] == block_names(*BLOCK[1:]) | (LINEAR if with_head else set())
@@ -79,7 +86,7 @@ def test_a_rotary_vit_with_separate_queries_keys_and_values_has_each_as_a_matrix
     assert fused[2] == set()
 
 
-def test_schedules_follow_the_flags_of_each_group():
+def test_schedules_respect_the_settings_of_each_group():
     one, two, three = (nn.Parameter(torch.zeros(2, 2)) for _ in range(3))
     optimizers, config = Optimizers(), OptimConfig()
     optimizers.add(torch.optim.AdamW, [Group(parameters=[one], decayed=False)], config, fused=True)
@@ -90,7 +97,7 @@ def test_schedules_follow_the_flags_of_each_group():
     assert [group["weight_decay"] for group in optimizers.param_groups] == [0.0, 0.4, 0.4]
 
 
-def test_an_optimizer_that_cannot_skip_a_step_is_none_of_ours():
+def test_an_optimizer_that_cannot_skip_a_step_is_refused():
     with pytest.raises(AssertionError, match="must be able to skip a step"):
         Optimizers().add(SGD, [Group(parameters=[nn.Parameter(torch.zeros(2))], decayed=True)], OptimConfig())
 
@@ -138,7 +145,7 @@ def test_a_skipped_step_leaves_everything_bit_for_bit_as_it_was(network, name, v
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_first_step_that_is_skipped_counts_for_nothing(name):
+def test_a_skipped_first_step_has_no_effect(name):
     ends = []
     for skips in (True, False):
         torch.manual_seed(0)
@@ -154,7 +161,7 @@ def test_a_first_step_that_is_skipped_counts_for_nothing(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_state_taken_back_gives_the_same_next_step(network, name):
+def test_a_restored_state_gives_the_same_next_step(network, name):
     optimizers = make_optimizer(network, OptimConfig(name=name))
     set_gradients(network, 0)
     optimizers.step(skip=torch.tensor(False))
@@ -168,7 +175,7 @@ def test_a_state_taken_back_gives_the_same_next_step(network, name):
     assert same(everything(network, optimizers), everything(twin, others))
 
 
-def test_the_state_of_adamw_is_torchs_own_and_parameters_are_numbered_through_those_of_several(network):
+def test_the_state_of_adamw_is_torchs_and_several_optimizers_share_one_numbering(network):
     alone, both = (make_optimizer(network, OptimConfig(name=name)) for name in ("adamw", "muon"))
     set_gradients(network, 0)
     alone.step(skip=torch.tensor(False))
@@ -192,7 +199,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_before_anything_is_read(tmp
         mrkd.pretrain(config, tmp_path / "run")
 
 
-def test_an_interrupted_run_with_muon_ends_as_if_undisturbed(tmp_path):
+@pytest.mark.slow
+def test_an_interrupted_run_with_muon_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     config = settings(**{"optim.name": "muon", "optim.muon_head": True, "train.epochs": 4})
     whole: Path = mrkd.pretrain(config, tmp_path / "whole")
     stopped(config, tmp_path / "run", 5)

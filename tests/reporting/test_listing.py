@@ -1,15 +1,19 @@
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
 import torch
+import yaml
 
 import mrkd
 from mrkd.cli import main
+from mrkd.config.overrides import to_dict
 from mrkd.errors import UserError
 from mrkd.reporting.listing import describe_age, list_runs, natural_key
 from mrkd.runs.run import Run
+from tests.helpers.made_up_runs import make_run
 
 
 def copy(run, folder):
@@ -17,7 +21,7 @@ def copy(run, folder):
     return folder
 
 
-def test_states_are_told_apart(trained_run, tmp_path):
+def test_states_of_runs_are_distinguished(trained_run, tmp_path):
     copy(trained_run, tmp_path / "b-finished")
     (copy(trained_run, tmp_path / "b-stopped") / "summary.json").unlink()
     running = copy(trained_run, tmp_path / "b-running")
@@ -42,7 +46,7 @@ def test_states_are_told_apart(trained_run, tmp_path):
     assert "line 1 must be a JSON object" in lines["b-damaged"].reason
 
 
-def test_a_run_that_ended_by_an_error_says_which_until_it_goes_on(tiny_config, tmp_path, monkeypatch):
+def test_a_failed_run_shows_its_error_until_it_is_resumed(tiny_config, tmp_path, monkeypatch):
     from mrkd.objective.loss_table import LOSSES
 
     with monkeypatch.context() as patch:
@@ -59,12 +63,86 @@ def test_a_run_that_ended_by_an_error_says_which_until_it_goes_on(tiny_config, t
     assert list_runs(tmp_path / "run")[0].state == "finished"
 
 
-def test_names_are_sorted_as_people_count():
+DAMAGE = {
+    "failure.json": ["[" * 100_000, "{}", "[]", '{"reason": {}}', "7"],
+    "metrics.jsonl": [
+        "[" * 100_000 + "\n",
+        '{"step": 1, "epoch": 1' + "0" * 5000 + ', "knn": 1}\n',
+        '{"step": 1, "epoch": 1e-320}\n',
+        '{"step": 1, "epoch": "x"}\n',
+        '{"step": 1}\n',
+        '{"step": 1, "epoch": 1, "knn": 1e999}\n',
+        '{"step": 1, "epoch": 1, "knn": "many"}\n',
+        '{"step": 1, "epoch": 1, "knn": NaN}\n',
+    ],
+    "config.yaml": [
+        "[" * 100_000,
+        "- " * 100_000 + "a",
+        "a: &a [1]\nb: *a\n",
+        "train: {seed: 1" + "0" * 5000 + "}\n",
+        "",
+        "train:\n  seed: x\n",
+        "\x00",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, text) for name in DAMAGE for text in DAMAGE[name]])
+def test_one_damaged_run_hides_no_other(tmp_path, capsys, name, content):
+    make_run(tmp_path / "good")
+    (make_run(tmp_path / "bad", finished=False) / name).write_text(content)
+    assert main(["runs", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 3
+    assert " finished " in shown[2]
+    states = {line.name: line.state for line in list_runs(tmp_path)}
+    assert states["good"] == "finished"
+    assert states["bad"] in ("damaged", "failed")
+
+
+@pytest.mark.timeout(30)
+def test_pipes_and_links_in_a_run_hide_no_other(tmp_path):
+    make_run(tmp_path / "good")
+    for number, name in enumerate(("config.yaml", "run.lock", "failure.json", "metrics.jsonl")):
+        run = make_run(tmp_path / f"pipe-{number}", finished=False)
+        (run / name).unlink(missing_ok=True)
+        os.mkfifo(run / name)
+    link = make_run(tmp_path / "link", finished=False)
+    (link / "run.lock").symlink_to(tmp_path / "nothing")
+    states = {line.name: line.state for line in list_runs(tmp_path)}
+    assert states["good"] == "finished"
+    assert states["pipe-0"] == states["pipe-1"] == states["link"] == "damaged"
+
+
+def test_names_in_a_list_of_runs_cannot_steer_the_terminal(tmp_path, capsys):
+    make_run(tmp_path / "a\x1b[2J\nb", method="ibot\x1b]0;x\x07\u202e")
+    assert main(["runs", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == 2
+    assert r"a\x1b[2J\nb" in shown
+    assert r"ibot\x1b]0;x\x07\u202e" in shown
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_are_listed_in_three_seconds(tmp_path, tiny_config):
+    import time
+
+    text = yaml.safe_dump(to_dict(tiny_config), sort_keys=False)
+    for number in range(1000):
+        (make_run(tmp_path / f"run-{number}") / "config.yaml").write_text(text)
+    before = time.process_time()
+    lines = list_runs(tmp_path)
+    assert time.process_time() - before < 3.0
+    assert len(lines) == 1000
+    assert {line.state for line in lines} == {"finished"}
+
+
+def test_names_are_in_natural_order():
     names = ["run-10", "run-2", "a/seed1", "run-2b", "Run-1", "10", "9"]
     assert sorted(names, key=natural_key) == ["9", "10", "a/seed1", "Run-1", "run-2", "run-2b", "run-10"]
 
 
-def test_ages_are_in_the_unit_people_use():
+def test_ages_are_in_a_readable_unit():
     assert [describe_age(seconds) for seconds in (5, 190, 7300, 200_000)] == ["5 s", "3 min", "2 h", "2 d"]
 
 

@@ -18,27 +18,27 @@ from mrkd.reporting.pack import (
 
 
 def unpacked(packed):
-    """What `page/unpack.js` does."""
+    """Unpack as `page/unpack.js` does."""
     integers = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), f"<{np.dtype(packed['type']).str[1:]}")
     return packed["scale"] * integers.reshape(packed["shape"])
 
 
 @given(arrays(np.int64, (3, 4), elements=st.integers(0, 65535)))
-def test_integers_come_back_as_they_were(values):
+def test_integers_are_packed_exactly(values):
     assert np.array_equal(unpacked(pack_integers(values)), values)
 
 
 @given(arrays(np.float64, (5,), elements=st.floats(0, 1e6)))
-def test_magnitudes_come_back_within_half_a_step(values):
+def test_magnitudes_are_packed_to_within_half_a_step(values):
     back = unpacked(pack_magnitudes(values))
     assert np.abs(back - values).max() <= max(values.max(), 1e-300) / 65535 * 0.5001
 
 
-def test_what_is_not_finite_becomes_nothing():
+def test_values_that_are_not_finite_become_zero():
     assert unpacked(pack_magnitudes(np.array([np.nan, 2.0, np.inf]))).tolist() == [0.0, 2.0, 0.0]
 
 
-def test_distributions_come_back_with_small_shares_apart():
+def test_packed_distributions_keep_small_values_distinct():
     shares = np.array([[[0.9, 0.06], [0.03, 0.01]], [[0.25, 0.25], [0.25, 0.25]]])
     back = unpacked(pack_distributions(shares)) ** 2
     back /= back.sum(axis=(-2, -1), keepdims=True)
@@ -46,7 +46,7 @@ def test_distributions_come_back_with_small_shares_apart():
     assert pack_distributions(shares)["type"] == "uint8"
 
 
-def test_an_empty_distribution_is_no_division_by_zero():
+def test_an_empty_distribution_does_not_divide_by_zero():
     assert unpacked(pack_distributions(np.zeros((1, 2, 2)))).sum() == 0
 
 

@@ -1,4 +1,4 @@
-"""The comparison's table takes its columns from the evaluators."""
+"""The comparison table has the columns of all evaluators."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.helpers.made_up_runs import make_run
 
 
 def write_every_column(run):
-    """An evaluation in which the number of every column is its place in the registry."""
+    """Write an evaluation in which the number of each column is its position in the registry."""
     evaluation = json.loads((run / "evaluation.json").read_text())
     numbers = {}
     for evaluator in EVALUATORS:
@@ -47,7 +47,7 @@ def test_percentages_come_first_and_costs_last():
     assert list(COLUMNS)[-len(COSTS) :] == [column.key for column in COSTS]
 
 
-def test_what_an_evaluation_lacks_is_a_dash(tmp_path):
+def test_a_number_missing_from_an_evaluation_is_a_dash(tmp_path):
     runs = [make_run(tmp_path / name, method=name) for name in ("ibot", "rkd-d")]
     evaluation = json.loads((runs[0] / "evaluation.json").read_text())
     del evaluation["kmeans"]
@@ -55,7 +55,9 @@ def test_what_an_evaluation_lacks_is_a_dash(tmp_path):
     first, second = make_table([read_run(run) for run in runs])["rows"]
     assert "kmeans_acc" not in first
     assert second["kmeans_acc"]["mean"] == 50.0
-    assert "| ibot | 80.0 | 80.0 | 99.0 | – |" in table_markdown(make_table([read_run(run) for run in runs]))
+    assert "| ibot | 80.0 | 80.0 | 99.0 | 80.0 | 99.0 | – |" in table_markdown(
+        make_table([read_run(run) for run in runs])
+    )
 
 
 def test_a_cell_has_the_decimals_of_its_column():

@@ -1,14 +1,20 @@
 """Starting from weights on the disk."""
 
+import argparse
+
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
 from mrkd.config import ModelConfig
+from mrkd.config.overrides import build, flatten, to_dict
 from mrkd.errors import UserError
 from mrkd.model.backbone import MaskedBackbone, create_vit
 from mrkd.runs.initial_weights import load_weights
+from mrkd.runs.run import Run
+from mrkd.runs.weights import load_backbone
+from mrkd.train.pretrain import pretrain
 
 NAME = "test_vit"
 """timm's own network for tests: 160 pixels, patches of 16."""
@@ -65,6 +71,114 @@ def test_what_does_not_fit_is_named_in_one_line(plain, vit, tmp_path):
     assert "\n" not in str(refusal.value)
 
 
+def dino(state):
+    """As DINO and iBOT store it."""
+    student = {f"module.backbone.{name}": tensor + 1 for name, tensor in state.items()}
+    teacher = {f"backbone.{name}": tensor for name, tensor in state.items()}
+    heads = {"head.mlp.0.weight": torch.ones(2), "backbone.masked_embed": torch.ones(1, 64)}
+    return {
+        "student": student,
+        "teacher": {**teacher, **heads},
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}},
+        "epoch": 3,
+        "args": argparse.Namespace(arch="vit_small", patch_size=16),
+    }
+
+
+def without_head(state):
+    return {name: tensor for name, tensor in state.items() if not name.startswith("head")}
+
+
+FOUND = {
+    "student and teacher": (
+        dino,
+        "weights: the network below 'teacher.backbone' in {path}; left out: teacher.backbone.masked_embed, student, "
+        "teacher.head, optimizer",
+    ),
+    "a teacher alone": (
+        lambda state: {"teacher": state},
+        "weights: the network below 'teacher' in {path}",
+    ),
+    "a Lightning module": (
+        lambda state: {
+            "state_dict": {
+                **{f"student.backbone.{name}": tensor + 1 for name, tensor in state.items()},
+                **{f"teacher.backbone.{name}": tensor for name, tensor in state.items()},
+                "teacher.head.weight": torch.ones(1),
+            },
+            "hyper_parameters": {"lr": 0.1},
+        },
+        "weights: the network below 'state_dict.teacher.backbone' in {path}; left out: state_dict.student, "
+        "state_dict.teacher.head",
+    ),
+    "a Lightning module with one network": (
+        lambda state: {"state_dict": {f"backbone.{name}": tensor for name, tensor in state.items()}},
+        "weights: the network below 'state_dict.backbone' in {path}",
+    ),
+    "a student behind DDP and torch.compile": (
+        lambda state: {"student": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}},
+        "weights: the network below 'student.module._orig_mod' in {path}",
+    ),
+    "a model with its average": (
+        lambda state: {"model": {n: t + 1 for n, t in state.items()}, "model_ema": state},
+        "weights: the network below 'model_ema' in {path}; left out: model",
+    ),
+    "an autoencoder": (
+        lambda state: {"model": {**state, "mask_token": torch.ones(1), "decoder_blocks.0.norm1.weight": torch.ones(1)}},
+        "weights: the network below 'model' in {path}; left out: model.mask_token, model.decoder_blocks",
+    ),
+    "a mask's embedding": (
+        lambda state: {**state, "masked_embed": torch.ones(1, 64)},
+        "weights: the network in {path}; left out: masked_embed",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_the_backbone_is_found_in_what_other_trainings_store_and_what_is_left_out_is_named(plain, vit, tmp_path, kind):
+    wrap, said = FOUND[kind]
+    path, state = tmp_path / "x.ckpt", without_head(plain.state_dict())
+    torch.save(wrap(state), path)
+    assert load_weights(vit, str(path)) == said.format(path=path)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in vit.state_dict().items())
+
+
+def test_a_checkpoint_of_our_own_holds_the_teachers_backbone(tiny_config, trained_run):
+    run = Run(trained_run)
+    vit = create_vit(run.config().model, 32)
+    newest = max((trained_run / "checkpoints").iterdir())
+    assert "below 'teacher.backbone.vit'" in load_weights(vit, str(newest))
+    expected = load_backbone(run).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in vit.state_dict().items())
+
+
+@pytest.mark.parametrize("missing", ["norm.weight", "blocks.0.attn.qkv.bias", "cls_token"])
+def test_a_checkpoint_that_lacks_a_part_of_the_backbone_is_refused(plain, vit, tmp_path, missing):
+    state = without_head(plain.state_dict())
+    del state[missing]
+    torch.save(dino(state), tmp_path / "x.pth")
+    before = {name: tensor.clone() for name, tensor in vit.state_dict().items()}
+    with pytest.raises(UserError, match=rf"1 missing \({missing}\)"):
+        load_weights(vit, str(tmp_path / "x.pth"))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in vit.state_dict().items())
+
+
+def test_names_that_change_what_a_network_computes_are_no_extras(plain, vit, tmp_path):
+    state = without_head(plain.state_dict())
+    for name in ("blocks.99.norm1.weight", "blocks.0.ls1.gamma", "reg_token"):
+        torch.save({"teacher": {**state, name: torch.ones(64)}}, tmp_path / "x.pth")
+        with pytest.raises(UserError, match=rf"1 unknown \({name}\)"):
+            load_weights(vit, str(tmp_path / "x.pth"))
+
+
+def test_the_line_about_the_weights_is_printed_once(tiny_config, plain, tmp_path, capsys):
+    config = build({**flatten(to_dict(tiny_config), "config"), "model.weights": str(tmp_path / "x.pth")})
+    state = create_vit(config.model, 32).state_dict()
+    torch.save({"teacher": state, "student": state}, tmp_path / "x.pth")
+    pretrain(config, tmp_path / "run")
+    assert capsys.readouterr().out.count("weights: the network below 'teacher'") == 1
+
+
 class Malice:
     """Would write a file when it is unpickled."""
 
@@ -98,7 +212,7 @@ def test_other_files_are_refused_and_nothing_is_unpickled(vit, tmp_path):
 def test_networks_of_other_kinds_are_refused_in_one_line(name):
     with (
         torch.device("meta"),
-        pytest.raises(UserError, match="a ViT of square patches and blocks of norm"),
+        pytest.raises(UserError, match="a ViT with square patches and pre-norm blocks"),
     ):
         create_vit(ModelConfig(name=name), 224)
 

@@ -10,7 +10,7 @@ import yaml
 
 import mrkd
 from mrkd.cli import main
-from mrkd.config.overrides import laid_over
+from mrkd.config.overrides import with_overrides
 from mrkd.errors import UserError
 from mrkd.reporting.read import read_run
 from mrkd.runs.checkpoint import Checkpoints
@@ -63,14 +63,14 @@ def test_an_older_run_goes_on_under_the_command_that_started_it(older):
     config = Run(older).config()
     Run(older).check(config)
     with pytest.raises(UserError, match=r"\(objective.relation_grad_norm_ratio: 0.5 → 0.7\)"):
-        Run(older).check(laid_over(config, {"objective.relation_grad_norm_ratio": 0.7}))
+        Run(older).check(with_overrides(config, {"objective.relation_grad_norm_ratio": 0.7}))
 
 
 def test_memory_may_be_traded_for_time_when_a_run_goes_on(older):
-    config = laid_over(Run(older).config(), {"train.activation_checkpointing": False, "train.epochs": 3})
+    config = with_overrides(Run(older).config(), {"train.activation_checkpointing": False, "train.epochs": 3})
     with pytest.raises(UserError, match=r"with other settings \(train.epochs: 4 → 3\)"):
         Run(older).check(config)
-    config = laid_over(config, {"train.epochs": 4})
+    config = with_overrides(config, {"train.epochs": 4})
     assert mrkd.pretrain(config, older) == older
     assert Run.open(older).config() == config
 
@@ -83,8 +83,8 @@ def test_an_older_evaluation_counts_as_made_otherwise_and_is_made_again(resumed,
     assert not has_comparable_evaluation(run, config)
     assert main(["evaluate", str(run.path)]) == 0
     assert has_comparable_evaluation(run, config)
-    assert not has_comparable_evaluation(run, laid_over(config, {"evaluation.augmentation_flip": 0.1}))
-    assert has_comparable_evaluation(run, laid_over(config, {"evaluation.map_images": 0, "views.flip": 0.1}))
+    assert not has_comparable_evaluation(run, with_overrides(config, {"evaluation.augmentation_flip": 0.1}))
+    assert has_comparable_evaluation(run, with_overrides(config, {"evaluation.map_images": 0, "views.flip": 0.1}))
 
 
 def test_an_evaluation_without_its_settings_counts_as_made_otherwise(resumed, tmp_path):
@@ -98,19 +98,20 @@ def test_an_evaluation_without_its_settings_counts_as_made_otherwise(resumed, tm
     assert not has_comparable_evaluation(run, run.config())
 
 
+@pytest.mark.slow
 def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path, capfd):
     path = tmp_path / "table" / "runs" / "ibot+rkd-d-seed0"
     shutil.copytree(resumed, path)
     shutil.copy(STORED / "older_run" / "config.yaml", path / "config.yaml")
     shutil.copy(STORED / "older_evaluation.json", path / EVALUATION)
-    config = laid_over(Run(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1})
-    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table")
+    config = with_overrides(Run(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1})
+    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)
     assert [row["method"] for row in table["rows"]] == ["ibot+rkd-d"]
     assert has_comparable_evaluation(Run(path), config)
     assert Run(path).metrics() == Run(resumed).metrics()
     capfd.readouterr()
-    mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table")
+    mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)
     assert "finished before, kept" in capfd.readouterr().out
     other = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, k=5))
     with pytest.raises(UserError, match=r"with other settings \(evaluation.k: 20 → 5\)"):
-        mrkd.compare(other, ["ibot+rkd-d"], [0], tmp_path / "table")
+        mrkd.compare(other, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)

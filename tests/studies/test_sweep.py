@@ -1,6 +1,8 @@
+import contextlib
 import dataclasses
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -182,12 +184,13 @@ def test_methods_without_training_and_images_without_labels_are_refused(labelled
     assert not Run(tmp_path / "u" / TRIALS / "rkd-d-000").finished
 
 
+@pytest.mark.slow
 def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
     from mrkd.studies.compare import compare
 
     labelled = dataclasses.replace(labelled, evaluation=dataclasses.replace(labelled.evaluation, finetune_epochs=0))
     tuned = {"rkd-d": {"optim.learning_rate": 0.0123}}
-    table = compare(labelled, ["rkd-d"], [0], tmp_path / "c", tuned=tuned)
+    table = compare(labelled, ["rkd-d"], [0], tmp_path / "c", tuned=tuned, references=False)
     assert table["tuned"] == tuned
     assert Run(tmp_path / "c" / "runs" / "rkd-d-seed0").config().optim.learning_rate == 0.0123
     assert "Only rkd-d: optim.learning_rate 0.0123." in (tmp_path / "c" / "table.md").read_text()
@@ -221,3 +224,76 @@ def test_settings_of_no_sweep_or_of_another_method_are_refused(tmp_path):
     (tmp_path / "table.json").write_text('{"rows": []}')
     with pytest.raises(UserError, match="not the record of a sweep"):
         tuned_settings(tmp_path / "table.json", ["rkd-d"])
+
+
+def one_study(labelled, out, trials=2):
+    return Studies(labelled, ["rkd-d"], check_space(SPACE, labelled), out, trials, prune=True)
+
+
+@pytest.mark.parametrize("name", ["what?", "50%20off", "{0}", "a#b&c=d", "x:y@z"])
+def test_the_database_lies_in_the_folder_that_was_named(labelled, tmp_path, monkeypatch, name):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for _ in range(2):  # made, and opened again
+        studies = one_study(labelled, tmp_path / name)
+    assert studies.missing() == 2
+    assert (tmp_path / name / STUDY).stat().st_size > 0
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_damaged_or_half_made_database_is_named_in_one_line(labelled, tmp_path):
+    one_study(labelled, tmp_path / "s")
+    database = tmp_path / "s" / STUDY
+    whole = database.read_bytes()
+    half_made = tmp_path / "half"
+    shutil.copy(database, half_made)
+    with contextlib.closing(sqlite3.connect(half_made)) as connection:
+        connection.execute("DROP TABLE studies")
+        connection.execute("DROP TABLE alembic_version")
+        connection.execute("DELETE FROM version_info")
+        connection.commit()
+    for content in (b"not a database" * 100, whole[: len(whole) // 2], b"\0" * 5000):
+        database.write_bytes(content)
+        with pytest.raises(UserError, match=r"study\.db cannot be used \(.+\): .* move .* aside") as caught:
+            one_study(labelled, tmp_path / "s")
+        assert "\n" not in str(caught.value)
+        assert database.read_bytes() == content
+    shutil.copy(half_made, database)
+    with contextlib.suppress(UserError):  # Optuna makes what is missing, or says that it cannot
+        one_study(labelled, tmp_path / "s")
+    database.write_bytes(whole)
+    assert one_study(labelled, tmp_path / "s").missing() == 2
+
+
+@pytest.mark.parametrize("left", [(), ("config",), ("space",)])
+def test_a_study_whose_maker_was_killed_before_it_described_it_is_continued(labelled, tmp_path, left):
+    one_study(labelled, tmp_path / "s")
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / STUDY)) as connection:
+        kept = ", ".join(f"'{name}'" for name in left)
+        connection.execute(f"DELETE FROM study_user_attributes WHERE key NOT IN ({kept})")
+        connection.execute("DELETE FROM trials")
+        connection.commit()
+    studies = one_study(labelled, tmp_path / "s")
+    assert set(studies.by_method["rkd-d"].user_attrs) == {"config", "space"}
+    claim = studies.claim()
+    assert claim.values(studies.space)["optim.learning_rate"] == labelled.optim.learning_rate
+    studies.let_go(claim)
+    one_study(labelled, tmp_path / "s")
+    with pytest.raises(UserError, match="another space"):
+        Studies(
+            labelled,
+            ["rkd-d"],
+            check_space(parse_space(["optim.ema=0.9,0.8"]), labelled),
+            tmp_path / "s",
+            2,
+            prune=True,
+        )
+
+
+def test_a_trial_that_another_study_left_behind_does_not_count(labelled, tmp_path):
+    other = dataclasses.replace(labelled, optim=dataclasses.replace(labelled.optim, learning_rate=0.0033))
+    other = dataclasses.replace(other, objective=dataclasses.replace(other.objective, method="rkd-d"))
+    (tmp_path / "s").mkdir()
+    Run.start(tmp_path / "s" / TRIALS / "rkd-d-000", other).close()
+    with pytest.raises(UserError, match=r"rkd-d-000 already holds an unfinished run with other settings \(optim"):
+        sweep(labelled, ["rkd-d"], SPACE, tmp_path / "s", trials=1)

@@ -1,6 +1,7 @@
 """`mrkd data`: what is found in a folder of odd images, and what is drawn of it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mrkd.config.overrides import build
 from mrkd.errors import UserError
 from mrkd.surveying import survey
 from mrkd.surveying.facts import describe
+from tests.helpers.sources import fill, labelled_parquet
 
 
 @pytest.fixture
@@ -97,8 +99,49 @@ SMALL = ["--size", "16", "--patch", "4", "--views.local_views", "1", "--views.lo
 def test_the_default_folder_is_named_after_the_images_and_not_put_among_them(photographs, monkeypatch, capsys):
     monkeypatch.chdir(photographs)
     assert main(["data", ".", *SMALL]) == 2
-    assert "--out must lie outside the images' folder ., got runs/data-photographs, " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"--out must lie outside the images' folder {photographs}, got runs/data-photographs, " in error
     assert not (photographs / "runs").exists()
     monkeypatch.chdir(photographs.parent)
     assert main(["data", "photographs/cats/..", *SMALL]) == 0
     assert (photographs.parent / "runs" / "data-photographs" / "images.png").is_file()
+
+
+def test_each_split_is_said_to_be_labelled_or_not_and_which_classes_it_has_alone(tmp_path):
+    fill(tmp_path / "images", "train/a", "train/b", "val/b", "val/c", "test")
+    facts = survey(settings(tmp_path / "images"), tmp_path / "out")
+    lines = describe(facts)
+    assert "split       train: 10 images, labelled, trained on" in lines
+    assert "split       validation: 10 images, labelled, scored" in lines
+    assert "split       test: 5 images, unlabelled (they lie in no class folders), left alone" in lines
+    assert "train only  1: a" in lines
+    assert "validation only 1: c" in lines
+    assert "note        no training image has these classes, which are scored: c" in lines
+    assert facts["splits"]["test"]["labelled"] == 0
+
+
+def test_what_cannot_be_evaluated_is_said(tmp_path):
+    fill(tmp_path / "images", "train/a", "train/b", "test/unknown")
+    facts = survey(settings(tmp_path / "images"), tmp_path / "out")
+    (line,) = [line for line in describe(facts) if "no evaluation will be possible" in line]
+    assert "test images are unlabelled" in line
+
+
+def test_class_names_with_dollars_and_bytes_that_are_no_utf_8_are_drawn_as_they_are(tmp_path, capsys):
+    fill(tmp_path / "images", "a$x_{", "b$")
+    folder = bytes(tmp_path / "images") + b"/caf\xe9"
+    os.mkdir(folder)
+    for number in range(5):
+        os.link(tmp_path / "images/b$/0.png", folder + b"/%d.png" % number)
+    line = ["data", str(tmp_path / "images"), *SMALL, "--out", str(tmp_path / "out")]
+    assert main(line) == 0
+    assert "a$x_{ 5, b$ 5, caf\\xe9 5" in capsys.readouterr().out
+    assert (tmp_path / "out" / "images.png").is_file()
+
+
+def test_unlabelled_images_among_others_are_counted(tmp_path):
+    survey_of = settings(labelled_parquet(tmp_path / "images" / "x.parquet", ["a", "b", None] * 10))
+    lines = describe(survey(survey_of, tmp_path / "out"))
+    assert (
+        "split       train: 30 images, 20 labelled (the label is null in 10), trained on, except 4 set aside" in lines
+    )

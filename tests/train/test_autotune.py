@@ -1,11 +1,14 @@
 """Batch and length of a run where they are left to the machine."""
 
 import dataclasses
+import math
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 import mrkd.train.autotune as budget
 from mrkd.config import Config
@@ -25,7 +28,7 @@ def changed(config: Config, section: str = "train", **changes: object) -> Config
 
 @pytest.mark.parametrize(
     ("images", "most", "batch"),
-    [(3, 256, 2), (40, 256, 16), (300, 256, 32), (1438, 256, 64), (50_000, 256, 256), (50_000, 4096, 2048)],
+    [(5, 256, 4), (40, 256, 16), (300, 256, 32), (1438, 256, 64), (50_000, 256, 256), (50_000, 4096, 2048)],
 )
 def test_an_automatic_batch_is_a_power_of_two_that_leaves_sixteen_steps_in_a_pass(images, most, batch):
     assert budget.batch_limit(images, most) == batch
@@ -48,6 +51,7 @@ def test_an_automatic_batch_is_stored_as_a_number_and_the_same_command_finds_the
     assert "is finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_schedule_fits_the_minutes_and_is_that_of_so_many_steps(tiny_config, tmp_path, capsys, monkeypatch):
     true_time = budget._time_steps
 
@@ -169,3 +173,58 @@ def test_training_starts_from_weights_and_goes_on_without_their_file(tiny_config
     assert (tmp_path / "second" / SUMMARY).is_file()
     with pytest.raises(UserError, match=r"model.weights must be an existing file"):
         pretrain(start, tmp_path / "third")
+
+
+def photos(folder: Path, count: int) -> str:
+    folder.mkdir()
+    for number in range(count):
+        Image.effect_noise((32, 32), 10 + number).save(folder / f"{number:02d}.png")
+    return str(folder)
+
+
+def on_photos(config: Config, folder: Path, count: int, **train: object) -> Config:
+    data = dataclasses.replace(config.data, source=photos(folder, count), train_images=None, test_images=None)
+    return changed(dataclasses.replace(config, data=data), **train)
+
+
+def test_a_batch_larger_than_the_folder_gives_way_in_one_line_and_the_same_command_goes_on(
+    tiny_config, tmp_path, capsys
+):
+    config = on_photos(tiny_config, tmp_path / "photos", 20, batch=64, epochs=2)
+    (tmp_path / "photos" / "broken.png").write_bytes(b"nothing")
+    config = changed(config, "data", max_broken_fraction=0.1)
+    pretrain(config, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert printed.count("batch 8: there are only 20 images, fewer than train.batch = 64\n") == 1
+    assert Run(tmp_path / "run").config().train.batch == 8
+    pretrain(config, tmp_path / "run")
+    assert "is finished" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"train.batch: 8 → 16"):  # a batch that was possible is another setting
+        pretrain(changed(config, batch=16), tmp_path / "run")
+
+
+def test_compared_methods_share_the_batch_that_a_small_folder_allows(tiny_config, tmp_path, capsys):
+    config = budget.with_one_batch(on_photos(tiny_config, tmp_path / "photos", 20, batch=64))
+    assert config.train.batch == 8
+    assert "batch 8 for all, by the number of images, 20" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("auto_batch", [True, False])
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_too_few_images_are_one_line(tiny_config, tmp_path, images, auto_batch):
+    config = on_photos(tiny_config, tmp_path / "photos", images, auto_batch=auto_batch)
+    with pytest.raises(UserError, match=f"at least 4 images, because it compares them, got {images}"):
+        pretrain(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("images", [4, 7, 12])
+def test_a_handful_of_images_trains_without_numbers_that_are_none(tiny_config, tmp_path, images):
+    config = on_photos(tiny_config, tmp_path / "photos", images, auto_batch=True, steps=3)
+    path = pretrain(config, tmp_path / "run")
+    assert Run(path).config().train.batch == 4
+    for row in Run(path).metrics():
+        numbers = [value for value in row.values() if isinstance(value, float)]
+        assert all(math.isfinite(number) for number in numbers), row

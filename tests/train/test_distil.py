@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import mrkd
 from mrkd.cli import main
 from mrkd.config import Config, Term
-from mrkd.config.overrides import laid_over
+from mrkd.config.overrides import with_overrides
 from mrkd.errors import UserError
 from mrkd.model.teacher_student import Network
 from mrkd.objective.loss_table import LOSSES
@@ -42,7 +42,7 @@ def resnet(tmp_path_factory) -> Path:
 
 def config(source: Path, method: str = "rkd-d", **settings) -> Config:
     dotted = {"teacher.source": str(source), "objective.method": method}
-    return laid_over(make_tiny_config(), {**dotted, **{key.replace("__", "."): v for key, v in settings.items()}})
+    return with_overrides(make_tiny_config(), {**dotted, **{key.replace("__", "."): v for key, v in settings.items()}})
 
 
 def a_step(config: Config, pair=None):
@@ -50,7 +50,7 @@ def a_step(config: Config, pair=None):
     from mrkd.objective.objective import Objective
 
     terms = resolve_terms(config.objective)
-    pair = pair or make_pair(config, terms)
+    pair = pair or make_pair(config, terms)[0]
     torch.manual_seed(1)
     mask = torch.rand(2, 6, 16) < 0.4
     outputs = pair(torch.randn(2, 6, 3, 32, 32), None, mask)
@@ -74,7 +74,7 @@ def test_self_supervised_terms_keep_their_ema_teacher_beside_the_frozen_one(meth
     outputs, losses = a_step(given)
     assert (outputs.teacher is None) == method.startswith("simclr")
     # Nothing but the terms that learn from the frozen teacher is another than without it.
-    without = a_step(laid_over(given, {"teacher.source": None, "teacher.views": "same"}))[1]
+    without = a_step(with_overrides(given, {"teacher.source": None, "teacher.views": "same"}))[1]
     for name, value in losses.by_term.items():
         if name.startswith(("rkd", "structural", "hint")):
             assert not torch.equal(value, without.by_term[name])
@@ -95,7 +95,7 @@ def test_the_same_view_pairs_each_view_with_itself_and_other_with_each_other_one
 
 def test_a_student_equal_to_its_teacher_has_no_loss_on_the_same_unmasked_view(trained_run):
     given = config(trained_run, "rkd-da", model__weights=str(trained_run), mask__probability=0.0)
-    pair = make_pair(given, resolve_terms(given.objective))
+    pair = make_pair(given, resolve_terms(given.objective))[0]
     outputs = pair(torch.randn(2, 6, 3, 32, 32), None, torch.zeros(2, 6, 16, dtype=torch.bool))
     assert torch.allclose(outputs.student.cls_backbone, outputs.frozen.cls_backbone, atol=1e-5)
     assert torch.allclose(outputs.student.patch_backbone, outputs.frozen.patch_backbone, atol=1e-5)
@@ -107,10 +107,10 @@ def test_another_kind_and_width_of_teacher_is_learnt_from_on_the_students_grid(r
     assert outputs.frozen.patch_backbone.shape[:3] == (2, 6, 16)
     assert outputs.frozen.cls_backbone.shape[-1] != outputs.student.cls_backbone.shape[-1]
     assert losses.total.isfinite()
-    a_step(laid_over(given, {"objective.method": "fitnet"}))
+    a_step(with_overrides(given, {"objective.method": "fitnet"}))
     width = outputs.frozen.cls_backbone.shape[-1]
     projected = {"objective.method": "structural", "objective.relation_space": "projection", "head.bottleneck": width}
-    a_step(laid_over(given, projected))
+    a_step(with_overrides(given, projected))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_another_kind_and_width_of_teacher_is_learnt_from_on_the_students_grid(r
 def test_what_a_teacher_cannot_give_is_refused_by_name(method, settings, match, resnet, tmp_path):
     given = config(resnet, method, teacher__model="test_resnet", teacher__size=96)
     with pytest.raises(UserError, match=match) as refusal:
-        mrkd.pretrain(laid_over(given, settings), tmp_path / "run")
+        mrkd.pretrain(with_overrides(given, settings), tmp_path / "run")
     assert "\n" not in str(refusal.value)
 
 

@@ -1,9 +1,12 @@
+import contextlib
 import dataclasses
 import sys
+from pathlib import Path
 
 import pytest
 
 import mrkd
+from mrkd.config import Config
 from mrkd.errors import UserError
 from mrkd.runs.run import Run
 from mrkd.train.loggers import MLFLOW_RUN, MetricsLoggers, check_logger, scalars
@@ -40,8 +43,6 @@ def test_after_a_resume_event_files_go_on_without_the_steps_that_were_lost(tmp_p
     pytest.importorskip("tensorboard")
     pytest.importorskip("tensorboardX")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    from mrkd.config import Config
 
     for steps in ((0, 1, 2, 3), (2, 3, 4)):  # killed after 3, taken up from the checkpoint of 1
         loggers = MetricsLoggers(Config(), tmp_path)
@@ -160,3 +161,19 @@ def test_mlflow_goes_on_in_the_same_run_after_an_interruption(tiny_config, tmp_p
 def test_no_logger_imports_a_package_of_its_own_unasked():
     assert "wandb" not in sys.modules
     assert "mlflow" not in sys.modules
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the full device is Linux's")
+def test_a_full_disk_below_the_event_files_names_their_folder(tmp_path):
+    pytest.importorskip("tensorboardX")
+    loggers = MetricsLoggers(Config(), tmp_path)
+    loggers.log({"step": 0, "loss": 1.0})
+    [events] = loggers._loggers
+    full = Path("/dev/full").open("wb")  # noqa: SIM115
+    events._writer._py_recordio_writer._writer = full
+    loggers.log({"step": 1, "loss": 1.0})
+    with pytest.raises(OSError, match="tensorboard") as caught:
+        loggers.close()
+    assert caught.value.filename == str(tmp_path / "tensorboard")
+    with contextlib.suppress(OSError):
+        full.close()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mrkd.config import Config
 from mrkd.data.augment import views
@@ -87,6 +88,20 @@ def counted(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits
         yield waits
 
 
+class Shapes(TorchDispatchMode):
+    """Every operator of a step with the shapes of what it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.seen.append((function.name(), tuple(tuple(tensor.shape) for tensor in tensors)))
+        return result
+
+
 def a_learner(config: Config, method: str, **objective: object) -> Learner:
     objective_config = dataclasses.replace(config.objective, method=method, **objective)
     drawn = dataclasses.replace(config.views, hue=0.1, saturation=0.2, grey=0.2, blur=0.1)
@@ -101,6 +116,9 @@ def a_learner(config: Config, method: str, **objective: object) -> Learner:
         ("structural", None),
         ("simclr", None),
         ("vicreg", None),
+        ("lejepa", None),
+        ("byol", None),
+        ("simdino", None),
         ("rkd-d", None),
         ("rkd-a", None),
         ("fitnet", None),
@@ -113,6 +131,8 @@ def test_a_training_step_waits_for_the_device_nowhere(tiny_config, monkeypatch, 
     for module in ("data.augment.color", "data.augment.geometry"):  # as on a GPU, where views are torch's
         monkeypatch.setattr(f"mrkd.{module}.find_spec", lambda name: None)
     monkeypatch.setattr("mrkd.losses.angle.available_backends", lambda device: ["torch"])
+    # A GPU has float64 distances at once.
+    monkeypatch.setattr("mrkd.losses.kernels.distances._may_lose_digits", lambda dtype, device: False)
     learner = a_learner(tiny_config, method, relation_grad_norm_ratio=ratio)
     images = torch.randint(0, 256, (tiny_config.train.batch, 3, 32, 32), dtype=torch.uint8)
     learner.training_step(images, 0)
@@ -141,3 +161,24 @@ def test_the_counter_sees_what_waits():
         rkd_distance(torch.randn(4, 3), torch.randn(4, 3))  # on its own, a loss checks its values
     assert [name.partition(".")[0] for name in waits.found[:2]] == ["aten::_local_scalar_dense", "aten::nonzero"]
     assert len(waits.found) > 2
+
+
+def test_with_evenly_dealt_masks_no_tensor_behind_the_views_changes_its_shape(tiny_config, monkeypatch):
+    def shapes_of_steps(even: bool) -> list[Any]:
+        mask = dataclasses.replace(tiny_config.mask, even=even)
+        learner = a_learner(dataclasses.replace(tiny_config, mask=mask), "ibot+structural")
+        images = torch.randint(0, 256, (tiny_config.train.batch, 3, 32, 32), dtype=torch.uint8)
+        views = learner.view_maker(images)  # colours change in random order, so these are drawn once
+        monkeypatch.setattr(learner, "view_maker", lambda images, **given: views)
+        steps = []
+        for step in range(50, 54):  # beyond the steps in which the prototypes are frozen
+            with Shapes() as shapes:
+                learner.training_step(images, step)
+            steps.append(shapes.seen)
+        return steps[1:]  # the first makes the optimizer's state
+
+    first, *later = shapes_of_steps(True)
+    assert len(first) > 500
+    assert all(seen == first for seen in later)
+    first, *later = shapes_of_steps(False)
+    assert any(seen != first for seen in later)

@@ -82,7 +82,7 @@ def test_more_skipped_steps_than_stated_stop_the_run(tmp_path, monkeypatch):
 def test_a_collapse_is_told_once_and_at_once_and_can_stop_the_run(tmp_path, capsys, monkeypatch):
     from mrkd.evaluation.collapse import Verdict
 
-    monkeypatch.setattr("mrkd.train.loop.judge", lambda *_: Verdict(kind="rank", sentence="collapse (rank): few"))
+    monkeypatch.setattr("mrkd.train.loop.judge", lambda *_, **__: Verdict(kind="rank", sentence="collapse (rank): few"))
     mrkd.pretrain(settings(), tmp_path / "warned")
     assert capsys.readouterr().out.count("warning at step 1: collapse (rank)") == 1
     with pytest.raises(UserError, match="stopped at step 14: collapse"):

@@ -136,6 +136,65 @@ def test_changed_training_images_are_refused(tmp_path, monkeypatch):
         mrkd.pretrain(settings(), tmp_path / "run")
 
 
+def some_photos(folder: Path, first: int = 10, count: int = 30) -> Path:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.effect_noise((32, 32), first + number).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def trained_on(source: Path | str, **more: object) -> Config:
+    return settings(**{"data.source": str(source), "train.batch": 20, "train.epochs": 8, **more})
+
+
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_a_run_goes_on_with_its_images_elsewhere_and_with_no_others(tmp_path, monkeypatch, mode):
+    photos, more = some_photos(tmp_path / "a" / "photos"), {"data.mode": mode, "data.workers": 1}
+    monkeypatch.chdir(tmp_path / "a")
+    stopped(trained_on("photos", **more), tmp_path / "run", 4)
+    assert Run(tmp_path / "run").config().data.source == str(photos)
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    others = some_photos(tmp_path / "others", first=60, count=30 if mode == "resident" else 31)
+    with pytest.raises(UserError, match="the training images have changed"):
+        mrkd.pretrain(trained_on(others, **more), tmp_path / "run")
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    shutil.copytree(photos, tmp_path / "b" / "pictures")
+    shutil.rmtree(photos)
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(UserError, match=r"must be an existing path, and nothing is there: .* --data\.source"):
+        mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
+    assert main(["pretrain", "--resume", str(tmp_path / "run"), "--data", "pictures"]) == 0
+    assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
+    with pytest.raises(UserError, match=r"already holds a finished run with other settings \(data.source"):
+        mrkd.pretrain(trained_on(others, **more), tmp_path / "run")
+
+
+def test_a_link_to_the_images_is_another_spelling_of_their_place(tmp_path):
+    photos = some_photos(tmp_path / "photos")
+    (tmp_path / "link").symlink_to(photos)
+    stopped(trained_on(photos), tmp_path / "run", 4)
+    mrkd.pretrain(trained_on(tmp_path / "link"), tmp_path / "run")
+    assert Run(tmp_path / "run").finished
+
+
+def test_the_relative_path_of_an_older_run_is_never_asked_of_the_hub(tmp_path, monkeypatch):
+    import datasets
+
+    some_photos(tmp_path / "a" / "my" / "photos")
+    monkeypatch.chdir(tmp_path / "a")
+    stopped(trained_on("my/photos"), tmp_path / "run", 4)
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(file.read_text().replace(str(tmp_path / "a" / "my"), "my"))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *name: pytest.fail("the hub was asked"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="must be an existing path, and nothing is there"):
+        mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "a")
+    assert main(["pretrain", "--resume", str(tmp_path / "run")]) == 0
+
+
 def test_a_checkpoint_of_another_network_is_refused_in_one_line(tmp_path):
     stopped(settings(), tmp_path / "run", 4)
     config = tmp_path / "run" / "config.yaml"
@@ -189,6 +248,15 @@ def test_a_run_inside_the_folder_of_its_images_is_refused(tmp_path):
     with pytest.raises(UserError, match="must lie outside the images' folder"):
         mrkd.pretrain(config, tmp_path / "run")
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_folder_left_by_a_killed_export_does_not_stop_a_run_from_going_on(tmp_path):
+    stopped(settings(), tmp_path / "run", 4)
+    for place in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+        (place / ".mrkd-backbone.pt.abc" / "backbone").mkdir(parents=True)
+        (place / ".mrkd-backbone.pt.abc" / "backbone" / "half").write_bytes(b"half")
+    mrkd.pretrain(settings(), tmp_path / "run")
+    assert not list((tmp_path / "run").rglob(".mrkd-*"))
 
 
 def test_a_directory_in_use_is_refused_and_a_lock_left_by_a_crash_is_not(tmp_path):

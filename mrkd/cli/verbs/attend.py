@@ -5,13 +5,14 @@ import argparse
 from mrkd.cli.options import run_config
 from mrkd.cli.verb import Verb
 from mrkd.config import Config
+from mrkd.system.output import say
 
 
 def show_attention(path: str, config: Config) -> None:
     """Draw a run's attention maps and print where they are."""
     from mrkd.attention import attend
 
-    print(f"attention: {attend(path, config)}")
+    say(f"attention: {attend(path, config)}")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

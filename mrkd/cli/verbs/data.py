@@ -1,16 +1,17 @@
 """`mrkd data`."""
 
 import argparse
-import os
 from pathlib import Path
 
 from mrkd.cli.options import add_settings_options, config_from
 from mrkd.cli.verb import Verb
+from mrkd.config.source import source_name
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="?", help="as for --data: a folder, a file, a name on the hub")
+    parser.add_argument("source", nargs="?", help="the images, as for --data")
     add_settings_options(parser)
     parser.add_argument("--out", help="folder for data.json, images.png and views.png (default runs/data-NAME)")
 
@@ -24,19 +25,15 @@ def _run(options: argparse.Namespace) -> None:
     from mrkd.surveying import survey
     from mrkd.surveying.facts import describe
 
-    out = Path(options.out or Path("runs") / f"data-{_name(config.data.source)}")
-    print("\n".join(describe(survey(config, out))))
-    print(f"pictures    {out / 'images.png'}, {out / 'views.png'}; all of this: {out / 'data.json'}")
-
-
-def _name(source: str) -> str:
-    """The last part of a source; that of the folder it leads to for `.` and the like."""
-    return Path(os.path.expanduser(source)).resolve().name
+    out = Path(options.out or Path("runs") / f"data-{source_name(config.data.source)}")
+    for line in describe(survey(config, out)):
+        say(line)
+    say(f"pictures    {out / 'images.png'}, {out / 'views.png'}; all of this: {out / 'data.json'}")
 
 
 VERB = Verb(
     name="data",
-    summary="show what a source of images holds, and the views that training would see",
+    summary="describe a source of images, and show the views for training",
     example="mrkd data PATH/photographs --size 96",
     run=_run,
     options=_options,

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from mrkd.cli.verb import Verb
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 MARKS = {"ok": "ok", "absent": "–", "wrong": "WRONG"}
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", default=".", help="where runs would be written; here by default")
+    parser.add_argument("folder", nargs="?", default=".", help="where runs would be written (default: current folder)")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -18,7 +19,7 @@ def _run(options: argparse.Namespace) -> None:
 
     wrong = []
     for finding in examine(Path(options.folder)):
-        print(f"{MARKS[finding.state]:6s}{finding.topic:18s}{finding.text}", flush=True)
+        say(f"{MARKS[finding.state]:6s}{finding.topic:18s}{finding.text}")
         if finding.state == "wrong":
             wrong.append(finding.topic)
     if wrong:
@@ -27,7 +28,7 @@ def _run(options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="doctor",
-    summary="say what is installed, what this machine can do, and how fast the angle kernels are",
+    summary="show installed packages, devices, and the speed of the angle kernels",
     example="mrkd doctor",
     run=_run,
     options=_options,

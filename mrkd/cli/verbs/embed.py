@@ -4,12 +4,17 @@ import argparse
 
 from mrkd.cli.options import add_checkpoint_option, run_config_on
 from mrkd.cli.verb import Verb
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
-    parser.add_argument("--data", help="the images, as for pretrain; the run's own by default")
-    parser.add_argument("--out", required=True, help="a .parquet, .npz or .npy file (the last holds vectors alone)")
+    parser.add_argument("--data", help="the images, as for pretrain (default: those of the run)")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="a .parquet, .npz or .npy file (.npy: vectors, beside a list of their paths)",
+    )
     parser.add_argument("--tokens", choices=("cls", "patch-mean"), default="cls", help="class token or mean patch")
     add_checkpoint_option(parser)
 
@@ -20,12 +25,12 @@ def _run(options: argparse.Namespace) -> None:
 
     found = embed(options.run, out=options.out, tokens=options.tokens, checkpoint=options.checkpoint, config=config)
     labels = f", {len(found.class_names)} classes" if found.labels is not None else ", no labels"
-    print(f"embeddings: {options.out} ({len(found)} images, {found.vectors.shape[1]} numbers each{labels})")
+    say(f"embeddings: {options.out} ({len(found)} images, {found.vectors.shape[1]} numbers each{labels})")
 
 
 VERB = Verb(
     name="embed",
-    summary="write a vector for every image, with its path and label",
+    summary="write an embedding of each image, with its path and label",
     example="mrkd embed runs/a --data digits --out embeddings.parquet",
     run=_run,
     options=_options,

@@ -7,6 +7,7 @@ from typing import Any
 from mrkd.cli.options import run_config
 from mrkd.cli.verb import Verb
 from mrkd.config import Config
+from mrkd.system.output import say
 
 
 def teacher_line(results: Mapping[str, Any]) -> str:
@@ -31,8 +32,8 @@ def show_evaluation(path: str, config: Config) -> None:
     figures = " · ".join(f"{result.title} {result.figure}" for result in main_results(EVALUATORS, results))
     scored = results["data"]
     if "teacher" in results:
-        print(teacher_line(results))
-    print(f"{figures} · {scored['test_images']} images of the {scored['scored_on']} split, {results['seconds']:.0f} s")
+        say(teacher_line(results))
+    say(f"{figures} · {scored['test_images']} images of the {scored['scored_on']} split, {results['seconds']:.0f} s")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def _run(options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="evaluate",
-    summary="measure a run: k-NN, linear, fine-tune, clusters",
+    summary="evaluate a run: k-NN, linear probe, fine-tuning, clustering",
     example="mrkd evaluate runs/a",
     run=_run,
     options=_options,

@@ -4,6 +4,7 @@ import argparse
 
 from mrkd.cli.options import add_checkpoint_option
 from mrkd.cli.verb import Verb
+from mrkd.system.output import say
 
 FORMATS = ("timm", "safetensors", "torch", "onnx", "hf")
 
@@ -26,14 +27,14 @@ def _run(options: argparse.Namespace) -> None:
     from mrkd.exporting import export
 
     done = export(options.run, options.out, options.format, head=options.head, checkpoint=options.checkpoint)
-    print(f"exported: {done.path}" + (f" and {done.head}" if done.head else ""))
-    print(f"read back: features differ by at most {done.difference:.1e} (allowed {done.tolerance:.0e})")
-    print(f"load with: {done.load}")
+    say(f"exported: {done.path}" + (f" and {done.head}" if done.head else ""))
+    say(f"verified: features differ by at most {done.difference:.1e} (allowed {done.tolerance:.0e})")
+    say(f"load with: {done.load}")
 
 
 VERB = Verb(
     name="export",
-    summary="write a run's backbone for timm, torch, ONNX or the Hugging Face hub, checked",
+    summary="export a run's backbone for timm, torch, ONNX or the Hugging Face hub, and verify it",
     example="mrkd export runs/a --format timm --out backbone.safetensors",
     run=_run,
     options=_options,

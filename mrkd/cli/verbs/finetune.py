@@ -7,16 +7,19 @@ from typing import Any
 from mrkd.cli.options import add_checkpoint_option, parse_seeds, run_config_on
 from mrkd.cli.verb import Verb
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
-    parser.add_argument("--data", help="labelled images, as for pretrain; the run's own by default")
-    parser.add_argument("--few", help="labels used: a part of each class, such as 0.01, or so many of each class")
+    parser.add_argument("--data", help="labelled images, as for pretrain (default: those of the run)")
+    parser.add_argument("--few", help="labels to use: a fraction of each class, such as 0.01, or a number per class")
     parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
     parser.add_argument("--rates", help="candidate learning rates joined by commas (0.0003,0.001,0.003)")
-    parser.add_argument("--no-scratch", action="store_true", help="leave out the same network from random weights")
-    parser.add_argument("--out", help="a new directory for classifier and results; RUN/finetune by default")
+    parser.add_argument(
+        "--no-scratch", action="store_true", help="do not also train the same network from random weights"
+    )
+    parser.add_argument("--out", help="new directory for classifier and results (default: RUN/finetune)")
     add_checkpoint_option(parser)
 
 
@@ -37,25 +40,27 @@ def _run(options: argparse.Namespace) -> None:
         config=config,
     )
     data = results["data"]
-    print(
+    say(
         f"{data['labels']} labels of {data['classes']} classes, {data['test_images']} images of the "
         f"{data['scored_on']} split, seeds {options.seeds}"
     )
     for kind, title in (("pretrained", f"from {config.objective.method}"), ("scratch", "from random weights")):
         if kind in results:
             rates = ", ".join(f"{rate:g}" for rate in results[kind]["learning_rates"])
-            print(
+            say(
                 f"  {title:22s} top-1 {_figure(results[kind]['acc1'])}   top-5 {_figure(results[kind]['acc5'])}   "
                 f"learning rate {rates} ({results[kind]['chosen_on']})"
             )
-    print(f'classifier: {out} (timm.create_model("local-dir:{out}", pretrained=True))')
+    say(f'classifier: {out} (timm.create_model("local-dir:{out}", pretrained=True))')
 
 
 def _few(text: str | None) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError:
-        raise UserError(f"--few must be a part such as 0.01, or a number of labels per class, got {text!r}") from None
+        raise UserError(
+            f"--few must be a fraction such as 0.01, or a number of labels per class, got {text!r}"
+        ) from None
 
 
 def _rates(text: str | None) -> list[float]:
@@ -71,7 +76,7 @@ def _figure(value: dict[str, Any]) -> str:
 
 VERB = Verb(
     name="finetune",
-    summary="train a classifier on labels, beside the same network from random weights",
+    summary="train a classifier on labels, and compare it with random weights",
     example="mrkd finetune runs/a --data digits --few 0.1 --seeds 0,1,2",
     run=_run,
     options=_options,

@@ -20,22 +20,24 @@ def _run(options: argparse.Namespace) -> None:
     for name, method in all_methods().items():
         terms = " + ".join(f"{term.loss} [{term.tokens}, {term.space}]" for term in method.terms) or "no terms"
         print(f"{name:18s}{method.summary}\n{'':18s}{terms}\n{'':18s}{method.source}")
-    print("\nJoin any of them with +, as in ibot+rkd-d. One in full, with its equation and YAML: mrkd methods rkd-d")
+    print("\nCombine methods with +, as in ibot+rkd-d. Show one in full, with equation and YAML: mrkd methods rkd-d")
 
 
 def describe(name: str) -> str:
-    """A method's facts as comments above its terms: YAML that `--config` takes as it is."""
+    """A method as YAML for `--config`: its description as comments, then its terms."""
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term
+    from mrkd.config.objective import canonical_method
     from mrkd.objective.methods import all_methods, resolve_terms
 
+    name = canonical_method(name)
     terms = resolve_terms(ObjectiveConfig(method=name))
     lines = []
     for part in name.split("+"):
         method = all_methods()[part]
         lines += [f"{part}: {method.summary}"]
-        for heading in ("equation", "ignores", "collapses_to", "cost", "source"):
+        for heading in ("equation", "invariant_to", "collapses_to", "cost", "source"):
             lines.append(f"  {heading.replace('_', ' ') + ':':14s}{getattr(method, heading)}")
     defaults = {item.name: item.default for item in dataclasses.fields(Term)}
     rows = [

@@ -9,6 +9,7 @@ from mrkd.cli.verbs.attend import show_attention
 from mrkd.cli.verbs.evaluate import show_evaluation
 from mrkd.cli.verbs.report import show_report
 from mrkd.errors import UserError
+from mrkd.system.output import say
 
 STEPS = {"evaluate": show_evaluation, "attend": show_attention, "report": show_report}
 
@@ -16,10 +17,10 @@ STEPS = {"evaluate": show_evaluation, "attend": show_attention, "report": show_r
 def _options(parser: argparse.ArgumentParser) -> None:
     add_settings_options(parser)
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--out", help="a new directory for the run, or one with an unfinished run of the same settings")
-    place.add_argument("--resume", metavar="RUN", help="go on with an unfinished run under its own settings")
-    parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
-    parser.add_argument("--then", default="", help="also do, in this order: evaluate,attend,report")
+    place.add_argument("--out", help="directory for the run: new, or with an unfinished run of the same settings")
+    place.add_argument("--resume", metavar="RUN", help="resume an unfinished run with its own settings")
+    parser.add_argument("--profile", action="store_true", help="print the time of each part of a step")
+    parser.add_argument("--then", default="", help="verbs to run afterwards, in this order: evaluate,attend,report")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -33,7 +34,7 @@ def _run(options: argparse.Namespace) -> None:
     path = pretrain(config, options.out or options.resume, profile=options.profile)
     if not is_first_process():
         return
-    print(f"run: {path}")
+    say(f"run: {path}")
     for step in steps:
         STEPS[step](str(path), config)
 

@@ -3,11 +3,12 @@
 import argparse
 
 from mrkd.cli.verb import Verb
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", nargs="?", default="runs", help="looked through with all folders in it; runs by default"
+        "folder", nargs="?", default="runs", help="folder to search, with all its subfolders (default: runs)"
     )
 
 
@@ -20,7 +21,7 @@ def _run(options: argparse.Namespace) -> None:
 
     lines = list_runs(options.folder)
     if not lines:
-        print(f"no runs in {options.folder}")
+        say(f"no runs in {options.folder}")
         return
     heading, *rows = runs_table(lines)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -29,7 +30,7 @@ def _run(options: argparse.Namespace) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console()
-    # In a pipe, lines are as long as they are: a name cut in half is of no use to the next program.
+    # In a pipe, lines are not cut: the next program needs full names.
     (console if console.is_terminal else Console(width=1000)).print(table)
 
 

@@ -9,14 +9,20 @@ from mrkd.cli.verb import Verb
 def _run(options: argparse.Namespace) -> None:
     import yaml
 
+    from mrkd.config import ObjectiveConfig
     from mrkd.config.overrides import to_dict
 
-    print(yaml.safe_dump(to_dict(config_from(options)), sort_keys=False), end="")
+    config = config_from(options)
+    if config.objective != ObjectiveConfig():  # checking the method needs torch, which takes seconds to import
+        from mrkd.objective.methods import resolve_terms
+
+        resolve_terms(config.objective)
+    print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
 
 
 VERB = Verb(
     name="settings",
-    summary="print every setting as YAML, with a recipe's and your values",
+    summary="print all settings as YAML, with the values of a recipe and of the command line",
     example="mrkd settings --recipe quick --train.epochs 20",
     run=_run,
     options=add_settings_options,

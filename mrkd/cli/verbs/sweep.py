@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mrkd.cli.options import add_settings_options, config_from
 from mrkd.cli.verb import Verb
+from mrkd.system.output import say
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +19,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=RANGE",
         help="LOW..HIGH, LOW..HIGH:log or VALUE,VALUE,...; may be repeated",
     )
-    parser.add_argument("--space", metavar="FILE", help="the same in YAML: lists, or {low: , high: }")
-    parser.add_argument("--trials", type=int, default=10, help="of each method (default 10)")
-    parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
-    parser.add_argument("--no-pruning", action="store_true", help="train every trial to its end")
-    parser.add_argument("--seed", dest="train.seed", metavar="SEED", help="of the proposals and of every training")
-    parser.add_argument("--out", required=True, help="a directory for the study and its trials")
+    parser.add_argument("--space", metavar="FILE", help="the search space as a YAML file: lists, or {low: , high: }")
+    parser.add_argument("--trials", type=int, default=10, help="number of trials of each method (default 10)")
+    parser.add_argument("--jobs", type=int, default=1, help="number of trials at a time (default %(default)s)")
+    parser.add_argument("--no-pruning", action="store_true", help="train all trials to the end, without pruning")
+    parser.add_argument("--seed", dest="train.seed", metavar="SEED", help="seed of the proposals and of all trainings")
+    parser.add_argument("--out", required=True, help="directory for the study and its trials")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -43,9 +44,7 @@ def _run(options: argparse.Namespace) -> None:
         command="mrkd " + shlex.join(options.argv),
     )
     print((Path(options.out) / TABLE).read_text(encoding="utf-8"))
-    print(
-        f"best settings: {Path(options.out)}/best-METHOD.yaml, for 'mrkd pretrain --config' or 'mrkd compare --tuned'"
-    )
+    say(f"best settings: {Path(options.out)}/best-METHOD.yaml, for 'mrkd pretrain --config' or 'mrkd compare --tuned'")
 
 
 VERB = Verb(

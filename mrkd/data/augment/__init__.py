@@ -1,1 +1,1 @@
-"""Views and masks, drawn on the device."""
+"""Random views and masks, computed on the device."""

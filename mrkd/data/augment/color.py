@@ -1,4 +1,4 @@
-"""Colour changes with a strength of their own for each image. Axes: R views of images, S pixels.
+"""Colour changes, each with its own strength for each image. Axes: R views of images, S pixels.
 
 All take (R, 3, S, S) in [0, 1] and a strength (R,) and return the same shape; they are torchvision's formulas.
 """
@@ -16,29 +16,29 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def grey(images: Tensor) -> Tensor:
-    """Luma (R, 1, S, S)."""
+    """The luma of each pixel, (R, 1, S, S)."""
     red, green, blue = images.unbind(1)
     return torch.add(red * GREY[0], green, alpha=GREY[1]).add_(blue, alpha=GREY[2])[:, None]
 
 
 def brighten(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply."""
+    """Multiply all pixels of an image by its strength."""
     return (images * _each(factor)).clamp_(0, 1)
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Move away from the image's mean luma."""
+    """Scale the differences from the image's mean luma."""
     mean = grey(images).mean(dim=(1, 2, 3), keepdim=True)
     return torch.lerp(mean, images, _each(factor)).clamp_(0, 1)
 
 
 def saturate(images: Tensor, factor: Tensor) -> Tensor:
-    """Move away from each pixel's luma."""
+    """Scale the differences from each pixel's luma."""
     return torch.lerp(grey(images), images, _each(factor)).clamp_(0, 1)
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of HSV, in parts of the circle."""
+    """Rotate the hue of HSV by a fraction of the full circle."""
     if images.device.type == "cpu" and find_spec("numba"):
         from mrkd.data.augment import views_cpu  # numba takes up to a second to import
 
@@ -47,7 +47,7 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def shift_hue_anywhere(images: Tensor, turns: Tensor) -> Tensor:
-    """The same in plain torch, on any device."""
+    """`shift_hue` in plain torch, for any device."""
     red, green, blue = images.unbind(1)  # (R, S, S)
     value = images.amax(dim=1)
     chroma = value - images.amin(dim=1)
@@ -65,12 +65,12 @@ def shift_hue_anywhere(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def drop_colour(images: Tensor, chosen: Tensor) -> Tensor:
-    """Grey where `chosen` (R,) bool."""
+    """Replace the images where `chosen`, (R,) bool, by their luma."""
     return torch.where(_each(chosen), grey(images), images)
 
 
 def blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Gaussian of `sigma` pixels, cut off `radius` pixels away; a sigma of 0 changes nothing."""
+    """Gaussian blur of `sigma` pixels, truncated at `radius` pixels; a sigma of 0 changes nothing."""
     distance = torch.arange(-radius, radius + 1, device=images.device)
     weights = torch.exp(-0.5 * (distance / sigma.clamp(min=1e-3)[:, None]).square())  # (R, 2 * radius + 1)
     weights = weights / weights.sum(dim=1, keepdim=True)

@@ -16,7 +16,7 @@ TRIES = 10
 
 
 class Placement(NamedTuple):
-    """Which part of its image each view shows; every field (V, B)."""
+    """The part of its image that each view shows; every field is (V, B)."""
 
     center_x: Tensor
     center_y: Tensor
@@ -86,17 +86,29 @@ def warp(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> T
 
 
 def warp_anywhere(images: Tensor, placement: Placement, size: int, *, rotated: bool) -> Tensor:
-    """The same in plain torch, on any device."""
+    """`warp` in plain torch, for any device."""
     views = len(placement.angle)
     grid = _grid(placement, size)  # (V, B, S, S, 2)
     # All views of an image in one call, one below the other, so that no image is repeated.
     stacked = grid.transpose(0, 1).flatten(1, 2)  # (B, V * S, S, 2)
     # 'border' goes on with the outermost pixel's colour for the half pixel between its centre and the edge.
+    if images.device.type == "mps":
+        stacked = clamped_to_pixels(stacked, images.shape[2], images.shape[3])
     sampled = F.grid_sample(images, stacked, mode="bilinear", padding_mode="border", align_corners=False)
     result = sampled.unflatten(2, (views, size)).permute(2, 0, 1, 3, 4)  # (B, C, V * S, S) -> (V, B, C, S, S)
     if rotated:
         result = result * (grid.abs().amax(dim=-1) <= 1.0)[:, :, None]
     return result
+
+
+def clamped_to_pixels(grid: Tensor, height: int, width: int) -> Tensor:
+    """A sampling grid (..., x and y) that stays between the centres of the outermost pixels of an image.
+
+    That is what 'border' means, so every padding mode then gives the same; Apple's GPUs do something else beyond it.
+    """
+    x, y = grid.unbind(dim=-1)
+    x, y = (side.clamp(1.0 / pixels - 1.0, 1.0 - 1.0 / pixels) for side, pixels in ((x, width), (y, height)))
+    return torch.stack([x, y], dim=-1)
 
 
 def _crop_on_cpu(images: Tensor, placement: Placement, size: int) -> Tensor:
@@ -114,7 +126,7 @@ def _crop_on_cpu(images: Tensor, placement: Placement, size: int) -> Tensor:
 
 
 def _grid(placement: Placement, size: int) -> Tensor:
-    """Where each pixel of each view comes from: (V, B, S, S, 2), x before y."""
+    """The source coordinates of each pixel of each view: (V, B, S, S, 2), x before y."""
     centers = (torch.arange(size, device=placement.angle.device) * 2 + 1.0) / size - 1.0
     x, y = centers[None, :], centers[:, None]
     center_x, center_y, half_width, half_height, angle = (one[..., None, None] for one in placement)

@@ -1,4 +1,4 @@
-"""Random views on the device, every image with its own parameters. Axes: V views, B images, S pixels."""
+"""Random views, computed on the device with separate parameters for each image. Axes: V views, B images, S pixels."""
 
 import math
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def normalize(images: Tensor) -> Tensor:
 
 
 def denormalize(images: Tensor) -> Tensor:
-    """Back to uint8 for people to look at: the inverse of `normalize` up to rounding."""
+    """Images in uint8 for display: the inverse of `normalize`, up to rounding."""
     mean, std = (constant(values, images.device).view(3, 1, 1) for values in (MEAN, STD))
     return ((images * std + mean) * 255.0).round().clamp(0, 255).to(torch.uint8)
 
 
 class ViewMaker:
-    """Draws global views, and local crops when there are any."""
+    """Draws global views, and local crops if the config has any."""
 
     def __init__(self, config: ViewsConfig, size: int) -> None:
         self.config, self.size = config, size
@@ -89,12 +89,12 @@ def _change(views: Tensor, changes: list[Change], own: list[Tensor]) -> Tensor:
 
 
 def _random_order(count: int) -> list[int]:
-    """On the host, where the order is needed."""
+    """A random order, drawn on the host, where it is needed."""
     return torch.randperm(count).tolist()
 
 
 def _draw_changes(count: int, config: ViewsConfig, size: int, device: torch.device) -> list[Change]:
-    """Jitter, grey and blur in their order; where a view is not chosen, its strength is one that does nothing."""
+    """Draw the strengths of jitter, grey and blur; for a view that is not chosen, the strength has no effect."""
     drawn = torch.rand(8, count, device=device)
     jittered = drawn[0] < config.jitter
 

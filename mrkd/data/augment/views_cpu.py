@@ -20,7 +20,7 @@ _FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def crop(images: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor], size: int) -> Tensor:
-    """Views (V, B, C, S, S), bilinear; beyond its border an image goes on with its outermost pixel.
+    """Views (V, B, C, S, S), bilinear; outside the image, its border pixels are repeated.
 
     Args:
         images: (B, C, H, W) float32.
@@ -33,20 +33,20 @@ def crop(images: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Ten
     views = torch.empty(count, batch, images.shape[1], size, size)
     placed = [one.contiguous().numpy() for one in (*columns, *rows)]
     arrays = (images.contiguous().numpy(), *placed, views.numpy())
-    _shared_out(count * batch, lambda first, end: _crop(first, end, *arrays))
+    _in_threads(count * batch, lambda first, end: _crop(first, end, *arrays))
     return views
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """As `mrkd.data.augment.color.shift_hue`, of (R, 3, S, S) float32."""
+    """`mrkd.data.augment.color.shift_hue` for (R, 3, S, S) float32."""
     shifted = torch.empty(images.shape)
     arrays = (images.contiguous().flatten(2).numpy(), turns.contiguous().numpy(), shifted.flatten(2).numpy())
-    _shared_out(len(turns), lambda first, end: _shift_hue(first, end, *arrays))
+    _in_threads(len(turns), lambda first, end: _shift_hue(first, end, *arrays))
     return shifted
 
 
-def _shared_out(count: int, work: Callable[[int, int], None]) -> None:
-    """Call `work` on equal parts of 0 to count, in as many threads as torch takes."""
+def _in_threads(count: int, work: Callable[[int, int], None]) -> None:
+    """Call `work` on equal parts of the range 0 to `count`, in as many threads as torch uses."""
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
         work(0, count)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mrkd.config import DataConfig
 from mrkd.data.sources.labels import USUAL_LABELS
+from mrkd.data.sources.text import clean, printable
 from mrkd.errors import UserError
 
 USUAL_IMAGES = ("img", "image")
@@ -17,13 +18,15 @@ def image_and_label_columns(
 ) -> tuple[str, str | None]:
     """The columns that the config asks for, or else the first of the usual names; the label's is None without any.
 
+    Names are compared as they are, then without spaces around them and in lower case.
+
     Raises:
-        UserError: there is no image column, or not the one that was asked for, or no such label column.
+        UserError: there is no image column, or not the one that was asked for, or no such label column, or two.
     """
-    image = _find(columns, config.image_column, usual_images)
+    image = find_column(source, columns, [config.image_column] if config.image_column else usual_images)
     if image is None:
         raise _no_column(source, columns, "image", config.image_column or usual_images[0])
-    label = _find(columns, config.label_column, USUAL_LABELS)
+    label = find_column(source, columns, [config.label_column] if config.label_column else USUAL_LABELS)
     if label is None and config.label_column is not None:
         raise _no_column(source, columns, "label", config.label_column)
     return image, label
@@ -42,11 +45,34 @@ def image_of(value: Any, inside: Path) -> bytes | Path | None:
         return None
 
 
-def _find(columns: Sequence[str], asked: str | None, usual: Sequence[str]) -> str | None:
-    return next((name for name in (usual if asked is None else [asked]) if name in columns), None)
+def find_column(source: str, columns: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """The first of the wanted columns that there is, as the table spells it.
+
+    Raises:
+        UserError: two columns have that name.
+    """
+    for name in wanted:
+        for alike in ([column for column in columns if column == name], _alike(columns, name)):
+            if len(alike) > 1:
+                raise UserError(f"{source} has {len(alike)} columns {name!r}: rename all but one")
+            if alike:
+                return alike[0]
+    return None
+
+
+def without_label(columns: Sequence[str]) -> str:
+    """Why images are unlabelled when no column has a usual name."""
+    known = ", ".join(USUAL_LABELS)
+    shown = printable(", ".join(columns))
+    return f"no column is called {known}; the columns are {shown}: set data.label_column"
+
+
+def _alike(columns: Sequence[str], name: str) -> list[str]:
+    return [column for column in columns if clean(column).casefold() == clean(name).casefold()]
 
 
 def _no_column(source: str, columns: Sequence[str], kind: str, wanted: str) -> UserError:
     return UserError(
-        f"{source} has no {kind} column {wanted!r}; its columns are {', '.join(columns)}: set data.{kind}_column"
+        f"{source} has no {kind} column {wanted!r}; its columns are {printable(', '.join(columns))}: "
+        f"set data.{kind}_column"
     )

@@ -1,25 +1,27 @@
 """Find the images of any source and share them out to splits; nothing is decoded yet."""
 
-import os
-import re
+import dataclasses
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from mrkd.config import DataConfig
+from mrkd.config.source import HUB, HUB_NAME, absolute_source, source_name
 from mrkd.data.listing import Listing, Listings
 from mrkd.data.sources.csv import find_in_csv
 from mrkd.data.sources.digits import find_digits
-from mrkd.data.sources.folder import IMAGE_SUFFIXES, find_in_folder, walk
+from mrkd.data.sources.files import IMAGE_SUFFIXES
+from mrkd.data.sources.folders import find_in_any_folder
 from mrkd.data.sources.hub import find_on_hub
 from mrkd.data.sources.labels import Found, classify
 from mrkd.data.sources.parquet import find_in_parquet
 from mrkd.data.sources.shapes import find_shapes
-from mrkd.data.sources.splits import stratified, subset
+from mrkd.data.sources.sharing import share_out
 from mrkd.data.sources.webdataset import find_in_shards
 from mrkd.errors import UserError
 
-EMBEDDED = {"digits": find_digits, "shapes": find_shapes}
-"""Name -> function of the size; these need no files."""
+FINDERS = {"digits": find_digits, "shapes": find_shapes}
+"""Name of an embedded set -> function of the size; these need no files."""
 
 
 def list_splits(config: DataConfig) -> Listings:
@@ -29,89 +31,63 @@ def list_splits(config: DataConfig) -> Listings:
         UserError: the source is missing or empty.
     """
     name, found = _find(config)
-    train, test = _train_and_test(classify(found, use_labels=config.use_labels))
-    if train is None:
-        raise no_images(config.source)
-    if config.holdout == "validation":
-        train, test = _split_off(train, 0.2)
-    if config.train_images is not None and config.train_images < len(train):
-        train = train.take(subset(len(train), config.train_images).tolist())
-    if test is not None and config.test_images is not None and config.test_images < len(test):
-        test = test.take(subset(len(test), config.test_images).tolist())
-    if test is not None and len(test) == 0:  # one or two images of every class
-        test = None
-    return Listings(train=train, test=test, name=name)
+    notes = tuple(note for part in found.values() for note in part.notes)
+    listings = share_out(_numbered(classify(found, use_labels=config.use_labels)), config, name, notes)
+    if listings is None:
+        raise no_images(config.source, notes)
+    return listings
 
 
 def check_outside(out: str | Path, source: str) -> None:
-    """Pictures that are written into a folder of images would be found as images from then on.
+    """Refuse to write into the images' own folder: what is written there would be found as images from then on.
 
     Raises:
         UserError: `out` lies inside the folder that `source` names.
     """
-    folder = _local_path(source)
-    if source in EMBEDDED or not folder.is_dir() or not Path(out).resolve().is_relative_to(folder.resolve()):
+    folder = Path(absolute_source(source))
+    if source in FINDERS or not folder.is_dir() or not Path(out).resolve().is_relative_to(folder.resolve()):
         return
     raise UserError(
-        f"--out must lie outside the images' folder {folder}, got {out}, whose pictures would be taken for "
-        "images: name a folder elsewhere with --out"
+        f"--out must lie outside the images' folder {folder}, got {out}, which would be taken for "
+        "images: name a place elsewhere with --out"
     )
 
 
-def _train_and_test(found: dict[str, Listing]) -> tuple[Listing | None, Listing | None]:
-    found = {split: listing for split, listing in found.items() if len(listing)}
-    train, test = found.get("train"), found.get("test") or found.get("validation")
-    if train is None or test is None:
-        only = train or test
-        return (only, None) if only is None or only.labels is None else _split_off(only, 0.2)
-    return train, test
-
-
-def _split_off(listing: Listing, fraction: float) -> tuple[Listing, Listing]:
-    keep, out = stratified([0] * len(listing) if listing.labels is None else listing.labels, fraction)
-    return listing.take(keep.tolist()), listing.take(out.tolist())
+def _numbered(found: dict[str, Listing]) -> dict[str, Listing]:
+    """The same listings with `source_rows`: the order of the source, with training images first if it has splits."""
+    first, numbered = 0, {}
+    for split in sorted(found, key=("train", "test", "validation").index):
+        numbered[split] = dataclasses.replace(found[split], source_rows=range(first, first + len(found[split])))
+        first += len(found[split])
+    return numbered
 
 
 def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
     """Short name and images of the source, by split."""
-    source = config.source
-    if source in EMBEDDED:
-        return source, EMBEDDED[source](config.size)
-    if hub := re.fullmatch(r"hf:([\w.-]+|[\w.-]+/[\w.-]+(?::[\w.-]+)?)", source):
-        return hub[1].partition("/")[2] or hub[1], find_on_hub(hub[1], config)
-    path = _local_path(source)
+    source, name = config.source, source_name(config.source)
+    if source in FINDERS:
+        return name, FINDERS[source](config.size)
+    if HUB_NAME.fullmatch(source.removeprefix(HUB)) and source.startswith(HUB):
+        return name, find_on_hub(source.removeprefix(HUB), config)
+    path = Path(source)
     if path.is_dir():
-        return path.resolve().name, _find_in_folder(path, config)
+        return name, find_in_any_folder(path, config)
     if path.exists():
-        return path.resolve().stem, _find_in_file(path, config)
-    first, *rest = Path(source).parts
-    if source.startswith(("/", "./", "../", "~")) or (rest and Path(first).is_dir()):
+        return name, _find_in_file(path, config)
+    if path.is_absolute():
         raise UserError(
-            f"data source {source!r} must be an existing path, and nothing is there: check the path, "
-            "or write hf:owner/name for a data set of the hub"
+            f"data source {source!r} must be an existing path, and nothing is there: check the path, give the images' "
+            "new place with --data.source, or write hub:owner/name for a data set of the hub"
         )
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", source):
-        return source.partition("/")[2], find_on_hub(source, config)
-    close = get_close_matches(source, EMBEDDED)
+    close = get_close_matches(source, FINDERS)
     hint = f"did you mean {close[0]!r}?" if close else "check the path"
-    known = ", ".join(map(repr, EMBEDDED))
-    raise UserError(f"data source {source!r} must be {known}, an existing path, or owner/name on the hub: {hint}")
-
-
-def _local_path(source: str) -> Path:
-    return Path(os.path.expanduser(source))  # Path.expanduser raises where ~ is followed by nobody's name
-
-
-def _find_in_folder(path: Path, config: DataConfig) -> dict[str, Found]:
-    files = sorted(walk(path))
-    if tables := [file for file in files if file.suffix == ".parquet"]:
-        return find_in_parquet(tables, path, config)
-    if shards := [file for file in files if file.suffix == ".tar"]:
-        return find_in_shards(shards, path, config)
-    return find_in_folder(path)
+    known = ", ".join(map(repr, FINDERS))
+    raise UserError(f"data source {source!r} must be {known}, an existing path, or hub:owner/name: {hint}")
 
 
 def _find_in_file(path: Path, config: DataConfig) -> dict[str, Found]:
+    if not path.is_file():  # reading a named pipe would wait for ever
+        raise UserError(f"{path} must be a folder or a regular file, got a pipe, socket or device: name another")
     match path.suffix.lower():
         case ".parquet":
             return find_in_parquet([path], path.parent, config)
@@ -124,8 +100,9 @@ def _find_in_file(path: Path, config: DataConfig) -> dict[str, Found]:
     )
 
 
-def no_images(source: str) -> UserError:
+def no_images(source: str, notes: Sequence[str] = ()) -> UserError:
     """What to say of a source without a readable image."""
     return UserError(
         f"no readable images found in {source}: expected parquet, tar, or files ending in {' '.join(IMAGE_SUFFIXES)}"
+        f"{''.join(f'; {note}' for note in notes)}"
     )

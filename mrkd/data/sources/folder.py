@@ -1,98 +1,139 @@
 """Images in a folder: flat, nested, in class folders, with or without folders per split."""
 
-import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from mrkd.data.listing import KeptCells
 from mrkd.data.sources.labels import Found
 from mrkd.data.sources.splits import other_words, split_said
+from mrkd.data.sources.text import clean, listed, printable
 from mrkd.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+Parts = tuple[str, ...]
+"""Folders and name of an image inside its split."""
 
 
-def is_hidden(name: str) -> bool:
-    """Hidden files and folders, and the shadows that macOS packs beside the real ones."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def walk(root: Path) -> Iterator[Path]:
-    """Every file below `root`, through links too; hidden ones are left out."""
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in seen:  # a link that leads back up
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        yield from (Path(folder, name) for name in files if not is_hidden(name))
-
-
-def find_in_folder(path: Path) -> dict[str, Found]:
+def find_in_folder(path: Path, files: Sequence[Path]) -> dict[str, Found]:
     """The images below a folder, by split.
 
-    Folders directly inside whose names say so are the splits, when every image lies in one of them and they are not
-    all for the same split (`test_tube` and `test_strip` are classes). Images are labelled by the first folder of their
-    path (inside the split) when there are several such folders and no image lies outside them.
+    Folders whose names say so are the splits, when every image lies in one of them and they are not all for the same
+    split (`test_tube` and `test_strip` are classes). A folder that holds everything else is looked through. In each
+    split, the class of an image is its folder at the first level that has several folders; images beside these are
+    unlabelled, and so is everything where they are the half or more.
 
+    Args:
+        path: the folder.
+        files: the images below it, sorted.
     Raises:
         UserError: there are folders for training and for testing, and images beside them.
     """
-    splits = _split_folders(path) or {"train": [path]}
-    files = {
-        split: [(root, file.relative_to(root)) for root in roots for file in sorted(_images(root))]
-        for split, roots in splits.items()
-    }
-    everything = [file for found in files.values() for _, file in found]
-    folders = {file.parts[0] for file in everything}
-    labelled = len(folders) > 1 and all(len(file.parts) > 1 for file in everything)
+    inside = [file.relative_to(path).parts for file in files]
+    depth = _wrappers(inside)
+    splits = _splits(path, [parts[depth:] for parts in inside])
+    rows: dict[str, list[int]] = {}
+    for row, parts in enumerate(inside):
+        rows.setdefault(splits.get(parts[depth], "train"), []).append(row)
+    skip = depth + 1 if splits else 0
+    several = Counter(splits.values())
+    within = {split: [inside[row][skip:] for row in chosen] for split, chosen in rows.items()}
+    labels = _labels(within)
     return {
         split: Found(
-            names=[str(file if len(splits[split]) == 1 else Path(root.name, file)) for root, file in found],
-            cells=KeptCells(root / file for root, file in found),
-            values=[file.parts[0] for _, file in found] if labelled else None,
+            names=["/".join(inside[row][depth if several[split] > 1 else skip :]) for row in chosen],
+            cells=KeptCells(files[row] for row in chosen),
+            values=labels[split][0],
+            why_unlabelled=labels[split][1],
+            notes=_splits_inside_classes(split, within[split]),
         )
-        for split, found in files.items()
+        for split, chosen in sorted(rows.items())
     }
 
 
-def _split_folders(path: Path) -> dict[str, list[Path]]:
-    """The folders of each split; nothing when the folders inside are no splits, whatever the words of their names."""
-    children = [child for child in sorted(path.iterdir()) if not is_hidden(child.name)]
-    named = {
-        child: split
-        for child in children
-        if (split := split_said(child.name)) and child.is_dir() and _holds_images(child)
-    }
+def _wrappers(inside: Sequence[Parts]) -> int:
+    """The number of folders around everything else, until one whose name says a split."""
+    depth = 0
+    while inside and all(len(parts) > depth + 1 for parts in inside):
+        names = {parts[depth] for parts in inside}
+        if len(names) > 1 or split_said(next(iter(names))):
+            break
+        depth += 1
+    return depth
+
+
+def _splits(path: Path, inside: Sequence[Parts]) -> dict[str, str]:
+    """The split of each folder; nothing when the folders are no splits, whatever the words of their names."""
+    folders = sorted({parts[0] for parts in inside if len(parts) > 1})
+    named = {folder: split for folder in folders if (split := split_said(folder))}
     if not named:
         return {}
-    others = [child for child in children if child not in named and _holds_images(child)]
+    others = sorted({parts[0] for parts in inside} - set(named))
     if others:
         _refuse_both(path, named, others)
         return {}
-    kinds, alike = set(named.values()), len({other_words(child.name) for child in named}) == 1
+    kinds, alike = set(named.values()), len(set(map(other_words, named))) == 1
     if len(named) > 1 and (len(kinds) == 1 or not (alike or "train" in kinds)):
         return {}
-    return {split: [child for child in named if named[child] == split] for split in sorted(kinds)}
+    return named
 
 
-def _refuse_both(path: Path, named: dict[Path, str], others: list[Path]) -> None:
+def _refuse_both(path: Path, named: dict[str, str], others: list[str]) -> None:
     """Classes called `train` or `test_tube` lie beside others; two folders that differ in that word alone do not."""
-    for train in (child for child in named if named[child] == "train"):
-        for test in (child for child in named if named[child] != "train"):
-            if other_words(train.name) == other_words(test.name):
+    for train in (folder for folder in named if named[folder] == "train"):
+        for test in (folder for folder in named if named[folder] != "train"):
+            if other_words(train) == other_words(test):
                 more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
                 raise UserError(
-                    f"all images of {path} must lie in {train.name!r} and {test.name!r}, or in folders that are no "
-                    f"splits; got {others[0].name!r}{more} beside them: move that away, or rename the two"
+                    f"all images of {path} must lie in {train!r} and {test!r}, or in folders that are no "
+                    f"splits; got {others[0]!r}{more} beside them: move that away, or rename the two"
                 )
 
 
-def _images(root: Path) -> Iterator[Path]:
-    return (file for file in walk(root) if file.suffix.lower() in IMAGE_SUFFIXES)
+def _labels(within: dict[str, list[Parts]]) -> dict[str, tuple[list[str | None] | None, str]]:
+    """For each split the folder of every image that is its class, or None; and why images have none."""
+    levels = {split: _level(images) for split, images in within.items()}
+    classes = {
+        clean(parts[level])
+        for split, level in levels.items()
+        if level is not None
+        for parts in within[split]
+        if len(parts) > level + 1
+    }
+    return {split: _values(images, levels[split], classes) for split, images in within.items()}
 
 
-def _holds_images(child: Path) -> bool:
-    return any(True for _ in _images(child)) if child.is_dir() else child.suffix.lower() in IMAGE_SUFFIXES
+def _level(images: Sequence[Parts]) -> int | None:
+    """The first level at which the images lie in several folders; None when there is none."""
+    level = 0
+    while True:
+        folders = [parts[level] for parts in images if len(parts) > level + 1]
+        if 2 * len(folders) <= len(images):  # most images lie in no folder
+            return None
+        if len(set(folders)) > 1:
+            return level
+        level += 1
+
+
+def _values(images: Sequence[Parts], level: int | None, classes: set[str]) -> tuple[list[str | None] | None, str]:
+    if level is not None:
+        values = [parts[level] if len(parts) > level + 1 else None for parts in images]
+        outside = ["/".join(parts) for parts in images if len(parts) <= level + 1]
+        return values, f"they lie outside the class folders ({listed(outside)})" if outside else ""
+    own = [next((name for name in parts[:-1] if clean(name) in classes), None) for parts in images]
+    folders = sorted({parts[0] for parts in images if len(parts) > 1})
+    if any(name is not None for name in own):
+        return own, "they lie outside the class folders"
+    if not folders:
+        return None, "they lie in no class folders"
+    if len(folders) == 1 and all(len(parts) > 1 for parts in images):
+        foreign = ", which is no class of the training images" if classes else ""
+        return None, f"they all lie in the folder {printable(folders[0])}{foreign}"
+    return None, f"most lie in no class folders ({listed(folders)} hold the others)"
+
+
+def _splits_inside_classes(split: str, images: Sequence[Parts]) -> tuple[str, ...]:
+    """A warning about folders such as `bottle/train` and `bottle/test`, which are not taken for splits."""
+    second = sorted({parts[1] for parts in images if len(parts) > 2})
+    if {"train"} < {split_said(name) for name in second if not other_words(name)} - {None}:
+        return (f"{split}: folders inside the classes ({listed(second)}) are not taken for splits",)
+    return ()

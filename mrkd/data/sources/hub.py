@@ -36,18 +36,18 @@ class TableCells:
         """The same table with other rows."""
         return TableCells(self.table, self.column, self.inside, [self.rows[row] for row in rows])
 
-    def stamp(self) -> str | None:
+    def stamp(self, *, place: bool = True) -> str | None:
         """Of the Arrow files that `datasets` made of the download (anew when that changes), and the rows."""
         files = [Path(file["filename"]) for file in self.table.cache_files]
         rows = np.asarray(self.rows, dtype=np.int64).tobytes()
-        return stamp_of(files, self.column.encode() + rows) if files else None
+        return stamp_of(files, self.column.encode() + rows, place=place) if files else None
 
 
 def find_on_hub(name: str, config: DataConfig) -> dict[str, Found]:
     """The images of a data set on the Hugging Face hub, downloaded at its first use.
 
     Args:
-        name: `owner/name`, or `owner/name:configuration`.
+        name: `owner/name`, or `owner/name:configuration`, without `hub:`.
         config: the names of the columns.
     Raises:
         UserError: `datasets` is not installed, the hub cannot be reached or has no such data set, or that one has no

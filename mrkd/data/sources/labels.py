@@ -1,18 +1,25 @@
 """Labels as a source writes them, numbers or names, as class indices that mean the same in every split."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from mrkd.data.listing import Cells, Listing
+from mrkd.data.listing import UNLABELLED, Cells, Listing
+from mrkd.data.sources.text import clean, listed, printable, shortened
 from mrkd.errors import UserError
 
 USUAL_LABELS = ("label", "labels", "fine_label", "class", "category", "target")
 """Columns that hold labels where nobody says which one does."""
 MAX_CLASSES = 1_000_000
 """More are taken for a mistake, such as identifiers in the label column."""
+UNLABELLED_TEXTS = ("", "-1", "-1.0", "nan", "NaN", "null", "None")
+"""Texts that mean an image without a label, as programs write -1, NaN and null."""
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,68 +36,127 @@ class Found:
     """What a person calls the values, such as `x.parquet: column 'label'`."""
     masks: np.ndarray | None = None
     """(n, S, S) bool, True on the object; None when nobody knows where it is."""
+    why_unlabelled: str = ""
+    """Why images have no label, where the source knows."""
+    notes: tuple[str, ...] = ()
+    """One line for each thing that a person may not expect, such as files that were not read."""
+
+
+def label_of(value: Any) -> Any:
+    """The one rule for what is a label: the value, cleaned when it is text; None means unlabelled.
+
+    Unlabelled are null, NaN, -1 and, once spaces around it are gone, a text of `UNLABELLED_TEXTS`.
+    """
+    if isinstance(value, str):
+        text = clean(value)
+        return None if text in UNLABELLED_TEXTS else text
+    if isinstance(value, Decimal):
+        value = float(value)
+    return None if isinstance(value, int | float) and (value != value or value == -1) else value
+
+
+def numbers_of(values: Iterable[Any]) -> list[Any]:
+    """Labels of a source that writes numbers as text: numbers when every text spells one, unchanged otherwise."""
+    labels = [label_of(value) for value in values]
+    texts = [label for label in labels if isinstance(label, str)]
+    if not all(_NUMBER.fullmatch(text) for text in texts):
+        return labels
+    return [_number(label) if isinstance(label, str) else label for label in labels]
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdecimal() and len(text) < 20 else float(text)
 
 
 def classify(found: Mapping[str, Found], *, use_labels: bool = True) -> dict[str, Listing]:
     """Listings whose class indices mean the same in every split: names are sorted, numbers are kept.
 
+    A split that has no class in common with the training images counts as unlabelled.
+
     Raises:
-        UserError: a label is missing or no class.
+        UserError: a label is neither a whole number nor a name, or numbers and names are mixed.
     """
-    values = {
-        split: list(part.values)
-        for split, part in found.items()
-        if use_labels and part.values is not None and part.names
-    }
-    classes = _classes(found, values)
+    raw = {split: list(part.values) for split, part in found.items() if part.values is not None and part.names}
+    labels = {split: [label_of(value) for value in values] for split, values in raw.items()} if use_labels else {}
+    labels = {split: values for split, values in labels.items() if any(value is not None for value in values)}
+    _check(found, labels)
+    foreign = _foreign(labels)
+    labels = {split: values for split, values in labels.items() if split not in foreign}
+    classes = _classes(found, labels)
+    index = {name: number for number, name in enumerate(classes)}
     listings = {}
     for split, part in found.items():
-        labels = _indices(values[split], classes, part) if split in values else None
+        known = split in labels
+        why = ""
+        if not known or None in labels[split]:
+            why = "data.use_labels is false" if not use_labels else foreign.get(split) or _why(part, raw.get(split))
         listings[split] = Listing(
-            names=part.names,
+            names=[printable(name) for name in part.names],
             cells=part.cells,
-            labels=labels,
-            class_names=() if labels is None else classes,
+            labels=[_index(value, index) for value in labels[split]] if known else None,
+            class_names=classes if known else (),
             masks=part.masks,
+            why_unlabelled=why,
         )
     return listings
 
 
-def integers(texts: Sequence[str]) -> Sequence[int] | Sequence[str]:
-    """The whole numbers that these texts spell; the texts themselves when one of them is none."""
-    return [int(text) for text in texts] if all(text.strip().isdecimal() for text in texts) else texts
+def _why(part: Found, raw: list[Any] | None) -> str:
+    if part.why_unlabelled:
+        return part.why_unlabelled
+    if raw is None:
+        return "nothing says their class"
+    spelled = Counter("null" if value is None else shortened(value) for value in raw if label_of(value) is None)
+    return f"the label is {', '.join(f'{text} in {count:,}' for text, count in spelled.most_common(3))}"
 
 
-def _classes(found: Mapping[str, Found], values: Mapping[str, list[Any]]) -> tuple[str, ...]:
-    named = [part.class_names for split, part in found.items() if split in values and part.class_names is not None]
-    if named:
-        return max(map(tuple, named), key=len)
-    everything = [value for part in values.values() for value in part]
-    if _are_names(everything):
-        return tuple(sorted({value for value in everything if isinstance(value, str)}))
-    whole = [int(value) for value in everything if _is_class(value, MAX_CLASSES)]
-    return tuple(map(str, range(max(whole, default=-1) + 1)))
-
-
-def _are_names(values: Iterable[Any]) -> bool:
-    return isinstance(next((value for value in values if value is not None), None), str)
+def _check(found: Mapping[str, Found], labels: Mapping[str, list[Any]]) -> None:
+    """Every label is a name, or every label a class number; the training images' first label says which."""
+    of_train_first = sorted(labels, key=lambda split: split != "train")
+    everything = [value for split in of_train_first for value in labels[split] if value is not None]
+    names = bool(everything) and isinstance(everything[0], str)
+    for split in of_train_first:
+        part = found[split]
+        limit = MAX_CLASSES if part.class_names is None else len(part.class_names)
+        given = None if part.class_names is None else set(map(clean, part.class_names))
+        for row, value in enumerate(labels[split]):
+            if value is None or (names and isinstance(value, str) and (given is None or value in given)):
+                continue
+            if names or not _is_class(value, limit):
+                expected = "names of classes" if names else f"whole numbers in [0, {limit})"
+                raise UserError(
+                    f"{part.column} must hold {expected}, got {shortened(value)} in row {row} "
+                    "(an unlabelled image has -1, null or nothing)"
+                )
 
 
 def _is_class(value: Any, limit: int) -> bool:
     return isinstance(value, int | float) and value == value // 1 and 0 <= value < limit
 
 
-def _indices(values: list[Any], classes: tuple[str, ...], part: Found) -> list[int]:
-    index = {name: number for number, name in enumerate(classes)}
-    names = _are_names(values)
-    limit = MAX_CLASSES if part.class_names is None else len(part.class_names)
-    labels = []
-    for row, value in enumerate(values):
-        if names and isinstance(value, str) and value in index:
-            labels.append(index[value])
-        elif not names and _is_class(value, limit):
-            labels.append(int(value))
-        else:
-            expected = "names of classes" if names else f"whole numbers in [0, {limit})"
-            raise UserError(f"{part.column} must hold {expected}, got {value!r} in row {row}")
-    return labels
+def _foreign(labels: Mapping[str, list[Any]]) -> dict[str, str]:
+    """Why splits count as unlabelled that have no class of the training images."""
+    train = {value for value in labels.get("train", ()) if value is not None}
+    foreign = {}
+    for split, values in labels.items():
+        own = {value for value in values if value is not None}
+        if train and not own & train:
+            shown = listed([str(value) for value in sorted(own)])
+            foreign[split] = f"no training image has a class of theirs ({shown})"
+    return foreign
+
+
+def _classes(found: Mapping[str, Found], labels: Mapping[str, list[Any]]) -> tuple[str, ...]:
+    named = [part.class_names for split, part in found.items() if split in labels and part.class_names is not None]
+    if named:
+        return max((tuple(map(clean, names)) for names in named), key=len)
+    known = {value for values in labels.values() for value in values if value is not None}
+    if any(isinstance(value, str) for value in known):
+        return tuple(sorted(known))
+    return tuple(map(str, range(int(max(known, default=-1)) + 1)))
+
+
+def _index(value: Any, index: Mapping[str, int]) -> int:
+    if value is None:
+        return UNLABELLED
+    return index[value] if isinstance(value, str) else int(value)

@@ -1,14 +1,16 @@
 """Images in parquet files on the disk, read in place with pyarrow."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 from mrkd.config import DataConfig
-from mrkd.data.sources.columns import image_and_label_columns
+from mrkd.data.sources.columns import find_column, image_and_label_columns, without_label
 from mrkd.data.sources.labels import Found
 from mrkd.data.sources.row_groups import ParquetCells, RowGroup
-from mrkd.data.sources.splits import split_of
+from mrkd.data.sources.splits import SPLIT_COLUMNS, rows_by_split, split_of
+from mrkd.data.sources.text import listed
 from mrkd.errors import UserError
 
 
@@ -21,13 +23,42 @@ def find_in_parquet(files: list[Path], root: Path, config: DataConfig) -> dict[s
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(split_of(*file.relative_to(root).with_suffix("").parts), []).append(file)
-    return {split: found for split, paths in by_split.items() if (found := _found(paths, config)) is not None}
+    tables = {split: [_Table(path, config) for path in paths] for split, paths in by_split.items()}
+    found = {split: _found(own, config) for split, several in tables.items() if (own := _with_rows(several))}
+    if set(found) == {"train"}:
+        found = _by_column(found["train"], _with_rows(tables["train"]))
+    empty = [table.path.name for several in tables.values() for table in several if not table.rows]
+    if empty and found:
+        first = next(iter(found))
+        note = f"{len(empty)} of {len(files)} parquet files have no rows ({listed(empty)})"
+        found[first] = dataclasses.replace(found[first], notes=(note,))
+    return found
 
 
-def _found(paths: list[Path], config: DataConfig) -> Found | None:
-    tables = [table for path in paths if (table := _Table(path, config)).rows]
-    if not tables:
-        return None
+def _with_rows(tables: list["_Table"]) -> list["_Table"]:
+    return [table for table in tables if table.rows]
+
+
+def _by_column(found: Found, tables: list["_Table"]) -> dict[str, Found]:
+    """The splits that a column names, where the names of the files say none."""
+    names = {find_column(str(table.path), table.schema.names, SPLIT_COLUMNS) for table in tables}
+    column = names.pop() if len(names) == 1 else None
+    if column is None:
+        return {"train": found}
+    said = [value for table in tables for value in table.values(column)]
+    values = None if found.values is None else list(found.values)
+    return {
+        split: dataclasses.replace(
+            found,
+            names=[found.names[row] for row in rows],
+            cells=found.cells.take(rows),
+            values=None if values is None else [values[row] for row in rows],
+        )
+        for split, rows in rows_by_split(said, f"{tables[0].path}: column {column!r}").items()
+    }
+
+
+def _found(tables: list["_Table"], config: DataConfig) -> Found:
     first = tables[0]
     for table in tables:
         if (table.image, table.label) != (first.image, first.label):
@@ -39,9 +70,10 @@ def _found(paths: list[Path], config: DataConfig) -> Found | None:
     return Found(
         names=[f"{table.path.name} row {row}" for table in tables for row in range(table.rows)],
         cells=ParquetCells([group for table in tables for group in table.groups()], first.image),
-        values=[value for table in tables for value in table.labels()] if with_labels else None,
+        values=[value for table in tables for value in table.values(first.label)] if with_labels else None,
         class_names=next((names for table in tables if (names := table.class_names()) is not None), None),
         column=f"{first.path}: column {first.label!r}",
+        why_unlabelled=without_label(first.schema.names) if first.label is None else "",
     )
 
 
@@ -77,7 +109,7 @@ class _Table:
 
     def _group(self, number: int) -> RowGroup:
         group = self.metadata.row_group(number)
-        chunks = [group.column(place) for place in range(group.num_columns)]
+        chunks = [group.column(index) for index in range(group.num_columns)]
         size = sum(
             chunk.total_uncompressed_size
             for chunk in chunks
@@ -85,17 +117,17 @@ class _Table:
         )
         return RowGroup(self.path, number, group.num_rows, size)
 
-    def labels(self) -> list[Any]:
-        """The values of the label column."""
+    def values(self, column: str | None) -> list[Any]:
+        """The values of a column, one a row."""
         from pyarrow.parquet import ParquetFile
 
         try:
             with ParquetFile(self.path) as file:
-                values: list[Any] = file.read(columns=[self.label], use_threads=False)[self.label].to_pylist()
+                values: list[Any] = file.read(columns=[column], use_threads=False)[column].to_pylist()
         except Exception as error:  # as above
             raise _unreadable(self.path, error) from None
         if len(values) != self.rows:
-            raise UserError(f"{self.path}: column {self.label!r} must have {self.rows} rows, got {len(values)}")
+            raise UserError(f"{self.path}: column {column!r} must have {self.rows} rows, got {len(values)}")
         return values
 
     def class_names(self) -> list[str] | None:

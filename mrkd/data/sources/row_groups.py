@@ -51,7 +51,7 @@ class ParquetCells:
     def many(self, rows: Sequence[int]) -> list[Cell]:
         """The cells of several rows; each row group is read once, and those read last are kept.
 
-        Rows of a damaged row group are None, which counts as broken images.
+        Rows of a damaged row group are None, which counts as unreadable images.
         """
         if self._reader is None or self._reader.process != os.getpid():  # open files are not for a forked process
             self._reader = _Reader(self.column, os.getpid())
@@ -60,22 +60,22 @@ class ParquetCells:
         cells: list[Cell] = [None] * len(wanted)
         for number in np.unique(numbers):
             group = self.groups[number]
-            places = np.flatnonzero(numbers == number)
-            places = places[np.argsort(wanted[places], kind="stable")]
+            indices = np.flatnonzero(numbers == number)
+            indices = indices[np.argsort(wanted[indices], kind="stable")]
             inside = group.path.resolve().parent
-            values = self._reader.read(group, (wanted[places] - self.first_rows[number]).tolist())
-            for place, value in zip(places.tolist(), values, strict=False):
-                cells[place] = image_of(value, inside)
+            values = self._reader.read(group, (wanted[indices] - self.first_rows[number]).tolist())
+            for index, value in zip(indices.tolist(), values, strict=False):
+                cells[index] = image_of(value, inside)
         return cells
 
     def take(self, rows: Sequence[int]) -> "ParquetCells":
         """The same files with other rows."""
         return ParquetCells(self.groups, self.column, self.rows[list(rows)])
 
-    def stamp(self) -> str:
+    def stamp(self, *, place: bool = True) -> str:
         """Of the parquet files, the column and the rows."""
         paths = dict.fromkeys(group.path for group in self.groups)
-        return stamp_of(paths, self.column.encode() + self.rows.tobytes())
+        return stamp_of(paths, self.column.encode() + self.rows.tobytes(), place=place)
 
 
 @dataclass

@@ -2,16 +2,22 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mrkd.data.sources.text import clean, shortened
+from mrkd.errors import UserError
+
 SPLIT_SEED = 0
 """Splits and subsets never depend on the run's seed, so that all runs are scored on the same images."""
-VALIDATION = ("val", "valid", "validation", "eval")
-"""What a validation split is called; it is scored where there is no test split."""
+VALIDATION = ("val", "valid", "validation", "eval", "dev")
+"""What a validation split is called; it is scored where there is no test split with labels."""
 TRAINING = ("train", "training")
 TESTING = ("test", "testing")
+SPLIT_COLUMNS = ("split", "set", "subset", "partition")
+"""Columns that name the split of each row."""
 
 
 def split_of(*names: str) -> str:
@@ -30,6 +36,25 @@ def split_said(name: str) -> str | None:
     return "train" if words & set(TRAINING) else None
 
 
+def rows_by_split(values: Sequence[Any], column: str) -> dict[str, list[int]]:
+    """The rows of each split, by a column that names the split of every row.
+
+    Raises:
+        UserError: a value names no split.
+    """
+    words = [clean(str(value)).casefold() for value in values]
+    said = {word: split_said(word) for word in set(words)}
+    by_split: dict[str, list[int]] = {}
+    for row, word in enumerate(words):
+        split = said[word]
+        if split is None:
+            raise UserError(
+                f"{column} must say train, validation (val, dev) or test, got {shortened(values[row])} in row {row}"
+            )
+        by_split.setdefault(split, []).append(row)
+    return by_split
+
+
 def other_words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case and in order, that say nothing of a split: `images` of `Train_images2`."""
     return tuple(word for word in _words(name) if word not in (*TRAINING, *TESTING, *VALIDATION))
@@ -44,9 +69,9 @@ def stratified(labels: Sequence[int] | Tensor, fraction: float, seed: int = SPLI
     generator = torch.Generator().manual_seed(seed)
     classes = torch.as_tensor(labels, dtype=torch.int64).cpu()
     keep, out = [], []
-    for label in classes.unique():
-        members = (classes == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
+    sizes = classes.unique(return_counts=True)[1].tolist()
+    for rows in classes.argsort(stable=True).split(sizes):  # ascending rows of one class after another
+        members = rows[torch.randperm(len(rows), generator=generator)]
         count = round(fraction * len(members))
         out.append(members[:count])
         keep.append(members[count:])

@@ -1,4 +1,4 @@
-"""A clustering head: a linear layer that learns without labels to give augmented copies of an image one cluster."""
+"""A clustering head: a linear layer, trained without labels so that augmented copies of an image share a cluster."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from mrkd.model.backbone import ViT
 
 COPIES = 4
-"""Augmented copies of each training image."""
+"""Number of augmented copies of each training image."""
 
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any] | None:
-    """`acc`, `nmi` and `ari` of the test images' clusters."""
+    """`acc`, `nmi` and `ari` of the clusters of test images."""
     from mrkd.evaluation import linear
     from mrkd.evaluation.clustering import cluster_count, fit_cluster_head, score_clusters
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: every weight learns from the labels, in a copy of the backbone."""
+"""Fine-tuning: all weights of a copy of the backbone are trained on labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any] | None:
-    """`acc1` and `acc5` with the learning rate that did best on held-out images."""
+    """`acc1` and `acc5` with the learning rate that was best on held-out training images."""
     from mrkd.evaluation import finetune
     from mrkd.evaluation.knn import accuracy
 

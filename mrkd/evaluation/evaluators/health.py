@@ -1,4 +1,4 @@
-"""How many directions the test features use, and how far they spread: no labels, nothing to choose."""
+"""Rank (RankMe) and standard deviation of the test features; needs no labels and has no settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
-    """`rankme`, an effective number of directions, and `feature_std`; `width` is the number there could be."""
+    """`rankme`, the effective rank, its maximum `width`, and `feature_std`."""
     from mrkd.evaluation.collapse import feature_std, rankme
 
     return {

@@ -1,4 +1,4 @@
-"""k-means on the training features; test images go to the nearest centre, and clusters are matched to classes."""
+"""k-means on training features; test images get the nearest centre, and clusters are matched to classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
-    """`acc`, `nmi` and `ari` of the test images' clusters."""
+    """`acc`, `nmi` and `ari` of the clusters of test images."""
     from mrkd.evaluation.clustering import cluster_count, kmeans_clusters, score_clusters
 
     settings = config.evaluation

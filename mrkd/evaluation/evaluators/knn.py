@@ -1,4 +1,4 @@
-"""k-NN: votes of the nearest training images, without any training."""
+"""k-NN: weighted votes of the nearest training images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
-    """`acc1` and `acc5` of the weighted votes, `acc1_k1` of the one nearest image."""
+    """`acc1` and `acc5` of the weighted votes, and `acc1_k1` of the nearest image alone."""
     from mrkd.evaluation.knn import accuracy, knn_class_scores
 
     settings = config.evaluation
@@ -45,4 +45,5 @@ EVALUATOR = Evaluator(
     title="k-NN",
     columns=(Column(key="knn", path=("acc1",), heading="k-NN @1", title="k-NN"),),
     measure=_measure,
+    of_pixels=True,
 )

@@ -1,1 +1,1 @@
-"""Distances, and the angle kernels for each kind of device."""
+"""Distances and their gradient, and the angle kernels: for CPUs (numba), for CUDA (Triton), and in plain torch."""

@@ -1,13 +1,13 @@
-"""The angle kernels for the CPU, compiled by numba. Every result is the same whatever the number or timing of threads.
+"""The angle kernels for all triplets of rows on the CPU, compiled by numba; `angle_cpu_vertices` has the other cases.
 
-All triplets are here, chosen vertices and anchors in `angle_cpu_vertices`.
+Results do not depend on the number or timing of threads.
 
-The rows are cut into blocks, and a task takes an unordered triple of blocks. It visits each triangle of
-rows once and uses all its three angles, whose gradient with respect to the three edges shares most of its arithmetic.
-A task adds to three tiles of the gradient, so tasks run in phases: those whose block numbers sum to c modulo the
-number of blocks share no tile, because two blocks and c fix the third. Each tile thus receives its sums in the order
-of the phases, without locks, and a task's numbers (about 0.3 MB) stay in a core's second-level cache. The gradient
-grows in the lower triangle of the student's squared distances, of which only the upper one is read.
+The rows are cut into blocks. A task processes an unordered triple of blocks: it visits each triangle of rows once and
+uses all three angles, because their gradients with respect to the edges share most of the arithmetic. A task adds to
+three tiles of the gradient, so tasks run in phases. Two tasks of a phase never share a tile: their block numbers sum to
+the same c modulo the number of blocks, so two blocks and c determine the third. Each tile is therefore summed in the
+order of the phases, without locks. The data of a task (about 0.3 MB) fit into a core's L2 cache. Only the upper
+triangle of the student's squared distances is read; the gradient is accumulated in the lower one.
 
 Axes: G groups, N rows, B rows of a block. Suffixes: _s student, _t teacher.
 """
@@ -45,29 +45,29 @@ def exact_moments(squared: Tensor, weights: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _schedule(rows: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Rows of a block; (T, 3) triples of block numbers in the order of the phases; where each phase begins.
+    """Rows per block; (T, 3) triples of block numbers, sorted by phase; index of the first triple of each phase.
 
-    Of a triple's blocks the first two are in ascending order, and equal if any two are.
+    In each triple the first two blocks are in ascending order. If any two blocks are equal, the first two are.
     """
-    # Larger blocks amortise the innermost loop's start, smaller ones leave more tasks to share.
+    # Larger blocks spend less time on loop overhead; smaller ones make more tasks for the threads.
     block = 16 if rows <= 16 else 32 if rows <= 128 else 64
     blocks = -(-rows // block)
     number = np.arange(blocks)
     triples = np.stack(np.meshgrid(number, number, number, indexing="ij"), axis=-1).reshape(-1, 3)
     triples = triples[(triples[:, 0] <= triples[:, 1]) & (triples[:, 1] <= triples[:, 2])]
-    # Of two equal blocks the loops over i and j are cut in half, so they come first.
+    # For two equal blocks the loops over i and j visit only half of the pairs, so equal blocks come first.
     last_two = (triples[:, 0] < triples[:, 1]) & (triples[:, 1] == triples[:, 2])
     triples[last_two] = triples[last_two][:, [1, 2, 0]]
     phase = triples.sum(axis=1) % blocks
     starts = np.searchsorted(np.sort(phase), np.arange(blocks + 1))
-    # Threads get equal numbers of neighbours: spread the half tasks, those whose first two blocks are one, evenly.
+    # Each thread gets a run of neighbouring tasks: spread those with two equal blocks, half the work, evenly.
     half = triples[:, 0] == triples[:, 1]
-    place = np.empty(len(triples))
+    position = np.empty(len(triples))
     for one_phase in range(blocks):
         for kind, lead in ((half, 0.0), (~half, 0.5)):
-            chosen = np.flatnonzero(kind & (phase == one_phase))
-            place[chosen] = (np.arange(len(chosen)) + lead) / max(1, len(chosen))
-    return block, triples[np.lexsort((~half, place, phase))].astype(np.int64), starts
+            tasks = np.flatnonzero(kind & (phase == one_phase))
+            position[tasks] = (np.arange(len(tasks)) + lead) / max(1, len(tasks))
+    return block, triples[np.lexsort((~half, position, phase))].astype(np.int64), starts
 
 
 @numba.njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -99,9 +99,9 @@ def _triangles(squared_s, squared_t, weights, delta, block, triples, phases):  #
 
 @numba.njit(error_model="numpy", cache=True)
 def _finish(squared_s, squared_t, weights, delta, block, row_block, column_block):  # type: ignore[no-untyped-def]
-    """Divide a tile of the gradient by the distance and mirror it; count the angles between an edge and itself.
+    """Divide a tile of the gradient by the distance and mirror it; return the loss of the angles with i = k.
 
-    Such an angle has cosine 1 in both sets, unless the edge has no length in one of them.
+    The cosine between an edge and itself is 1 for student and teacher, or 0 where the edge has length zero.
     """
     rows = weights.shape[0]
     mismatch = 0.0
@@ -118,9 +118,9 @@ def _finish(squared_s, squared_t, weights, delta, block, row_block, column_block
 
 @numba.njit(error_model="numpy", cache=True)
 def _load(squared, block, row_block, column_block, tile):  # type: ignore[no-untyped-def]
-    """One tile of distances and their inverses, zero beyond the last row and, on the diagonal, below it.
+    """Load one tile of distances and their inverses; entries beyond the last row, or below the diagonal, are zero.
 
-    Below the diagonal lies the gradient; such a tile is the transpose of one above.
+    The lower triangle holds the gradient, so a tile there is read as the transpose of the tile above.
     """
     if row_block > column_block:
         turned = np.empty_like(tile)
@@ -154,7 +154,7 @@ def _load_above(squared, block, row_block, column_block, tile):  # type: ignore[
 
 @numba.njit(error_model="numpy", cache=True)
 def _load_weights(weights, block, triple):  # type: ignore[no-untyped-def]
-    """Weights of the blocks (3, B), zero beyond the last row, and of the third as seen from each row of the second."""
+    """Row weights of the blocks (3, B), zero beyond the last row; those of the third for each row of the second."""
     of_block = np.zeros((3, block), weights.dtype)
     for corner in range(3):
         for i in range(block):
@@ -163,7 +163,7 @@ def _load_weights(weights, block, triple):  # type: ignore[no-untyped-def]
                 of_block[corner, i] = weights[row]
     third = np.zeros((block, block), weights.dtype)
     for j in range(block):
-        # Within one block only j < k: each triangle once.
+        # Within one block, j < k visits each triangle once.
         for k in range(j + 1 if triple[1] == triple[2] else 0, block):
             third[j, k] = of_block[2, k]
     return of_block, third
@@ -198,9 +198,9 @@ def _task(squared_s, squared_t, weights, delta, block, triple):  # type: ignore[
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def _sweep(ij, ik, jk, gradient_ij, gradient_ik, gradient_jk, weights, third, loss_lanes, first, delta):  # type: ignore[no-untyped-def]
-    """All triangles of three blocks, each once; edges a = jk, b = ik, c = ij, opposite to the angles A, B, C.
+    """Visit all triangles of three blocks once; edges a = jk, b = ik, c = ij are opposite to the angles A, B, C.
 
-    Two i at a time, which share what lies at (j, k): those tiles are larger than a core's first-level cache.
+    The loop handles two i at a time, which share each read of (j, k): those tiles do not fit into the L1 cache.
     """
     zero = ij.dtype.type(0)
     block = ij.shape[1]
@@ -230,9 +230,9 @@ def _sweep(ij, ik, jk, gradient_ij, gradient_ik, gradient_jk, weights, third, lo
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def _triangle(edge_a, edge_b, edge_c, weight, delta):  # type: ignore[no-untyped-def]
-    """Loss of the three angles of a triangle and its derivatives over the edges a, b, c.
+    """Loss of the three angles of a triangle, and its derivatives with respect to the edges a, b, c.
 
-    Each edge: student's length and its inverse, teacher's length and its inverse.
+    An edge is the student's length and its inverse, then the teacher's length and its inverse.
     """
     a_s, inverse_a_s, a_t, inverse_a_t = edge_a
     b_s, inverse_b_s, b_t, inverse_b_t = edge_b
@@ -284,7 +284,7 @@ def _triangle_moments(squared, weights, block, triples):  # type: ignore[no-unty
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def _moment_task(squared, weights, block, triple, sums):  # type: ignore[no-untyped-def]
-    """The teacher's part of `_task`: sums of 1, C - 1/2 and its square over angles whose two edges have length."""
+    """Sums of 1, C - 1/2 and (C - 1/2)^2 over the teacher's angles of a block triple, where both edges are > 0."""
     tiles = np.empty((3, 2, block, block), weights.dtype)
     first = triple[0] == triple[1]
     for edge in range(2 if first else 3):

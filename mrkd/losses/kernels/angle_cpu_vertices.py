@@ -1,6 +1,6 @@
-"""The angle kernels for the CPU where vertices and ends are chosen: at some rows only, or from rows to anchors.
+"""The angle kernels on the CPU for given vertices and ends: angles at some of the rows, or between anchors.
 
-Compiled by numba; every result is the same whatever the number or timing of threads.
+Compiled by numba. Results do not depend on the number or timing of threads.
 Axes: G groups, V vertices, M ends. Suffixes: _s student, _t teacher.
 """
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from mrkd.losses.kernels.angle_torch import inverse_root
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
-"""What the compiler may do with floating-point sums and products; NaN and infinity keep their meaning."""
+"""The fast-math flags in use: all that leave NaN and infinity intact."""
 _MOST_THREADS = numba.get_num_threads()
 _ENDS_AT_ONCE = 8
 
 
 def set_threads() -> None:
-    """As many threads as torch uses, for the calling thread's next kernels."""
+    """Let the calling thread's next kernels use as many threads as torch does."""
     numba.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
 
 
@@ -39,7 +39,7 @@ def at_vertices(
     inverses = (inverse_root(student_edges), inverse_root(teacher_edges))
     tensors = (student_edges, teacher_edges, *inverses, student_ends, teacher_ends, vertex_weights, end_weights, delta)
     arrays = [tensor.contiguous().numpy() for tensor in tensors]
-    loss, edge_gradient, end_gradient = _fans(need_ends, *arrays)
+    loss, edge_gradient, end_gradient = _angles_at_vertices(need_ends, *arrays)
     ends = torch.from_numpy(end_gradient).mul_(student_ends > 0) if need_ends else None
     return torch.from_numpy(loss).to(delta.dtype), torch.from_numpy(edge_gradient), ends
 
@@ -48,12 +48,14 @@ def moments(edges: Tensor, ends: Tensor, vertex_weights: Tensor, end_weights: Te
     """As `mrkd.losses.kernels.angle_torch.moments`."""
     set_threads()
     tensors = (edges, inverse_root(edges), ends, vertex_weights, end_weights)
-    return torch.from_numpy(_fan_moments(*(tensor.contiguous().numpy() for tensor in tensors)))
+    return torch.from_numpy(_angle_moments(*(tensor.contiguous().numpy() for tensor in tensors)))
 
 
 @numba.njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def _fans(need_ends, edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, vertex_weights, end_weights, delta):  # type: ignore[no-untyped-def]
-    """Each i owns its row of the ends' gradient and its column of the edges': no two tasks write to one place."""
+def _angles_at_vertices(  # type: ignore[no-untyped-def]
+    need_ends, edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, vertex_weights, end_weights, delta
+):
+    """The angles at all vertices. Each task owns some ends i, so no two tasks write to the same gradient entry."""
     groups, vertices, ends = edges_s.shape
     stripes = (ends + _ENDS_AT_ONCE - 1) // _ENDS_AT_ONCE
     losses = np.zeros((groups, ends))
@@ -65,7 +67,7 @@ def _fans(need_ends, edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, ver
         for j in range(vertices):
             for i in range(start, min(start + _ENDS_AT_ONCE, ends)):
                 row = end_gradient[g, i] if need_ends else unwanted
-                loss, edge = _fan(
+                loss, edge = _angles_at_vertex(
                     edges_s[g, j], edges_t[g, j], inverse_s[g, j], inverse_t[g, j], ends_s[g, i], ends_t[g, i],
                     end_weights[g], vertex_weights[g, j] * end_weights[g, i], delta[g], i, row,
                 )  # fmt: skip
@@ -78,7 +80,9 @@ def _fans(need_ends, edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, ver
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
-def _fan(edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, end_weights, weight, delta, i, end_gradient):  # type: ignore[no-untyped-def]
+def _angles_at_vertex(  # type: ignore[no-untyped-def]
+    edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, end_weights, weight, delta, i, end_gradient
+):
     """The angles at one vertex between end i and every end k."""
     half, two, zero = edges_s.dtype.type(0.5), edges_s.dtype.type(2), edges_s.dtype.type(0)
     edge_s, edge_t, inverse_i = edges_s[i], edges_t[i], inverse_s[i]
@@ -98,7 +102,7 @@ def _fan(edges_s, edges_t, inverse_s, inverse_t, ends_s, ends_t, end_weights, we
 
 
 @numba.njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def _fan_moments(edges, inverse, ends, vertex_weights, end_weights):  # type: ignore[no-untyped-def]
+def _angle_moments(edges, inverse, ends, vertex_weights, end_weights):  # type: ignore[no-untyped-def]
     groups, vertices, count = edges.shape
     partial = np.zeros((groups, vertices, 3))
     half, zero = edges.dtype.type(0.5), edges.dtype.type(0)

@@ -1,14 +1,16 @@
-"""The angle kernels in plain torch, block by block, on any device: what the compiled kernels are tested against.
+"""The angle kernels in plain torch, block by block, on any device. The compiled kernels are tested against them.
 
-Every backend offers `exact`, which needs only the rows' squared distances; this form serves the other cases too.
+Every backend has `exact` for all triplets of rows; this module and `angle_cpu_vertices` also have `at_vertices`.
 Axes: G groups, V vertices, M ends, J a block of vertices.
 """
 
 import torch
 from torch import Tensor
 
+from mrkd.losses.kernels.distances import sum_dtype
+
 BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
-"""Size of one temporary: with about eight of them alive, 8 MB in float32 on the CPU, 0.5 GB on a GPU."""
+"""Number of entries of one temporary tensor. About eight exist at once: 8 MB in float32 on the CPU, 0.5 GB on a GPU."""
 
 
 def exact(student: Tensor, teacher: Tensor, weights: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,10 +20,10 @@ def exact(student: Tensor, teacher: Tensor, weights: Tensor, delta: Tensor) -> t
         student: (G, N, N) squared distances, exactly zero at coincident rows; may be overwritten.
         teacher: the same.
         weights: (G, N) >= 0.
-        delta: (G,) where Huber turns linear.
+        delta: (G,) the difference at which Huber turns from quadratic to linear.
     Returns:
-        (G,) sum of w_i w_j w_k h(C_ijk(student) - C_ijk(teacher)) with the vertex at j, and (G, N, N) its derivative
-        with respect to each unordered pair's distance, over that distance; zero at coincident rows.
+        (G,) sum of w_i w_j w_k h(C_ijk(student) - C_ijk(teacher)) with the vertex at j, and (G, N, N) (dL / dd) / d for
+        the distance d of each unordered pair; zero at coincident rows.
     """
     loss, edge_gradient, end_gradient = at_vertices(
         student, teacher, student, teacher, weights, weights, delta, need_ends=True
@@ -41,7 +43,7 @@ def at_vertices(
     *,
     need_ends: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The same for vertices and ends that may be different points.
+    """The same loss for vertices and ends that may be different points.
 
     Args:
         student_edges: (G, V, M) squared distances from vertices to ends.
@@ -51,12 +53,12 @@ def at_vertices(
         vertex_weights: (G, V).
         end_weights: (G, M).
         delta: (G,).
-        need_ends: whether the ends move, so that the third output is wanted.
+        need_ends: whether the student's ends get a gradient; the third output is None otherwise.
     Returns:
-        (G,) loss; (G, V, M) gradient of the edges and (G, M, M) of the pairs of ends, each over the distance.
+        (G,) loss; (dL / dd) / d for the edges (G, V, M) and for the pairs of ends (G, M, M).
     """
     groups, vertices, ends = student_edges.shape
-    loss = student_edges.new_zeros(groups, dtype=torch.float64 if student_edges.device.type != "mps" else None)
+    loss = student_edges.new_zeros(groups, dtype=sum_dtype(student_edges.device))
     edge_gradient = torch.empty_like(student_edges)
     end_gradient = torch.zeros_like(student_ends) if need_ends else None
     limit = delta[:, None, None, None]
@@ -81,17 +83,17 @@ def at_vertices(
 
 
 def exact_moments(squared: Tensor, weights: Tensor) -> Tensor:
-    """`moments` of all triplets of rows."""
+    """As `moments`, for all triplets of rows."""
     return moments(squared, squared, weights, weights)
 
 
 def moments(edges: Tensor, ends: Tensor, vertex_weights: Tensor, end_weights: Tensor) -> Tensor:
-    """(3, G) weighted sums of 1, C - 1/2 and (C - 1/2)^2 over i != k where both edges have length.
+    """(3, G) weighted sums of 1, C - 1/2 and (C - 1/2)^2 over i != k where both edges are longer than zero.
 
-    Random points in many dimensions give C close to 1/2, so the shift keeps the digits of a small variance.
+    For random points in many dimensions C is near 1/2; subtracting 1/2 keeps a small variance accurate.
     """
     groups, vertices, count = edges.shape
-    sums = torch.zeros(3, groups, dtype=torch.float64 if edges.device.type != "mps" else None, device=edges.device)
+    sums = torch.zeros(3, groups, dtype=sum_dtype(edges.device), device=edges.device)
     block = max(1, BLOCK_ELEMENTS.get(edges.device.type, 1 << 22) // (groups * count**2))
     for start in range(0, vertices, block):
         here = slice(start, start + block)
@@ -113,5 +115,5 @@ def cosines(edges: Tensor, ends: Tensor) -> Tensor:
 
 
 def inverse_root(squared: Tensor) -> Tensor:
-    """1 / distance, zero where there is no distance."""
+    """1 / distance, or zero where the distance is zero."""
     return torch.where(squared > 0, squared, torch.inf).rsqrt()

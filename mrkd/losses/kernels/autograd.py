@@ -1,5 +1,8 @@
-"""What the two relational losses share: argument checks, normalised weights, and an autograd node for a loss that
-computes its derivatives over the distances along with its value. Axes: G groups, N rows, M anchors, D embedding.
+"""Shared code of RKD-D and RKD-A: argument checks, normalised weights, and registration with autograd.
+
+Both losses compute their derivatives with respect to the distances together with the value.
+
+Axes: G groups, N rows, M anchors, D embedding.
 """
 
 import math
@@ -9,11 +12,11 @@ import torch
 from torch import Tensor
 
 from mrkd.losses.kernels.distances import (
-    Frame,
+    WeightedEmbeddings,
     check_shapes,
     cut_into_stripes,
+    embedding_gradient,
     inverse_scale,
-    pull_back,
     stripes_size,
     wide_dtype,
 )
@@ -22,7 +25,7 @@ from mrkd.losses.kernels.distances import (
 def check_arguments(
     student: Tensor, teacher: Tensor, anchors: Tensor | None, row_weights: Tensor | None, huber_delta: float
 ) -> None:
-    """Refuse wrong shapes and options; values are looked at later, once, by `check_values`."""
+    """Raise ValueError for wrong shapes and options; `check_values` looks at the values later."""
     check_shapes(student, teacher)
     if not (huber_delta > 0 and math.isfinite(huber_delta)):
         raise ValueError(f"huber_delta must be positive and finite, got {huber_delta}")
@@ -36,7 +39,7 @@ def check_arguments(
     if anchors is not None:
         if anchors.ndim not in (2, student.ndim) or (anchors.ndim == 3 and anchors.shape[0] != student.shape[0]):
             raise ValueError(
-                f"anchors must have shape (M, D) or, for grouped rows, (G, M, D), got {tuple(anchors.shape)}"
+                f"anchors must have shape (M, D) or, for with_group_axis rows, (G, M, D), got {tuple(anchors.shape)}"
             )
         if not student.shape[-1] == teacher.shape[-1] == anchors.shape[-1]:
             raise ValueError(
@@ -48,7 +51,7 @@ def check_arguments(
 
 
 def check_values(weights: Tensor, **scales: Tensor | None) -> None:
-    """Refuse NaN and infinity (they reach the mean squared norm) and negative weights, with one look at the device."""
+    """Raise ValueError for NaN, infinity (both reach the scale) and negative weights, in one read from the device."""
     given = {name: scale for name, scale in scales.items() if scale is not None}
     flags = [scale.isfinite().all() for scale in given.values()]
     *finite, weights_valid = torch.stack([*flags, (weights.isfinite() & (weights >= 0)).all()]).tolist()
@@ -60,19 +63,19 @@ def check_values(weights: Tensor, **scales: Tensor | None) -> None:
 
 
 def nan_unless_finite(value: Tensor, *scales: Tensor) -> Tensor:
-    """The value; NaN where a mean squared norm is not finite, which the kernels themselves may hide."""
+    """The value, or NaN if a mean squared norm is not finite: the kernels alone might return a finite number."""
     return value + 0.0 * torch.stack([scale.sum() for scale in scales]).sum()
 
 
-def unit_weights(student: Tensor, row_weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def normalized_weights(student: Tensor, row_weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Weights that sum to 1 in each group.
 
     Args:
         student: (G, N, D).
         row_weights: (N,), (G, N) or None.
     Returns:
-        (G, N) raw weights; (G, N) weights over their sum, all zero in a group of fewer than two weighted rows;
-        (G,) each group's share of the mean over the groups that count.
+        (G, N) raw weights; (G, N) weights divided by their sum, all zero in a group of fewer than two weighted rows;
+        (G,) weight of each group in the mean over groups.
     """
     groups, rows = student.shape[:2]
     dtype = wide_dtype(student)
@@ -86,57 +89,57 @@ def unit_weights(student: Tensor, row_weights: Tensor | None) -> tuple[Tensor, T
 
 
 def wants_gradient(student: Tensor) -> bool:
-    """Whether the gradient will be asked for; without it half the work may be left out."""
+    """Whether autograd will need the student's gradient; otherwise half of the work is skipped."""
     return student.requires_grad and torch.is_grad_enabled()
 
 
-def grouped(tensor: Tensor) -> Tensor:
-    """(N, D) becomes one group."""
+def with_group_axis(tensor: Tensor) -> Tensor:
+    """(N, D) -> (1, N, D); (G, N, D) stays."""
     return tensor[None] if tensor.ndim == 2 else tensor
 
 
-def frame_of(student: Tensor, anchors: Tensor | None, row_weights: Tensor | None) -> Frame:
-    """The student's embeddings with weights that sum to 1 in each group."""
-    rows = grouped(student)
-    _, weights, _ = unit_weights(rows, row_weights)
+def weighted_embeddings(student: Tensor, anchors: Tensor | None, row_weights: Tensor | None) -> WeightedEmbeddings:
+    """The student's embeddings and anchors, with row weights that sum to 1 in each group."""
+    rows = with_group_axis(student)
+    _, weights, _ = normalized_weights(rows, row_weights)
     if anchors is not None:
-        anchors = grouped(anchors).to(weights.dtype).expand(len(rows), -1, -1)
-    return Frame(rows, weights, anchors, masked=row_weights is not None)
+        anchors = with_group_axis(anchors).to(weights.dtype).expand(len(rows), -1, -1)
+    return WeightedEmbeddings(rows, weights, anchors, masked=row_weights is not None)
 
 
 def fake_outputs(
-    student: Tensor, anchors: Tensor | None, height: int, need_gradient: bool
+    student: Tensor, anchors: Tensor | None, stripe_rows: int, need_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Shapes of (value, edges, scale) for the compiler; the last two are empty when nobody asked for the gradient."""
+    """(value, edges, scale) without values, for torch.compile; without gradient the last two have no entries."""
     value = student.new_empty((), dtype=wide_dtype(student))
     if not need_gradient:
         return value, value.new_empty(0), value.new_empty(0)
-    groups, rows = grouped(student).shape[:2]
+    groups, rows = with_group_axis(student).shape[:2]
     shape = (groups, rows, rows if anchors is None else anchors.shape[-2])
-    size = stripes_size(shape, height, square=anchors is None)
+    size = stripes_size(shape, stripe_rows, square=anchors is None)
     return value, value.new_empty(size), value.new_empty(groups)
 
 
 def register_first_order(operator: Any) -> None:
-    """Let the operator's outputs be (value, edges, scale), from which `_gradient` makes the student's gradient.
+    """Register the backward pass of an operator that returns (value, edges, scale): `_gradient` of what it saved.
 
-    Keeping the N x M edges and not the N x D gradient saves a copy of the embeddings, and the loss's factor is applied
-    where the gradient is written.
+    Saving the N x M edges instead of the N x D gradient saves a copy of the embeddings; the incoming gradient is
+    multiplied in where the result is written.
 
     Args:
-        operator: with inputs student, anchors, row_weights and height among others.
+        operator: a custom operator whose inputs include student, anchors, row_weights and stripe_rows.
     """
     names = [argument.name for argument in operator._opoverload._schema.arguments]
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         given = dict(zip(names, inputs, strict=True))
-        ctx.height = given["height"]
+        ctx.stripe_rows = given["stripe_rows"]
         ctx.save_for_backward(given["student"], given["anchors"], given["row_weights"], *output[1:])
 
     def backward(ctx: Any, value_gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         if not ctx.needs_input_grad[names.index("student")]:
-            return (None,) * len(names)  # only the teacher or the anchors asked, who get none
-        gradient = _gradient(*ctx.saved_tensors, value_gradient, ctx.height)
+            return (None,) * len(names)  # teacher and anchors get no gradient
+        gradient = _gradient(*ctx.saved_tensors, value_gradient, ctx.stripe_rows)
         return tuple(gradient if name == "student" else None for name in names)
 
     operator.register_autograd(backward, setup_context=setup)
@@ -150,18 +153,18 @@ def _gradient(
     edges: Tensor,
     scale: Tensor,
     value_gradient: Tensor,
-    height: int,
+    stripe_rows: int,
 ) -> Tensor:
     with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
-        frame = frame_of(student, anchors, row_weights)
-        stripes = cut_into_stripes(edges, frame.shape, height, square=anchors is None)
-        # The factor comes first and the cast last: a float16 gradient is scaled before it is narrowed.
-        gradient = pull_back(frame, stripes, inverse_scale(scale) * value_gradient.to(scale.dtype))
+        inputs = weighted_embeddings(student, anchors, row_weights)
+        stripes = cut_into_stripes(edges, inputs.shape, stripe_rows, square=anchors is None)
+        # Multiply first and cast last, so that a loss scale takes effect before a float16 gradient is rounded.
+        gradient = embedding_gradient(inputs, stripes, inverse_scale(scale) * value_gradient.to(scale.dtype))
         return gradient.to(student.dtype).view(student.shape)
 
 
 @_gradient.register_fake
-def _(student, anchors, row_weights, edges, scale, value_gradient, height):  # type: ignore[no-untyped-def]
+def _(student, anchors, row_weights, edges, scale, value_gradient, stripe_rows):  # type: ignore[no-untyped-def]
     return torch.empty_like(student, memory_format=torch.contiguous_format)
 
 

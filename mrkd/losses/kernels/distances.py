@@ -1,32 +1,33 @@
-"""Distances between embeddings: what both relational losses are made of, and the way back to the embeddings.
+"""Distances between embeddings, and the gradient from distances back to embeddings; RKD-D and RKD-A use both.
 
-Axes: G groups, N rows, M other ends (the rows themselves, or the anchors), D embedding.
+A distance goes from a row to an end: another row, or an anchor. Axes: G groups, N rows, M ends, D embedding.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mrkd.losses.checks import checks_values
+from mrkd.losses.checks import check_finite
 
 _PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
-"""Size of the centred piece of the embeddings that is held at once: 1 MB on the CPU, 128 MB on a GPU."""
+"""Number of entries of the embeddings that are centred at once: 1 MB on the CPU, 128 MB on a GPU."""
+_NEAR = 1e-4
+"""Squared distance, relative to the scale, below which a float32 Gram matrix has lost too many digits: two per mille
+of a cosine between two such edges. A group of rows with a pair as near as that is computed again in float64."""
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
-    """Refuse what no relation can be computed on: wrong ranks, unequal rows, one row, non-finite values."""
+    """Raise ValueError for wrong ranks, unequal numbers of rows, a single row or values that are not finite."""
     check_shapes(student, teacher)
-    for name, tensor in (("student", student), ("teacher", teacher)):
-        if checks_values() and not tensor.detach().isfinite().all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity in {tuple(tensor.shape)}")
+    check_finite(student=student, teacher=teacher)
 
 
 def check_shapes(student: Tensor, teacher: Tensor) -> None:
-    """The part of `check_pair` that looks at no value, so it costs nothing on any device."""
+    """As `check_pair` without the values, so that the host does not wait for the device."""
     for name, tensor in (("student", student), ("teacher", teacher)):
         if tensor.ndim not in (2, 3):
             raise ValueError(f"{name} must have shape (N, D) or (G, N, D), got {tuple(tensor.shape)}")
@@ -44,13 +45,18 @@ def check_shapes(student: Tensor, teacher: Tensor) -> None:
 
 
 def widened(embeddings: Tensor) -> Tensor:
-    """Half precision becomes float32; float32 and float64 stay."""
+    """Half precision converted to float32; float32 and float64 unchanged."""
     return embeddings.to(wide_dtype(embeddings))
 
 
 def wide_dtype(embeddings: Tensor) -> torch.dtype:
     """float64 for float64, float32 for everything narrower."""
     return torch.float64 if embeddings.dtype == torch.float64 else torch.float32
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """In which long sums are kept: float64 where the device has it, which Apple's GPUs have not."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def pairwise_distance(embeddings: Tensor) -> Tensor:
@@ -64,40 +70,48 @@ def pairwise_distance(embeddings: Tensor) -> Tensor:
     with torch.no_grad():
         grouped = embeddings if embeddings.ndim == 3 else embeddings[None]
         weights = torch.full_like(grouped[..., 0], 1.0 / grouped.shape[1], dtype=wide_dtype(grouped))
-        squared, scale = measure(Frame(grouped, weights, None, masked=False))
+        squared, scale = squared_distances(WeightedEmbeddings(grouped, weights, None, masked=False))
         return squared.mul_(scale[:, None, None]).sqrt_().view(*embeddings.shape[:-1], embeddings.shape[-2])
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Embeddings as they are, read in centred pieces of columns: no centred copy of them all is ever held."""
+class WeightedEmbeddings:
+    """Embeddings with row weights and optional anchors.
+
+    `pieces` centres some columns at a time, so that no centred copy of all embeddings is held.
+    """
 
     embeddings: Tensor
     """(G, N, D)."""
     weights: Tensor
-    """(G, N) of the rows, summing to 1 or all zero; their dtype is that of the results."""
+    """(G, N) row weights, which sum to 1 or are all zero; results have their dtype."""
     anchors: Tensor | None
-    """(G, M, D), the other ends where these are not the rows."""
+    """(G, M, D), the ends; None when the rows are the ends."""
     masked: bool
-    """Whether some weights may be zero; the values of such rows may be anything, even NaN."""
+    """Whether some weights may be zero; such rows may hold any values, even NaN."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """G, N, M of the matrix of distances."""
+        """(G, N, M) of the distance matrix."""
         groups, rows, _ = self.embeddings.shape
         return groups, rows, rows if self.anchors is None else self.anchors.shape[1]
 
-    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Columns, and the centred rows (G, N, P) and ends (G, M, P) there, on the rows' or the anchors' mean."""
+    def only(self, groups: Tensor) -> "WeightedEmbeddings":
+        """The groups of these numbers."""
+        anchors = None if self.anchors is None else self.anchors[groups]
+        return replace(self, embeddings=self.embeddings[groups], weights=self.weights[groups], anchors=anchors)
+
+    def pieces(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """For P columns at a time: the columns, and rows (G, N, P) and ends (G, M, P) minus the mean of the ends."""
         hidden = (self.weights <= 0)[..., None] if self.masked else None
         groups, count, width = self.embeddings.shape
         piece = max(384, _PIECE_ELEMENTS.get(self.embeddings.device.type, 1 << 22) // (groups * count))
         for start in range(0, width, piece):
             columns = slice(start, min(start + piece, width))
             rows = self.embeddings[..., columns]
-            rows = (rows if hidden is None else rows.masked_fill(hidden, 0.0)).to(gram_dtype(self.weights))
+            rows = (rows if hidden is None else rows.masked_fill(hidden, 0.0)).to(dtype)
             if self.anchors is None:
-                ends = rows = rows - full_matmul(self.weights[:, None], rows)
+                ends = rows = rows - full_matmul(self.weights[:, None].to(dtype), rows)
             else:
                 ends = self.anchors[..., columns].to(rows.dtype)
                 center = ends.mean(dim=1, keepdim=True)
@@ -107,40 +121,40 @@ class Frame:
 
 @dataclass(frozen=True)
 class Stripe:
-    """Some rows of a matrix of distances, G x N x M.
+    """Some rows of a distance matrix (G, N, M).
 
-    Where rows and ends are the same points, a stripe begins at its own rows: what lies before is the transpose of an
-    earlier stripe, so that all of them together hold little more than half the matrix.
+    Without anchors the matrix is symmetric. A stripe then starts at the diagonal, because the columns before it are the
+    transpose of earlier stripes; all stripes together hold little more than half of the matrix.
     """
 
     rows: slice
     columns: slice
     entries: Tensor
-    """(G, J, K), the rows' entries in those columns."""
+    """(G, J, K), the entries at those J rows and K columns."""
     mirrored: int
-    """The stripe's column from which on an entry stands for its transpose as well; K when none does."""
+    """Index of the first column whose entries also stand for their transposes; K if none do."""
 
     def weights(self, ends: Tensor) -> Tensor:
-        """(G, M) weights of the ends become (G, K), doubled where an entry stands for two."""
+        """The end weights (G, M) at this stripe's columns (G, K), doubled where entries also stand for transposes."""
         counted = ends[:, self.columns].clone()
         counted[:, self.mirrored :] *= 2.0
         return counted
 
 
-def stripes_size(shape: tuple[int, int, int], height: int, *, square: bool) -> int:
-    """Number of entries in the stripes of a G x N x M matrix."""
+def stripes_size(shape: tuple[int, int, int], stripe_rows: int, *, square: bool) -> int:
+    """Number of entries in the stripes of a (G, N, M) matrix."""
     groups, rows, columns = shape
     return groups * sum(
-        (min(first + height, rows) - first) * (columns - first * square) for first in range(0, rows, height)
+        (min(first + stripe_rows, rows) - first) * (columns - first * square) for first in range(0, rows, stripe_rows)
     )
 
 
-def cut_into_stripes(flat: Tensor, shape: tuple[int, int, int], height: int, *, square: bool) -> list[Stripe]:
-    """The stripes of a G x N x M matrix, which lie one after another in `flat`."""
+def cut_into_stripes(flat: Tensor, shape: tuple[int, int, int], stripe_rows: int, *, square: bool) -> list[Stripe]:
+    """The stripes of a (G, N, M) matrix, as views of `flat`, which holds them one after another."""
     groups, rows, columns = shape
     stripes, start = [], 0
-    for first in range(0, rows, height):
-        own = slice(first, min(first + height, rows))
+    for first in range(0, rows, stripe_rows):
+        own = slice(first, min(first + stripe_rows, rows))
         own_columns = slice(first if square else 0, columns)
         size = (groups, own.stop - first, columns - own_columns.start)
         entries = flat[start : start + math.prod(size)].view(size)
@@ -149,30 +163,56 @@ def cut_into_stripes(flat: Tensor, shape: tuple[int, int, int], height: int, *, 
     return stripes
 
 
-def measure(frame: Frame) -> tuple[Tensor, Tensor]:
-    """Squared distances of rows to each other or to anchors, from a Gram matrix: no N x M x D tensor.
+def squared_distances(inputs: WeightedEmbeddings) -> tuple[Tensor, Tensor]:
+    """Squared distances of rows to each other or to anchors, from a Gram matrix, without an N x M x D tensor.
 
-    Relations ignore translation, and without the common vector the Gram form loses far fewer digits, so everything is
-    centred first. Dividing by the mean squared norm keeps the numbers near 1 and gives rounding error a floor to be
-    compared with.
+    The embeddings are centred first: distances ignore translation, and the Gram form then loses far fewer digits. The
+    results are divided by the mean squared norm, so that they are near 1 and rounding errors have a known size.
 
     Returns:
-        (G, N, M) squared distances over the scale, exactly zero where two points are one; (G,) the scale.
+        (G, N, M) squared distances divided by the scale, exactly zero where two points coincide; (G,) the scale.
     """
-    flat, scale = measure_stripes(frame, frame.embeddings.shape[1])
-    return flat.view(frame.shape), scale
+    flat, scale = squared_distance_stripes(inputs, inputs.embeddings.shape[1])
+    return flat.view(inputs.shape), scale
 
 
-def measure_stripes(frame: Frame, height: int) -> tuple[Tensor, Tensor]:
-    """As `measure`, the squared distances as `cut_into_stripes` takes them; each pair of points is in one stripe."""
-    square = frame.anchors is None
-    groups, count, others = frame.shape
-    weights = frame.weights
-    size = stripes_size(frame.shape, height, square=square)
-    flat = torch.zeros(size, dtype=gram_dtype(weights), device=weights.device)
-    stripes = cut_into_stripes(flat, frame.shape, height, square=square)
+def squared_distance_stripes(inputs: WeightedEmbeddings, stripe_rows: int) -> tuple[Tensor, Tensor]:
+    """As `squared_distances`, in the flat form of `cut_into_stripes`: each pair of points is in one stripe only."""
+    weights, square = inputs.weights, inputs.anchors is None
+    dtype = gram_dtype(weights)
+    flat, scale, nearest = _gram_stripes(inputs, stripe_rows, dtype)
+    if _may_lose_digits(dtype, weights.device):
+        near = (nearest < _NEAR).nonzero().flatten()
+        if len(near):
+            exact, exact_scale, _ = _gram_stripes(inputs.only(near), stripe_rows, torch.float64)
+            exact_shape = (len(near), *inputs.shape[1:])
+            for stripe, repaired in zip(
+                cut_into_stripes(flat, inputs.shape, stripe_rows, square=square),
+                cut_into_stripes(exact, exact_shape, stripe_rows, square=square),
+                strict=True,
+            ):
+                stripe.entries[near] = repaired.entries.to(dtype)
+            scale[near] = exact_scale.to(dtype)
+    return flat.to(weights.dtype), scale.to(weights.dtype)
+
+
+def _may_lose_digits(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether near pairs need a second computation; a GPU uses float64 at once, and MPS has no float64."""
+    return dtype == torch.float32 and device.type == "cpu"
+
+
+def _gram_stripes(inputs: WeightedEmbeddings, stripe_rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """As `squared_distance_stripes`, in one precision; and (G,) the smallest squared distance, if digits may be lost.
+
+    A group whose smallest squared distance is below `_NEAR` is then still to be computed again.
+    """
+    square = inputs.anchors is None
+    groups, count, others = inputs.shape
+    weights = inputs.weights
+    flat = torch.zeros(stripes_size(inputs.shape, stripe_rows, square=square), dtype=dtype, device=weights.device)
+    stripes = cut_into_stripes(flat, inputs.shape, stripe_rows, square=square)
     row_norm, end_norm = flat.new_zeros(groups, count), flat.new_zeros(groups, others)
-    for _, points, ends in frame.pieces():
+    for _, points, ends in inputs.pieces(dtype):
         for stripe in stripes:
             add_product(stripe.entries, points[:, stripe.rows], ends[:, stripe.columns].mT)
         if not square:
@@ -187,37 +227,56 @@ def measure_stripes(frame: Frame, height: int) -> tuple[Tensor, Tensor]:
         scale = scale + end_norm.mean(dim=1)
     inverse = inverse_scale(scale)[:, None]
     row_norm, end_norm = row_norm * inverse, end_norm * inverse
+    nearest = flat.new_full((groups,), torch.inf)
+    may_lose_digits = _may_lose_digits(dtype, weights.device)
     for stripe in stripes:
         squared = stripe.entries.mul_(-2.0 * inverse[..., None]).add_(row_norm[:, stripe.rows, None])
         squared.add_(end_norm[:, None, stripe.columns])
-        # Two points this close are one: the slope of a square root there is noise.
-        torch.threshold_(squared, 1e-6 if weights.dtype == torch.float32 else 1e-14, 0.0)
+        if may_lose_digits:
+            if square:
+                squared.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+            nearest = torch.minimum(nearest, _smallest(squared, stripe, inputs))
+        if inputs.masked or not may_lose_digits:
+            # Points this close count as equal: below this distance the gradient of the root is rounding noise.
+            torch.threshold_(squared, 1e-6 if dtype == torch.float32 else 1e-14, 0.0)
         if square:
             squared.diagonal(dim1=1, dim2=2).zero_()
-    return flat.to(weights.dtype), scale.to(weights.dtype)
+    return flat, scale, nearest
+
+
+def _smallest(squared: Tensor, stripe: Stripe, inputs: WeightedEmbeddings) -> Tensor:
+    """(G,) the smallest entry of a stripe (G, J, K) between rows with a weight."""
+    smallest = squared.amin(dim=(1, 2))
+    if inputs.masked and bool((smallest < _NEAR).any()):  # rows without a weight all lie at one point
+        hidden = inputs.weights <= 0
+        squared = squared.masked_fill(hidden[:, stripe.rows, None], torch.inf)
+        if inputs.anchors is None:
+            squared = squared.masked_fill(hidden[:, None, stripe.columns], torch.inf)
+        smallest = squared.amin(dim=(1, 2))
+    return smallest
 
 
 def inverse_scale(scale: Tensor) -> Tensor:
-    """1 / scale, zero where every row is the same point, so that value and gradient vanish there."""
+    """1 / scale, or zero where all rows are equal, so that value and gradient are zero there."""
     positive = scale > torch.finfo(torch.float32).tiny
     return torch.where(positive, 1.0 / torch.where(positive, scale, 1.0), 0.0)
 
 
-def pull_back(frame: Frame, stripes: list[Stripe], factor: Tensor) -> Tensor:
-    """Gradient (G, N, D) with respect to the embeddings, factor times the sum over m of B_nm (x_n - e_m).
+def embedding_gradient(inputs: WeightedEmbeddings, stripes: list[Stripe], factor: Tensor) -> Tensor:
+    """Gradient (G, N, D) of the embeddings x: factor times the sum over ends e_m of B_nm (x_n - e_m).
 
     Args:
-        frame: of the student.
-        stripes: B = (dL / dd) / d over unordered pairs, G x N x M; kept as they are.
+        inputs: the student's.
+        stripes: B = (dL / dd) / d for unordered pairs, (G, N, M); not changed.
         factor: (G,).
     """
-    weights = frame.weights
+    weights = inputs.weights
     row_sum = torch.zeros_like(weights)
     for stripe in stripes:
         row_sum[:, stripe.rows] += stripe.entries.sum(dim=2)
         row_sum[:, stripe.columns][:, stripe.mirrored :] += stripe.entries[..., stripe.mirrored :].sum(dim=1)
-    gradient = torch.empty(frame.embeddings.shape, dtype=weights.dtype, device=weights.device)
-    for columns, rows, ends in frame.pieces():
+    gradient = torch.empty(inputs.embeddings.shape, dtype=weights.dtype, device=weights.device)
+    for columns, rows, ends in inputs.pieces(gram_dtype(weights)):
         rows.mul_(factor[:, None, None])
         if ends is not rows:
             ends.mul_(factor[:, None, None])
@@ -233,12 +292,12 @@ def pull_back(frame: Frame, stripes: list[Stripe], factor: Tensor) -> Tensor:
 
 
 def gram_dtype(weights: Tensor) -> torch.dtype:
-    """CUDA products run in float64: exact whatever the TF32 settings are, and cheap where N x N is small."""
+    """float64 on CUDA, which is cheap here and independent of TF32 settings; elsewhere the weights' dtype."""
     return torch.float64 if weights.is_cuda else weights.dtype
 
 
 def full_matmul(left: Tensor, right: Tensor) -> Tensor:
-    """A matrix product that neither autocast nor the settings for fast float32 make less accurate."""
+    """A matrix product in full precision, whatever autocast and the settings for float32 products say."""
     if left.is_cuda:
         return left.double() @ right.double()
     with _full_float32(left):
@@ -246,7 +305,7 @@ def full_matmul(left: Tensor, right: Tensor) -> Tensor:
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, *, factor: int = 1) -> None:
-    """total += factor * left @ right as `full_matmul` computes it; `total` may be a part of a larger tensor."""
+    """total += factor * left @ right in full precision, as `full_matmul`; `total` may be a view."""
     if left.is_cuda:
         total.add_(left.double() @ right.double(), alpha=factor)
         return

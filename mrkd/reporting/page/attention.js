@@ -7,9 +7,9 @@ import { saveButtons, sheet } from "./save.js";
 import { drawSprite, unpack, unpackDistributions } from "./unpack.js";
 
 const SIDE = 288;
-// Patches outside a mask turn pale blue, which stands out against dark and light pictures alike.
+// Patches outside a mask become pale blue, which is visible on dark and on light images.
 const HIDDEN = [148, 184, 214];
-// A nearly uniform map must not look as if it attended to everything: its scale ends at this many uniform shares.
+// A nearly uniform map must not look like strong attention: its scale ends at this multiple of the uniform value.
 const LEAST_PEAK = 4;
 
 export const attention = {
@@ -19,7 +19,7 @@ export const attention = {
 
   render(content, state, again) {
     const { sets, views } = content.attention;
-    if (!views.length) return [h("p", { class: "note" }, "These runs have no attention maps yet: 'mrkd attend RUN' makes them.")];
+    if (!views.length) return [h("p", { class: "note" }, "These runs have no attention maps yet: run 'mrkd attend RUN'.")];
     state.mass ??= views[0].mass;
     state.set = Math.min(state.set, sets.length - 1);
     const set = sets[state.set], shown = views.filter((view) => view.set === state.set);
@@ -197,7 +197,7 @@ function explore(set, views, state, change) {
     h("div", { class: "strip", role: "group", "aria-label": "Image" }, Array.from({ length: set.sprite.count }, (_, image) => thumbnail(set, image, image === state.image, () => change({ image })))),
     picker,
     h("div", { class: "controls" }, toggle("Class token", "attention-cls", state.query === null, () => choose(null))),
-    h("p", { class: "caption" }, set.names ? `Class: ${set.names[state.image]}. ` : "", `Click a patch of the image: the maps show where each head of the last layer looks from there. Every map sums to 1 over the ${views[0].classToken.shape.at(-2)} × ${views[0].classToken.shape.at(-1)} patches and is drawn up to its own maximum, or to ${LEAST_PEAK} times the uniform share where it stays below.`),
+    h("p", { class: "caption" }, set.names ? `Class: ${set.names[state.image]}. ` : "", `Click a patch of the image: the maps show the attention of each head of the last layer from that patch. Every map sums to 1 over the ${views[0].classToken.shape.at(-2)} × ${views[0].classToken.shape.at(-1)} patches and is drawn up to its maximum, or up to ${LEAST_PEAK} times the uniform value if that is higher.`),
     h("div", { class: "scales" }, "none", scale, "most"),
   );
   const element = h("div", { class: "explorer" }, side, h("div", { class: "maps" }, rows.map((row) => row.element),
@@ -245,7 +245,7 @@ function methodRow(view, set, state) {
   const update = async () => {
     const maps = await mapsFrom(view, state.image, state.query);
     if (!maps) {
-      number.textContent = "this image can be asked from the class token only: the page would grow too large";
+      number.textContent = "only attention of the class token is stored for this image, to limit the size of the page";
       cells.hidden = true;
       return;
     }
@@ -278,7 +278,7 @@ function poster(set, views, state, change) {
       chooser("Method", "attention-method", views.map((one) => [one.method, one.method]), view.method, (method) => change({ method })),
       saveButtons(`fig3 ${view.method}`, () => holder.querySelector("svg"))),
     holder,
-    h("p", { class: "caption" }, "From left to right: the image; every head; their mean; the fewest patches of the mean that hold the kept mass, the rest paled."));
+    h("p", { class: "caption" }, "From left to right: the image; each head; the mean over heads; the fewest patches of the mean that hold the kept mass, the others pale."));
   const update = async () => {
     const rows = await Promise.all(Array.from({ length: set.sprite.count }, async (_, image) => {
       const maps = await mapsFrom(view, image, null);
@@ -312,11 +312,11 @@ function objectsFound(views, state) {
     h("th", { scope: "row" }, swatch(methodStyle(method)), " ", method),
     [jaccard.combined, random.combined, jaccard.best_head, random.best_head].map((scores) => h("td", {}, scores[place].toFixed(1)))));
   return h("section", {},
-    h("h2", {}, "Does attention find the object?"),
+    h("h2", {}, "Overlap of attention with the object"),
     h("div", { class: "charts" },
-      lineChart({ title: "Jaccard with the object, %", xLabel: "kept mass of the class token's attention, %", series, describe: (x) => `mask of ${format(x)} % of the mass`, caption: `Mean over ${images} images of the ${split} split, all heads together. Taking the whole image would score ${whole.toFixed(1)} %.` }),
+      lineChart({ title: "Jaccard with the object, %", xLabel: "kept mass of the class token's attention, %", series, describe: (x) => `mask of ${format(x)} % of the mass`, caption: `Mean over ${images} images of the ${split} split, all heads together. The whole image as mask has ${whole.toFixed(1)} %.` }),
       h("div", { class: "scroll" }, h("table", { class: "jaccard" },
         h("thead", {}, h("tr", {}, ["Jaccard, %", "all heads", "random weights", "best head", "random, best head"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, rows)),
-      h("p", { class: "caption" }, `At ${Math.round(100 * mass[place])} % of the mass. The random weights are a fresh network of the run's own shape and seed. The best head is chosen by these very scores, so it flatters both columns alike.`))));
+      h("p", { class: "caption" }, `At ${Math.round(100 * mass[place])} % of the mass. Random weights: an untrained network of the same shape and seed. The best head is chosen by these same numbers, so both of its columns are optimistic.`))));
 }

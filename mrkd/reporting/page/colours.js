@@ -1,21 +1,21 @@
 // Colours: one per method in every view, told apart by dash and mark too; classes; scales for amounts.
 
-import { themeColour } from "./dom.js";
-
 const MARKS = ["disc", "square", "triangle", "diamond", "cross"];
 
 let styles = new Map();
+let untrained;
 let classColours = [];
 
 /** Take the colours of this page's methods and classes. */
 export function takePalette({ methods, palette }) {
   styles = new Map(methods.map((method, place) => [method, palette.methods[place]]));
+  untrained = palette.untrained;
   classColours = palette.classes;
 }
 
-/** {colour, dash} of a method; of what is none, such as a frozen teacher, the faint one. */
+/** {colour, dash} of a method, or of what is none, such as raw pixels or a frozen teacher. */
 export function methodStyle(method) {
-  return styles.get(method) ?? { colour: themeColour("faint"), dash: "1.5 3" };
+  return styles.get(method) ?? untrained;
 }
 
 /** {colour, mark} of a class or a cluster; neighbours in number differ in both. */

@@ -1,4 +1,4 @@
-// Curves: what was logged while training, of several runs on one axis.
+// Curves: metrics logged during training, with several runs on one axis.
 
 import { lineChart, swatch } from "./chart.js";
 import { methodStyle } from "./colours.js";
@@ -12,14 +12,14 @@ const PRESETS = {
   all: { label: "Everything", keys: null, terms: true },
 };
 const CAPTIONS = {
-  relative: "Each run over its first logged loss, because losses of different methods have different units.",
-  agreement: "Share of images whose student and teacher choose the same prototype in different views. A constant output scores 100 %, so read it beside the entropy.",
-  teacher_entropy: "At ln K, the uniform level, the teacher says nothing about any image.",
-  feature_std: "Near 0, every image gets the same features.",
-  rankme: "How many directions the features use; 1 is a line.",
-  relation_correlation: "Do distances between images agree across views? Near 0 no relation can be learnt.",
-  cls_cosine: "Near 1, all class tokens point one way: the plateau on which a fresh network starts.",
-  knn: "Of the teacher's class tokens. The test split is never looked at here.",
+  relative: "Loss divided by the first logged loss, because losses of different methods have different units.",
+  agreement: "Fraction of images for which student and teacher choose the same prototype in different views. A constant output has 100 %, so read it together with the entropy.",
+  teacher_entropy: "At ln K the teacher's outputs are uniform and carry no information.",
+  feature_std: "Near 0, all images have the same features.",
+  rankme: "Effective number of directions that the features use; 1 means that they lie on a line.",
+  relation_correlation: "Correlation of distances between images in different views. Near 0, no relation can be learnt.",
+  cls_cosine: "Near 1, all class tokens have the same direction, as in an untrained network.",
+  knn: "k-NN of the teacher's class tokens on held-out training images. The test split is not used.",
 };
 
 export const curves = {
@@ -74,7 +74,7 @@ function draw(content, state) {
     figure.append(saveButtons(`curve ${title}`, () => figure.querySelector("svg.chart")));
     return figure;
   });
-  return figures.length ? figures : [h("p", { class: "note" }, "These runs logged none of it.")];
+  return figures.length ? figures : [h("p", { class: "note" }, "These runs did not log these metrics.")];
 }
 
 function columnOf(run, key) {
@@ -105,7 +105,7 @@ function points(run, values, axis) {
   });
 }
 
-/** An exponential mean that begins at the first value and owes it nothing later on. */
+/** An exponential moving average with bias correction. */
 function smooth(line, strength) {
   if (!strength) return line;
   let sum = 0, weight = 0;

@@ -1,4 +1,4 @@
-// The page: tabs, theme, and news from a running job.
+// The page: tabs, theme, and updates from a running job.
 
 import { attention } from "./attention.js";
 import { takePalette } from "./colours.js";
@@ -87,7 +87,7 @@ function describe() {
     " · This page needs no network and sends nothing anywhere.");
 }
 
-/** Unpack what every view needs while nothing else is to be done: a printer does not wait for pictures. */
+/** Unpack the data of all views when the browser is idle, because printing does not wait for it. */
 function rehearse(rest) {
   const idle = window.requestIdleCallback ?? ((act) => setTimeout(act, 300));
   idle(() => {
@@ -97,7 +97,7 @@ function rehearse(rest) {
   });
 }
 
-/** Ask the server of `mrkd watch` for news, and show them without disturbing what is being looked at. */
+/** Poll the server of `mrkd watch` for new data, and update the page without changing what the user looks at. */
 function follow() {
   let version = null, held = false, lost = false;
   addEventListener("pointerdown", () => (held = true), true);
@@ -130,7 +130,7 @@ function follow() {
       await look();
     } catch (error) {
       lost = true;
-      status.replaceChildren(h("span", { class: "lost" }, `No news: ${error.message}. Is 'mrkd watch' still running? Trying again.`));
+      status.replaceChildren(h("span", { class: "lost" }, `No updates: ${error.message}. Is 'mrkd watch' still running? Trying again.`));
     }
     setTimeout(loop, POLL_MILLISECONDS);
   }

@@ -1,4 +1,4 @@
-// Maps: the test images laid out by their features, and the nearest neighbours of one of them under every method.
+// Maps: test images laid out by their features, and the nearest neighbours of a selected image for each method.
 
 import { swatch } from "./chart.js";
 import { classStyle, methodStyle } from "./colours.js";
@@ -14,7 +14,7 @@ export const maps = {
 
   render(content, state, again) {
     const { sets, views } = content.maps;
-    if (!views.length) return [h("p", { class: "note" }, "These runs have no map yet: 'mrkd evaluate RUN' makes one.")];
+    if (!views.length) return [h("p", { class: "note" }, "These runs have no map yet: run 'mrkd evaluate RUN'.")];
     state.set = Math.min(state.set, sets.length - 1);
     const set = sets[state.set], shown = views.filter((view) => view.set === state.set);
     if (state.chosen >= set.sprite.count) state.chosen = null;
@@ -28,14 +28,14 @@ export const maps = {
         segments("Layout", "map-layout", [["tsne", "t-SNE"], ["pca", "PCA"]], state.layout, (layout) => change({ layout })),
         segments("Colour", "map-colour", [["class", "class"], ["cluster", "k-means cluster"]], state.colour, (colour) => change({ colour, only: null })),
         sets.length > 1 && chooser("Images of", "map-set", sets.map((_, place) => [place, views.find((view) => view.set === place).run]), state.set, (place) => change({ set: Number(place), chosen: null, only: null })),
-        state.chosen !== null && h("button", { type: "button", "data-key": "map-clear", onclick: () => change({ chosen: null }) }, "Clear the choice")),
+        state.chosen !== null && h("button", { type: "button", "data-key": "map-clear", onclick: () => change({ chosen: null }) }, "Clear the selection")),
       kinds(set, shown, state, change),
       element,
       h("p", { class: "caption" },
-        `The same ${set.sprite.count} test images under every method, by their L2-normalised class tokens. `,
-        state.layout === "tsne" ? `t-SNE (perplexity ${Math.round(shown[0].perplexity)}) keeps neighbours together; distances between groups mean nothing. ` : "PCA shows the two directions of largest variance; what it leaves out is said above each map. ",
-        state.colour === "cluster" ? "Clusters are k-means', as many as there are classes; their numbers mean nothing across methods. " : "",
-        "Click an image, or move with the arrow keys and press Enter, for its nearest neighbours by cosine: a solid frame has the image's class, a dashed one another."),
+        `The same ${set.sprite.count} test images for each method, laid out by their L2-normalised class tokens. `,
+        state.layout === "tsne" ? `t-SNE (perplexity ${Math.round(shown[0].perplexity)}) keeps neighbours together; distances between groups have no meaning. ` : "PCA shows the two directions of largest variance; the fraction of the variance that they explain is above each map. ",
+        state.colour === "cluster" ? "There are as many k-means clusters as classes; their numbers are not comparable between methods. " : "",
+        "Click an image, or move with the arrow keys and press Enter, to see its nearest neighbours by cosine: those with a solid frame have its class, those with a dashed frame another."),
     ];
   },
 };
@@ -84,7 +84,7 @@ function cloud(view, set, state, change, pointAll) {
     base = square(CLOUD);
     drawCloud(base.getContext("2d"), points, state.colour === "class" ? labels : clusters, state.only);
     if (state.chosen !== null) await showNeighbours(strip, set, neighbours, labels, view.neighbours.shape[1], state.chosen, change);
-    else strip.replaceChildren(h("span", { class: "caption" }, "No image chosen."));
+    else strip.replaceChildren(h("span", { class: "caption" }, "No image selected."));
     refresh();
   })();
 

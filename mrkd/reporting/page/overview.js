@@ -1,4 +1,4 @@
-// Overview: the table, what is said of every run, and how to get there again.
+// Overview: the comparison table, the health of each run, and the command that reproduces the page.
 
 import { swatch } from "./chart.js";
 import { methodStyle } from "./colours.js";
@@ -11,31 +11,35 @@ export const overview = {
 
   render(content, state, again) {
     return [
-      content.table.rows.length ? [...headline(content), comparison(content, state, again)] : h("p", { class: "note" }, "No run has been evaluated yet: 'mrkd evaluate RUN' measures one."),
-      h("h2", {}, "What the runs say of themselves"),
+      content.table.rows.length ? [...headline(content), comparison(content, state, again)] : h("p", { class: "note" }, "No run has been evaluated yet: run 'mrkd evaluate RUN'."),
+      h("h2", {}, "Run health"),
       verdicts(content.runs),
-      content.protocols.length ? h("details", {}, h("summary", {}, "How it was measured"), h("dl", {}, content.protocols.map(({ name, text }) => [h("dt", {}, name), h("dd", {}, text)]))) : null,
-      h("h2", {}, "Again"),
+      content.protocols.length ? h("details", {}, h("summary", {}, "Evaluation protocols"), h("dl", {}, content.protocols.map(({ name, text }) => [h("dt", {}, name), h("dd", {}, text)]))) : null,
+      h("h2", {}, "Reproduce"),
       command(content.command),
     ];
   },
 };
 
-/** What the first column says, and how sure it is. */
+/** One sentence on the best method in the first column, and whether the standard deviations overlap. */
 function headline({ table }) {
   const { key, title, unit, decimals } = table.columns[0];
   const measured = table.rows.filter((row) => row.cells[key]).sort((a, b) => b.cells[key].mean - a.cells[key].mean);
-  const [best, second] = measured.filter((row) => row.method !== "random");
-  const random = measured.find((row) => row.method === "random");
+  const [best, second] = measured.filter((row) => row.learnt);
+  const named = (name) => measured.find((row) => row.method === name);
+  const random = named("random"), pixels = named("pixels");
   if (!best) return [];
   const text = (row) => `${row.cells[key].mean.toFixed(decimals)}${row.cells[key].std === null ? "" : ` ± ${row.cells[key].std.toFixed(decimals)}`} ${unit}`;
   if (random && random.cells[key].mean >= best.cells[key].mean) {
     return [h("p", {}, h("b", {}, "No method beats random weights"), ` of the same network in ${title}: they have ${text(random)}; the best method, ${best.method}, ${text(best)}.`)];
   }
+  if (pixels && pixels.cells[key].mean >= best.cells[key].mean) {
+    return [h("p", {}, h("b", {}, "No method beats raw pixels"), ` in ${title}: they have ${text(pixels)}; the best method, ${best.method}, ${text(best)}.`)];
+  }
   const low = best.cells[key].mean - best.cells[key].std, high = second && second.cells[key].mean + second.cells[key].std;
   const sure = !second || best.cells[key].std === null || second.cells[key].std === null ? "" : low > high ? "; the intervals do not overlap" : "; the intervals overlap";
   return [h("p", {}, h("b", {}, best.method), ` is best in ${title}: ${text(best)}`,
-    random ? `; random weights of the same network have ${text(random)}.` : ".", second ? ` The next, ${second.method}, has ${text(second)}${sure}.` : "")];
+    random ? `; random weights of the same network have ${text(random)}` : "", pixels ? `; raw pixels have ${text(pixels)}.` : ".", second ? ` The next, ${second.method}, has ${text(second)}${sure}.` : "")];
 }
 
 function comparison({ table }, state, again) {
@@ -65,24 +69,24 @@ function comparison({ table }, state, again) {
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison" }, h("table", {},
       h("thead", {}, h("tr", {}, head("method", "method", false), columns.map((column) => head(column.key, column.heading, column.better === "higher")))),
       h("tbody", {}, sorted.map((row) => h("tr", { "data-method": row.method },
-        h("th", { scope: "row" }, swatch(methodStyle(row.method)), " ", row.method, h("span", { class: "seeds" }, row.seeds.length ? `${row.seeds.length === 1 ? "seed" : "seeds"} ${row.seeds.join(", ")}` : "frozen")),
+        h("th", { scope: "row" }, swatch(methodStyle(row.method)), " ", row.method, h("span", { class: "seeds" }, row.frozen ? "frozen" : row.seeds.length === 0 ? "no training" : `${row.seeds.length === 1 ? "seed" : "seeds"} ${row.seeds.join(", ")}`)),
         columns.map((column) => cell(row, column))))))),
     h("p", { class: "caption" },
       `${units(table.columns)}, on ${table.data.test_images} images of the ${table.data.scored_on} split of ${table.data.name}, after ${table.data.train_images} training images. `,
-      several ? "Mean ± sample std over seeds; below each figure a dot per seed and a bar from mean − std to mean + std, on the column's own axis. " : "Below each figure its place on the column's own axis. ",
-      "The best of each column is shaded, random weights aside. Peak memory is that of the training process."));
+      several ? "Mean ± sample std over seeds; below each number a dot per seed and a bar from mean − std to mean + std, on the axis of the column. " : "Below each number its position on the axis of the column. ",
+      "The best of each column, except random weights and raw pixels, is shaded. Peak memory is that of the training process."));
 }
 
-/** What the numbers are in. */
+/** The units of the numbers. */
 function units(columns) {
   const others = columns.filter(({ unit }) => unit !== "%").map(({ title }) => title);
-  return others.length ? `Percent, but for ${others.join(", ")}` : "Percent";
+  return others.length ? `Percent, except ${others.join(", ")}` : "Percent";
 }
 
 function columnScale(rows, { key, better }) {
   const cells = rows.flatMap((row) => (row.cells[key] ? [row.cells[key]] : []));
   const ends = cells.flatMap(({ mean, std, values }) => [mean - (std ?? 0), mean + (std ?? 0), ...values]);
-  const contenders = rows.filter((row) => row.method !== "random" && row.cells[key]);
+  const contenders = rows.filter((row) => row.learnt && row.cells[key]);
   const means = contenders.map((row) => row.cells[key].mean);
   const low = Math.min(...ends), high = Math.max(...ends);
   return { low, high: high > low ? high : low + 1, best: contenders.length > 1 ? (better === "higher" ? Math.max(...means) : Math.min(...means)) : null };
@@ -98,17 +102,17 @@ function cell(row, column) {
     line(4, width - 4, themeColour("line"), 1),
     found.std === null ? null : line(x(found.mean - found.std), x(found.mean + found.std), style.colour, 3),
     found.values.map((value) => s("circle", { cx: x(value), cy: 6, r: 2.2, fill: themeColour("paper"), stroke: style.colour, "stroke-width": 1.2 })));
-  const best = column.best !== null && row.method !== "random" && found.mean === column.best;
+  const best = column.best !== null && row.learnt && found.mean === column.best;
   return h("td", {
     class: best ? "best" : null, "data-value": found.mean,
-    onpointermove: (event) => showTip(event.clientX, event.clientY, h("div", { class: "head" }, `${row.method} · ${column.heading}`), found.values.map((value, place) => h("div", {}, `${row.seeds.length ? `seed ${row.seeds[place]}` : "frozen"}: ${value.toFixed(column.decimals + 1)}`))),
+    onpointermove: (event) => showTip(event.clientX, event.clientY, h("div", { class: "head" }, `${row.method} · ${column.heading}`), found.values.map((value, place) => h("div", {}, `${row.seeds.length ? `seed ${row.seeds[place]}: ` : ""}${value.toFixed(column.decimals + 1)}`))),
     onpointerleave: hideTip,
   }, found.mean.toFixed(column.decimals), found.std === null ? null : h("span", { class: "spread" }, ` ± ${found.std.toFixed(column.decimals)}`), best ? h("span", { class: "hidden" }, " (best)") : null, plot);
 }
 
 function verdicts(runs) {
   return h("ul", { class: "verdicts" }, runs.map(({ name, verdict, finished, seconds }) => {
-    const kind = ["healthy", "converged"].includes(verdict.kind) ? "healthy" : finished ? "bad" : "training";
+    const kind = ["healthy", "flat", "converged"].includes(verdict.kind) ? "healthy" : finished ? "bad" : "training";
     return h("li", {}, h("span", { class: `mark ${kind}`, "aria-hidden": "true" }, { healthy: "✓", bad: "!", training: "…" }[kind]),
       h("span", {}, h("b", {}, name), `: ${verdict.sentence}`, seconds >= 0.1 ? h("span", { class: "caption" }, ` (${format(seconds)} s)`) : null));
   }));

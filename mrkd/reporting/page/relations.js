@@ -1,4 +1,4 @@
-// Relations seen: the distances that a relational loss matches, of one fixed batch, early and late in training.
+// Relations: the distances that a relational loss matches, of one fixed batch, early and late in training.
 
 import { swatch } from "./chart.js";
 import { VIRIDIS, methodStyle, paint } from "./colours.js";
@@ -10,12 +10,12 @@ const MATRIX = 320, BINS = 48, FAR = 2.2;
 
 export const relations = {
   id: "relations",
-  title: "Relations seen",
+  title: "Relations",
   initial: { early: null, late: null, method: null },
 
   render(content, state, again) {
     const { sets, views } = content.relations;
-    if (!views.length) return [h("p", { class: "note" }, "No relations were kept. They are, while a method trains, unless train.relation_images is 0; random weights have none to learn.")];
+    if (!views.length) return [h("p", { class: "note" }, "No relations were recorded. They are recorded during training unless train.relation_images is 0; random weights are not trained.")];
     const view = views.find((one) => one.method === state.method) ?? views[0], last = view.steps.length - 1;
     const change = (part) => again({ ...state, ...part });
     const early = Math.min(state.early ?? 0, last), late = Math.min(state.late ?? last, last);
@@ -28,9 +28,9 @@ export const relations = {
         h("h3", {}, swatch(methodStyle(view.method)), view.method, h("span", { class: "number" }, `run ${view.run}`)),
         h("div", { class: "moments" }, moments)),
       h("p", { class: "caption" },
-        `One fixed batch of ${sets[view.set].sprite.count / 2} training images${sets[view.set].labels ? ", sorted by class, so that classes show as dark blocks" : ""}. The teacher sees one view of each, whole; the student another, masked. `,
-        "Matrices: distances between class tokens after the last norm, over their mean; dark is near. Scatter: every pair once, darker where more pairs lie; on the diagonal student and teacher agree. ",
-        "Angles: at every image, between every two others. RKD-D and RKD-A pull the student's numbers towards the teacher's; the losses below are theirs, whatever the method trains on. "),
+        `One fixed batch of ${sets[view.set].sprite.count / 2} training images${sets[view.set].labels ? ", sorted by class, so that classes show as dark blocks" : ""}. The teacher sees one full view of each image, the student another view, masked. `,
+        "Matrices: distances between class tokens after the last norm, divided by their mean; dark is near. Scatter: each pair once, darker where there are more pairs; on the diagonal student and teacher agree. ",
+        "Angles: at each image, between each two others. RKD-D and RKD-A match the student's distances or angles to the teacher's; their losses are below, also for other methods. "),
     ];
   },
 };

@@ -6,7 +6,7 @@ import torchvision.transforms.v2.functional as reference
 
 from mrkd.config import ViewsConfig
 from mrkd.data.augment import color as colours
-from mrkd.data.augment.geometry import Placement, draw_placement, warp
+from mrkd.data.augment.geometry import Placement, clamped_to_pixels, draw_placement, warp
 from mrkd.data.augment.views import ViewMaker, normalize
 
 
@@ -51,6 +51,16 @@ def test_blur_is_torchvisions_and_a_sigma_of_zero_changes_nothing():
 def placed(**changes: float) -> Placement:
     values = {"center_x": 0.0, "center_y": 0.0, "half_width": 1.0, "half_height": 1.0, "angle": 0.0, **changes}
     return Placement(**{name: torch.full((1, 5), value) for name, value in values.items()})
+
+
+def test_a_clamped_grid_gives_the_border_under_any_padding():
+    images = photographs()[:, :, :20]
+    grid = torch.rand(5, 9, 9, 2, generator=torch.Generator().manual_seed(1)) * 2.4 - 1.2
+    sample = torch.nn.functional.grid_sample
+    border = sample(images, grid, padding_mode="border", align_corners=False)
+    clamped = sample(images, clamped_to_pixels(grid, 20, 32), padding_mode="zeros", align_corners=False)
+    assert torch.allclose(clamped, border, atol=1e-5)
+    assert not torch.allclose(sample(images, grid, padding_mode="zeros", align_corners=False), border, atol=1e-2)
 
 
 def test_the_whole_image_is_itself_and_a_negative_width_mirrors_it():

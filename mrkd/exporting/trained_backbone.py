@@ -1,4 +1,7 @@
-"""What is exported, and what every form of it must reproduce. Axes: B images, S pixels, D width."""
+"""The backbone to export, and probe images with features that every export must reproduce.
+
+Axes: B images, S pixels, D width.
+"""
 
 import json
 from dataclasses import dataclass
@@ -19,23 +22,23 @@ from mrkd.system.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A run's teacher backbone on its way out."""
+class TrainedBackbone:
+    """The teacher's backbone of a run, with what an export needs to know about it."""
 
     run: Run
     config: Config
     checkpoint: str
-    """`backbone`, `best`, `last` or a step."""
+    """Where the weights come from: `backbone`, `best`, `last` or a step."""
     vit: ViT
-    """In evaluation mode."""
+    """The network, in evaluation mode."""
     name: str
     """timm's name of the architecture."""
     arguments: dict[str, Any]
-    """Keyword arguments of `timm.create_model`."""
+    """Keyword arguments for `timm.create_model`."""
 
     @classmethod
-    def of(cls, run_path: str | Path, checkpoint: str) -> "Subject":
-        """The backbone of a run.
+    def from_run(cls, run_path: str | Path, checkpoint: str) -> "TrainedBackbone":
+        """Load the backbone of a run.
 
         Raises:
             UserError: there is no such run or checkpoint.
@@ -52,7 +55,7 @@ class Subject:
         return self.config.data.size
 
     def metadata(self) -> dict[str, str]:
-        """What a file says about itself: how to make the network and how to prepare images."""
+        """Metadata for exported files: how to create the network and how to normalise images."""
         vit = self.vit
         return {
             "timm_name": self.name,
@@ -69,42 +72,42 @@ class Subject:
         }
 
     @cached_property
-    def probe(self) -> Tensor:
-        """(3, 3, S, S) normalised images, always the same, on which every form is compared."""
+    def probe_images(self) -> Tensor:
+        """(3, 3, S, S) fixed normalised images on which exports are compared."""
         generator = torch.Generator().manual_seed(0)
         coarse = torch.rand(3, 3, 4, 4, generator=generator)
         smooth = torch.nn.functional.interpolate(coarse, size=(self.size, self.size), mode="bicubic")
         return normalize((smooth + 0.1 * torch.rand(smooth.shape, generator=generator)).clamp(0, 1))
 
     @cached_property
-    def expected(self) -> Tensor:
-        """(3, D) class tokens of the probe."""
+    def probe_features(self) -> Tensor:
+        """(3, D) class tokens of the probe images."""
         with torch.no_grad():
-            return self.vit(self.probe)
+            return self.vit(self.probe_images)
 
     def difference(self, module: torch.nn.Module) -> float:
-        """The largest difference of a rebuilt network's features on the probe."""
+        """The largest absolute difference of another network's features on the probe images."""
         with torch.no_grad():
-            return (module.eval()(self.probe) - self.expected).abs().max().item()
+            return (module.eval()(self.probe_images) - self.probe_features).abs().max().item()
 
     def of_fixed_size(self) -> ViT:
-        """The same network without the code that adapts to other sizes, which no fixed graph can hold."""
+        """The same network for one image size only, as needed for a static graph."""
         arguments = {**self.arguments, "dynamic_img_size": False}
         vit = timm.create_model(self.name, **arguments)
         vit.load_state_dict(self.vit.state_dict())
         return vit.eval().requires_grad_(False)
 
     def summary(self) -> dict[str, Any] | None:
-        """What the run says of itself at its end; None before."""
+        """The run's `summary.json`; None if the run is not finished."""
         return read_json(self.run.path / SUMMARY) if self.run.finished else None
 
     def evaluation(self) -> dict[str, Any] | None:
-        """The figures of `mrkd evaluate`; None without them, or for a checkpoint, which they do not describe."""
+        """The results of `mrkd evaluate`; None without them, and for a checkpoint, to which they do not apply."""
         path = self.run.path / EVALUATION
         return read_json(path) if self.checkpoint == "backbone" and path.is_file() else None
 
 
-def call(name: str, first: dict[str, Any], arguments: dict[str, Any]) -> str:
-    """The Python line that makes the network with timm."""
+def create_model_line(name: str, first: dict[str, Any], arguments: dict[str, Any]) -> str:
+    """The line of Python that creates the network with timm."""
     words = [repr(name), *(f"{key}={value!r}" for key, value in {**first, **arguments}.items())]
     return f"timm.create_model({', '.join(words)})"

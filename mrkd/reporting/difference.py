@@ -1,0 +1,96 @@
+"""Differences between methods over common seeds, and the sentence that closes a comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from mrkd.reporting.table import REFERENCES, is_learnt
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean difference of two methods over the seeds that both have."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    """95 % interval of Student's t for paired values; None with one seed."""
+    seeds: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{self.mean:+.1f}"
+        return f"{self.mean:+.1f} ({self.interval[0]:+.1f} to {self.interval[1]:+.1f})"
+
+
+def paired_difference(row: Mapping[str, Any], other: Mapping[str, Any], key: str = "knn") -> Difference | None:
+    """The difference row − other in the column `key` of a comparison's table; None without a common seed.
+
+    Raises:
+        KeyError: one of the rows does not have this column.
+    """
+    theirs = dict(zip(other["seeds"], other[key]["values"], strict=True))
+    pairs = [
+        value - theirs[seed] for seed, value in zip(row["seeds"], row[key]["values"], strict=True) if seed in theirs
+    ]
+    if not pairs:
+        return None
+    mean = fmean(pairs)
+    if len(pairs) == 1:
+        return Difference(mean=mean, interval=None, seeds=1)
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(pairs) - 1, (1 + CONFIDENCE) / 2)) * stdev(pairs) / len(pairs) ** 0.5
+    return Difference(mean=mean, interval=(mean - half, mean + half), seeds=len(pairs))
+
+
+def conclusion(rows: Sequence[Mapping[str, Any]], key: str = "knn", name: str = "k-NN") -> str:
+    """Who leads in one column, by how much, and whether the seeds tell the two best methods apart.
+
+    Args:
+        rows: of a comparison's table.
+        key: a column in percent.
+        name: of this column.
+    Returns:
+        One or two sentences; empty if no trained method has this column.
+    """
+    measured = [row for row in rows if key in row]
+    trained = sorted(filter(is_learnt, measured), key=lambda row: -float(row[key]["mean"]))
+    if not trained:
+        return ""
+    best = trained[0]
+    if len(trained) > 1:
+        sentence = _against(best, trained[1], key, name)
+    else:
+        sentence = f"{best['method']} has {best[key]['mean']:.1f} % {name}."
+    reference = max(
+        (row for row in measured if row["method"] in REFERENCES), key=lambda row: float(row[key]["mean"]), default=None
+    )
+    if reference is None:
+        return sentence
+    gap = best[key]["mean"] - reference[key]["mean"]
+    what = {"random": "random weights", "pixels": "raw pixels"}[reference["method"]]
+    side = f"{gap:.1f} points above" if gap >= 0 else f"{-gap:.1f} points below"
+    return f"{sentence} {best['method']} is {side} {what} ({reference[key]['mean']:.1f} %)."
+
+
+def _against(best: Mapping[str, Any], second: Mapping[str, Any], key: str, name: str) -> str:
+    first, other = best["method"], second["method"]
+    difference = paired_difference(best, second, key)
+    if difference is None or difference.interval is None:
+        points = best[key]["mean"] - second[key]["mean"]
+        return f"{first} leads {other} by {points:.1f} points of {name}; one seed cannot decide between them."
+    low, high = difference.interval
+    measured = (
+        f"{difference.mean:.1f} points of {name} (95 % interval {low:.1f} to {high:.1f}, {difference.seeds} seeds)"
+    )
+    if difference.clear:
+        return f"{first} leads {other} by {measured}."
+    return f"{first} and {other} cannot be told apart: {measured}."
