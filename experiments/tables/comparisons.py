@@ -74,6 +74,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quick": partial(quick, {key: column.heading for key, column in COLUMNS.items()}),
     "cifar10": cifar10,
     "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
+    "cifar10-muon": partial(cifar10, "cifar10-muon.json"),
     "cifar10-long": partial(cifar10, "cifar10-long.json"),
     "cifar10-others": partial(cifar10, "cifar10-others.json", "cifar10-tuned.json"),
     "cifar10-control": partial(cifar10, "cifar10-control.json"),

@@ -138,8 +138,8 @@ class _Pairs:
     """Whether the ends are the rows, so that an entry of the diagonal is no pair."""
 
     def total(self) -> Tensor:
-        """(G,) float64, the weight of all pairs of two different points, equal or not."""
-        rows = self.rows.double()
+        """(G,) the weight of all pairs of two different points, equal or not; float64, float32 on MPS."""
+        rows = self.rows.to(sum_dtype(self.rows.device))
         total = rows.sum(dim=1)
         count = total.square() - rows.square().sum(dim=1) if self.square else total
         return count.clamp(min=torch.finfo(torch.float32).tiny)  # a group without weights has none

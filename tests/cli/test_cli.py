@@ -100,7 +100,7 @@ def test_a_file_of_another_kind_is_refused_as_weights(tmp_path):
     vit = create_vit(ModelConfig(width=16, depth=1, heads=1), 32)
     for content in ("export A=1\n", "0\n", "}\n", ".\n", "(lp0\n.", ""):
         path.write_text(content)
-        with pytest.raises(UserError, match=r"cannot read .*env.sh .*: expected a safetensors file, or .*else"):
+        with pytest.raises(UserError, match=r"cannot read .*env.sh .*: expected a safetensors file, or .*another"):
             load_weights(vit, str(path))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from mrkd.config import DataConfig
 from mrkd.config.source import HUB, HUB_NAME, absolute_source, source_name
 from mrkd.data.listing import Listing, Listings
+from mrkd.data.sources.any_folder import find_in_any_folder
 from mrkd.data.sources.csv import find_in_csv
 from mrkd.data.sources.digits import find_digits
 from mrkd.data.sources.files import IMAGE_SUFFIXES
-from mrkd.data.sources.folders import find_in_any_folder
 from mrkd.data.sources.hub import find_on_hub
 from mrkd.data.sources.labels import Found, classify
 from mrkd.data.sources.parquet import find_in_parquet
