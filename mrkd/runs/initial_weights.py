@@ -133,9 +133,7 @@ def _read(path: Path, setting: str) -> Mapping[str, Any]:
 
 def _unreadable(path: Path, setting: str, error: Exception) -> UserError:
     found = re.search(r"GLOBAL (\S+)", str(error))
-    reason = (
-        f"this one holds a {found[1]}: save its state_dict alone" if found else "this one is damaged or something else"
-    )
+    reason = f"this one holds a {found[1]}: save its state_dict alone" if found else "this one is damaged or another"
     return UserError(
         f"{setting}: cannot read {path} as weights of a timm model: expected a safetensors file, or a .pth, .pt, .ckpt "
         f"or .bin file of nothing but tensors and plain values; {reason}"
