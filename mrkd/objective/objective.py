@@ -36,7 +36,7 @@ class Objective(nn.Module):
     """The terms, with the state that they need: moving centres, and factors for terms with a gradient norm ratio."""
 
     grad_norm_factors: Tensor
-    """(T,) float64, one factor per term; a tensor on the device, so that the host need not wait for it."""
+    """(T,) float64, float32 on MPS; one factor per term, on the device, so that the host need not wait for it."""
 
     def __init__(self, config: Config, terms: tuple[Term, ...]) -> None:
         super().__init__()
@@ -56,6 +56,12 @@ class Objective(nn.Module):
         self.patch_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
         self.register_buffer("grad_norm_factors", torch.zeros(len(terms), dtype=torch.float64), persistent=False)
         self.measured_steps = 0
+
+    def place_on(self, device: torch.device) -> None:
+        """Move the state to the device, in float32 on Apple's GPUs, which have no float64."""
+        if device.type == "mps":
+            self.float()
+        self.to(device)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state for a checkpoint that is not in buffers."""

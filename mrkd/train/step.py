@@ -69,9 +69,7 @@ class Learner:
         self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
         self.pair, self.weights_note = make_pair(config, terms)
-        if fabric.device.type == "mps":  # Apple's GPUs have no float64
-            self.objective.float()
-        self.objective.to(fabric.device)
+        self.objective.place_on(fabric.device)
         if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
             self.pair.use_plain_attention()
         if config.train.compile:

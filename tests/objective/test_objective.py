@@ -255,6 +255,9 @@ def test_every_loss_of_the_table_is_used_by_a_method_or_listed_here_as_usable_by
     assert LOSSES["relation"].options() == ["potential", "divergence", "center", "keep_self"]
 
 
-def test_the_objective_moves_to_devices_without_float64():
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float64), ("mps", torch.float32)])
+def test_factors_are_float64_where_the_device_has_it(monkeypatch, device, dtype):
     objective = Objective(SMALL, (Term(loss="koleo"), Term(loss="rkd-distance", grad_norm_ratio=0.5)))
-    assert {buffer.dtype for buffer in objective.buffers()} == {torch.float32}
+    monkeypatch.setattr(objective, "to", lambda device: objective)
+    objective.place_on(torch.device(device))
+    assert objective.grad_norm_factors.dtype == dtype
