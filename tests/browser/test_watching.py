@@ -32,4 +32,4 @@ def test_a_lost_server_is_reported(browser, served):
     page = browser.open(server.url)
     page.wait("return document.getElementById('live').textContent.includes('step 40')")
     server.socket.close()
-    page.wait("return document.getElementById('live').textContent.includes('No news')")
+    page.wait("return document.getElementById('live').textContent.includes('No updates')")
