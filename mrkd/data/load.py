@@ -1,5 +1,6 @@
 """Open the splits of a source as datasets."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -75,8 +76,7 @@ def load(config: DataConfig, device: torch.device = CPU) -> Splits:
         UserError: the source is missing, empty, too broken, or too large for `data.mode: resident`.
     """
     listings = list_splits(config)
-    for note in listings.notes:
-        say(f"note: {note}")
+    _announce(listings.notes)
     train = open_dataset(listings.train, config, device)
     test = None if listings.test is None else open_dataset(listings.test, config, device)
     if len(train) == 0:
@@ -105,9 +105,13 @@ def load_train(config: DataConfig, device: torch.device, processes: int, *, anno
     listings = list_splits(config)
     if announce:
         missing = [f"no evaluation will be possible: {listings.unscorable}"] if listings.unscorable else []
-        for note in (*listings.notes, *missing):
-            say(f"note: {note}")
+        _announce((*listings.notes, *missing))
     return open_dataset(listings.train, config, device, processes=processes)
+
+
+def _announce(notes: Iterable[str]) -> None:
+    for note in notes:
+        say(f"note: {note}")
 
 
 def open_dataset(listing: Listing, config: DataConfig, device: torch.device, *, processes: int = 1) -> ImageDataset:
