@@ -9,8 +9,8 @@ from typing import Any
 
 from mrkd.config import Config, DataConfig, TeacherConfig
 from mrkd.config.keys import equal_among_compared, part_of_measurement
-from mrkd.config.objective import canonical_method
 from mrkd.config.overrides import differences, flatten, with_overrides
+from mrkd.config.sections.objective import canonical_method
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.pixels import evaluate_pixels

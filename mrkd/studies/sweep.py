@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from mrkd.config import Config
-from mrkd.config.objective import canonical_method
 from mrkd.config.overrides import to_dict, with_overrides
+from mrkd.config.sections.objective import canonical_method
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.checks import check_teacher
 from mrkd.objective.methods import resolve_terms

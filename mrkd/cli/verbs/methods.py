@@ -28,7 +28,7 @@ def describe(name: str) -> str:
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term
-    from mrkd.config.objective import canonical_method
+    from mrkd.config.sections.objective import canonical_method
     from mrkd.objective.methods import all_methods, resolve_terms
 
     name = canonical_method(name)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mrkd.config import Config
-    from mrkd.config.evaluation import EvaluationConfig
+    from mrkd.config.sections.evaluation import EvaluationConfig
     from mrkd.evaluation.features import FeatureSet
     from mrkd.model.backbone import ViT
 
