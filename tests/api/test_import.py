@@ -44,7 +44,7 @@ def test_help_describes_the_verbs():
     [
         ("import mrkd; dir(mrkd)", ("torch", "numpy", "yaml", "mrkd.api", "mrkd.config")),
         ("import mrkd; mrkd.Run; mrkd.Comparison; mrkd.compare", ("torch", "timm", "matplotlib", "pandas")),
-        ("import mrkd; mrkd.losses.rkd_angle", ("numba", "timm", "lightning", "mrkd.config")),
+        ("import mrkd; mrkd.losses.rkd_angle", ("numba", "timm", "lightning_fabric", "mrkd.config")),
     ],
 )
 def test_only_what_is_used_is_loaded(code, absent):
