@@ -1,10 +1,12 @@
 """An object that stands for a directory and can be used wherever its path can."""
 
 import os
+from functools import total_ordering
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 
+@total_ordering
 class Directory(os.PathLike[str]):
     """A directory: `open`, `Path`, `str`, `/`, `==` and `sorted` take it for its path.
 

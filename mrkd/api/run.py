@@ -17,6 +17,8 @@ from mrkd.api.metrics import metric_columns
 from mrkd.api.notebook import facts_html
 from mrkd.cli.options import changed_config
 from mrkd.config import Config
+from mrkd.config.overrides import with_other_data
+from mrkd.config.source import absolute_source
 from mrkd.errors import UserError, nearest
 from mrkd.reporting.listing import RunLine, read_line
 from mrkd.runs import run as directory
@@ -108,7 +110,7 @@ class Run(Directory):
         """Evaluate the backbone with labels, as `mrkd.evaluate`, and write `evaluation.json`.
 
         Args:
-            data: other labelled images, as for `mrkd.pretrain`; the run's own when None.
+            data: labelled images, as for `mrkd.pretrain`; the run's own when None.
             settings: of the data or the evaluation, as for `mrkd.pretrain`, such as `evaluation__finetune_epochs=0`.
         Returns:
             The content of `evaluation.json`: for each evaluator its results and protocol.
@@ -118,11 +120,12 @@ class Run(Directory):
         from mrkd.data.sources.memory import name_source
         from mrkd.evaluation.evaluate_run import evaluate
 
-        config = changed_config(self.config, **settings)
+        config = self.config
         if data is not None:
             source, _held = name_source(data, config.data)  # `_held` keeps images that were given in Python
-            config = changed_config(config, data=source)
-        return evaluate(self.path, config)
+            if absolute_source(source) != config.data.source:
+                config = with_other_data(config, source)
+        return evaluate(self.path, changed_config(config, **settings))
 
     def backbone(self, checkpoint: str = "backbone") -> ViT:
         """The trained network: timm's ViT in evaluation mode, without a classifier, features (n, D) of images.
