@@ -15,6 +15,7 @@ from mrkd.errors import UserError
 from tests.helpers.fast_settings import FAST
 
 
+@pytest.mark.usefixtures("trains_in_this_process")
 def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, capfd):
     arguments = ["compare", *FAST, "--methods", "random,rkd-d", "--seeds", "0", "--out", str(tmp_path / "t")]
     assert main(arguments) == 0
