@@ -1,6 +1,7 @@
 """A sweep: trials are claimed, trained in processes of their own, followed, and told their end."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ def sweep(
     config: Config,
     methods: Sequence[str],
     space: Space,
-    out: str | Path,
+    out: str | os.PathLike[str],
     *,
     trials: int = 10,
     jobs: int = 1,

@@ -1,6 +1,6 @@
 """Check that a resumed run continues on the images that its checkpoint was made on."""
 
-from pathlib import Path
+import os
 from typing import Any
 
 from mrkd.config import Config
@@ -23,7 +23,7 @@ def check_same_images(state: dict[str, Any], dataset: ImageDataset) -> None:
         )
 
 
-def check_images_of_run(config: Config, dataset: ImageDataset, out: str | Path) -> None:
+def check_images_of_run(config: Config, dataset: ImageDataset, out: str | os.PathLike[str]) -> None:
     """Check a new source against the last checkpoint, before the stored settings of the run name this source.
 
     Raises:

@@ -69,6 +69,6 @@ def test_methods_are_compared_with_one_teacher_and_those_that_learn_nothing_from
     family, tmp_path, capfd
 ):
     teacher, _ = family
-    table = mrkd.compare(evaluated_config(teacher), ["random", "rkd-d"], [0], tmp_path / "table")
+    table = mrkd.compare(evaluated_config(teacher), ["random", "rkd-d"], [0], tmp_path / "table").results
     assert [row["method"] for row in table["rows"]] == ["pixels", "random", "rkd-d", f"teacher {teacher}"]
     assert "train without: random" in capfd.readouterr().out

@@ -105,7 +105,7 @@ def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path
     shutil.copy(STORED / "older_run" / "config.yaml", path / "config.yaml")
     shutil.copy(STORED / "older_evaluation.json", path / EVALUATION)
     config = with_overrides(Run(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1})
-    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)
+    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False).results
     assert [row["method"] for row in table["rows"]] == ["ibot+rkd-d"]
     assert has_comparable_evaluation(Run(path), config)
     assert Run(path).metrics() == Run(resumed).metrics()
