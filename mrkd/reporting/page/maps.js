@@ -9,7 +9,7 @@ const CLOUD = 640, EDGE_ROOM = 22;
 
 export const maps = {
   id: "map",
-  title: "Embedding map",
+  title: "Map",
   initial: { set: 0, layout: "tsne", colour: "class", chosen: null, only: null },
 
   render(content, state, again) {
