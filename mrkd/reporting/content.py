@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrkd.evaluation.evaluator import Column
+from mrkd.reporting.curves import CURVES, SINGLE_BATCH, SMOOTHING
 from mrkd.reporting.difference import conclusion, paired_difference, ranked, told_apart
 from mrkd.reporting.opening import UNTRAINED, opening
 from mrkd.reporting.palette import CLASSES, method_styles, untrained_style
@@ -14,22 +15,6 @@ from mrkd.reporting.protocols import protocols
 from mrkd.reporting.read import RunRecord
 from mrkd.reporting.table import REFERENCES, columns_of, is_learnt, make_table
 from mrkd.system.output import printable
-
-CURVES = {
-    "loss": "loss",
-    "agreement": "teacher–student agreement, %",
-    "teacher_entropy": "teacher entropy, nats",
-    "feature_std": "feature std",
-    "rankme": "RankMe, effective rank",
-    "knn": "k-NN on held-out training images, %",
-    "relation_correlation": "student–teacher distance correlation",
-    "relation_distance": "mean distance between class tokens",
-    "cls_cosine": "mean cosine between class tokens",
-    "gradient_norm": "gradient norm",
-    "learning_rate": "learning rate",
-    "images_per_second": "images per second",
-}
-"""Key in metrics.jsonl, title."""
 
 
 def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False) -> dict[str, Any]:
@@ -50,6 +35,8 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
         "palette": {"methods": method_styles(methods), "untrained": untrained_style(), "classes": CLASSES},
         "runs": [_run(run) for run in runs],
         "curves": CURVES,
+        "singleBatch": sorted(SINGLE_BATCH),
+        "smoothing": SMOOTHING,
         "table": _table(runs),
         "protocols": protocols(runs),
         "attention": attention_views(first),
@@ -136,7 +123,7 @@ def _table(runs: Sequence[RunRecord]) -> dict[str, Any]:
             "key": column.key,
             "group": column.group,
             "score": column.score,
-            "name": f"{column.group}, {column.score}" if column.score else column.group,
+            "name": f"{column.group}, {column.score.removesuffix(f', {column.unit}')}".removesuffix(", "),
             "primary": column.primary,
             "unit": column.unit,
             "decimals": column.decimals,

@@ -101,8 +101,8 @@ function caption({ columns, rows, data }) {
 
 /** The units of the numbers. */
 function units(columns) {
-  const others = columns.filter(({ unit }) => unit !== "%").map(({ name, unit, score }) => (score.includes(unit) ? name : `${name} (${unit})`));
-  return others.length ? `Percent, except ${others.join("; ")}` : "Percent";
+  const others = [...new Set(columns.filter(({ unit }) => unit !== "%").map(({ group, unit, score }) => (score.includes(unit) ? group : `${group} (${unit})`)))];
+  return others.length ? `Percent, except ${others.join(" and ")}` : "Percent";
 }
 
 /** The numbers of one run, one below the other. */
