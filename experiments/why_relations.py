@@ -97,11 +97,12 @@ def draw(results: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
         for row, (key, heading) in enumerate(rows.items()):
             axis = panels[row][column]
             for name in names:
+                colour = colours[name.split(",")[0]]
                 for seed, one in enumerate(results[name]):
                     scale = one["loss"][0] if key == "loss" else 1.0
                     values = [value / scale for value in one[key]]
                     label = name.split(",")[0] if seed == 0 else None
-                    axis.plot(one["step"], values, color=colours[name.split(",")[0]], linewidth=1.0, alpha=0.8, label=label)
+                    axis.plot(one["step"], values, color=colour, linewidth=1.0, alpha=0.8, label=label)
             if key == "gradient_norm":
                 axis.set_yscale("log")
                 axis.set_ylim(1e-3, 30)

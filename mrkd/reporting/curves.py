@@ -47,7 +47,7 @@ def smoothed(steps: Sequence[float], values: Sequence[float], width: float = SMO
     Returns:
         A value for each step, within the range of the values around it.
     """
-    scale = width * (steps[-1] - steps[0]) if steps else 0.0
+    scale = width * (steps[-1] - steps[0]) if len(steps) else 0.0
     if scale <= 0:
         return list(values)
     x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)

@@ -29,6 +29,8 @@ TRAINING = {
 HEALTH = ("knn", "rankme", "feature_std", "relation_distance", "relation_correlation", "cls_cosine")
 COLUMNS = 3
 """Maximum number of curves side by side."""
+LEGEND_LETTERS = 90
+"""Letters that fit side by side below a map, with five for each mark and its gap."""
 FARTHEST = 2.2
 """Distance, over the mean, at which the colours of a matrix end."""
 CELL, GAP = 108, 6
@@ -165,8 +167,10 @@ def _attention(run: RunRecord) -> Figure | None:
         axis.text(step * column + CELL / 2, -5, name, fontsize=8, ha="center")
     axis.set_axis_off()
     grid, trained = list(heads.shape[-2:]), training_grid(run)
-    enlarged = f", images enlarged from {trained[0]} × {trained[1]}" if trained and trained != grid else ""
-    _colour_bar(figure, axis, "magma", 1, ["0", "maximum of the map"])
+    enlarged = (
+        f" where training had {trained[0]} × {trained[1]}: images are enlarged" if trained and trained != grid else ""
+    )
+    _colour_bar(figure, axis, "magma", 1, ["0", "maximum of the map, at least 4 times uniform"])
     _titled(
         figure,
         "Attention of the class token in the last block",
@@ -214,11 +218,12 @@ def _map(run: RunRecord) -> Figure | None:
         axis.spines[:].set_visible(False)
     if len(names) <= 30:
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=10, frameon=False, markerscale=2)
+        columns = max(1, min(10, LEGEND_LETTERS // (max(map(len, labels)) + 5)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, markerscale=2)
     _titled(
         figure,
         f"Class tokens of {len(arrays['labels'])} test images",
-        f"{_data([run])} · {run.label} · distances within a panel only, their units have no meaning",
+        f"{_data([run])} · {run.label} · axes without units",
     )
     return figure
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 # Paul Tol's 'vibrant' scheme, which colour-blind people can distinguish, on light and dark backgrounds; then two more.
 COLOURS = ("#0077bb", "#ee7733", "#009988", "#ee3377", "#33bbee", "#cc3311", "#9467bd", "#8c6d31")
-KNOWN = ("ibot", "structural", "rkd-d", "rkd-a", "ibot+structural", "simclr", "dino", "ibot+rkd-d")
-"""Methods with a colour of their own, which they have on every page and in every figure: one for each of `COLOURS`."""
+KNOWN = ("ibot", "structural", "rkd-d", "rkd-a", "ibot+structural", "simclr")
+"""Methods with a colour of their own, the first of `COLOURS`, which they have on every page and in every figure."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 """Dashes as in SVG, in pixels; the next one is used each time all colours have been used."""
 UNTRAINED = ("#8b939c", "1.5 3")
@@ -28,10 +28,12 @@ def method_styles(methods: Sequence[str]) -> list[dict[str, str]]:
     """Colour and dash of each method, in order.
 
     The known ones always have the same. There are more methods than colours that can be told apart, so each of the
-    others takes the first style that nobody on this page has; `rkd-d, epochs 9` counts as `rkd-d`, if that is alone.
+    others takes a style that nobody on this page has, those of absent known methods last. The first of
+    `rkd-d, epochs 4` and `rkd-d, epochs 9` counts as `rkd-d`.
     """
     styles = {method: place for method in methods if (place := _own_place(method, methods)) is not None}
-    free = (place for place in range(len(COLOURS) * len(DASHES)) if place not in styles.values())
+    places = [*range(len(KNOWN), len(COLOURS)), *range(len(KNOWN)), *range(len(COLOURS), len(COLOURS) * len(DASHES))]
+    free = iter([place for place in places if place not in styles.values()])
     for method in methods:
         if method != "random" and method not in styles:
             styles[method] = next(free, 0)
