@@ -132,5 +132,5 @@ export function differences({ differences: pairs }) {
           line({ x1: x(interval[0]), x2: x(interval[1]), stroke: methodStyle(other).colour, "stroke-width": 2.5 }),
           s("circle", { cx: x(mean), cy: 8, r: 3, fill: methodStyle(other).colour }))),
         h("td", {}, clear ? "told apart" : "not told apart")))))),
-    h("p", { class: "caption" }, `Student's t over the differences at ${pairs[0].seeds} common seeds. With two or three seeds these intervals are wide; more seeds narrow them.`));
+    h("p", { class: "caption" }, `Student's t over the differences at the common seeds (${[...new Set(pairs.map(({ seeds }) => seeds))].join(", ")}). With two or three seeds these intervals are wide; more seeds narrow them.`));
 }
