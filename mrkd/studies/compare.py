@@ -15,7 +15,7 @@ from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.pixels import evaluate_pixels
 from mrkd.objective.checks import learns_from_frozen
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
 from mrkd.reporting.difference import conclusion
