@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mrkd.config import ObjectiveConfig
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.reporting.link import page_file
 from mrkd.reporting.palette import COLOURS, KNOWN, method_styles, untrained_style
 
