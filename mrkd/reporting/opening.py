@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mrkd.objective.methods import METHODS
 from mrkd.reporting.read import RunRecord, settings_of_results
 
 UNTRAINED = "random"
@@ -15,7 +16,7 @@ def opening(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
     Returns:
         title; lead; facts: pairs of a name and a text; several: whether methods are compared; result: of a single run,
-        what its training changed.
+        what its training changed; methods: name, sentence and source of each method in the table of methods.
     """
     trained = [run for run in runs if run.method != UNTRAINED] or list(runs)
     methods = list(dict.fromkeys(run.method for run in trained))
@@ -38,6 +39,7 @@ def opening(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "facts": [[name, text] for name, text in facts.items() if text],
         "several": len(methods) > 1,
         "result": _result(trained[0]) if len(trained) == 1 else "",
+        "methods": _methods(methods),
     }
 
 
@@ -50,6 +52,16 @@ def _result(run: RunRecord) -> str:
         f"k-NN on held-out training images: {before:.1f} % before training, with random weights; {after:.1f} % at step "
         f"{step:,}."
     )
+
+
+def _methods(methods: Sequence[str]) -> list[dict[str, str]]:
+    """The parts of `ibot+rkd-d` are described one by one; a method of somebody's own is not described."""
+    parts = dict.fromkeys(part for method in methods for part in method.partition(",")[0].split("+"))
+    return [
+        {"name": part, "summary": METHODS[part].summary, "source": METHODS[part].source}
+        for part in parts
+        if part in METHODS
+    ]
 
 
 def _lead_of_one(run: RunRecord) -> str:

@@ -11,6 +11,7 @@ def test_methods_with_equal_settings_differ_in_the_loss_only(tmp_path):
     assert opened["title"] == "2 methods on digits"
     assert "only the loss differs" in opened["lead"]
     assert opened["several"]
+    assert [method["name"] for method in opened["methods"]] == ["ibot", "rkd-d"]
     assert "also different" not in dict(opened["facts"])
 
 
@@ -44,3 +45,10 @@ def test_random_weights_alone_are_called_untrained(tmp_path):
 def test_facts_that_a_run_does_not_tell_are_left_out(tmp_path):
     facts = dict(opening(read_runs([make_run(tmp_path / "run", finished=False)]))["facts"])
     assert facts == {"images": "digits", "seeds": "0"}
+
+
+def test_the_parts_of_a_method_are_described_once_and_an_unknown_one_not(tmp_path):
+    runs = [make_run(tmp_path / name, method) for name, method in (("a", "ibot+rkd-d"), ("b", "rkd-d"), ("c", "mine"))]
+    described = opening(read_runs(runs))["methods"]
+    assert [method["name"] for method in described] == ["ibot", "rkd-d"]
+    assert described[1]["source"].startswith("Park et al.")

@@ -18,6 +18,7 @@ export const overview = {
       table.rows.length === 0 ? h("p", { class: "note" }, "No run has been evaluated yet: run 'mrkd evaluate RUN'.")
         : table.rows.length === 1 ? results(table) : comparison(table, state, again),
       table.differences.length ? differences(table) : null,
+      opening.methods.length ? described(opening.methods, content.methods) : null,
       h("h2", {}, runs.length === 1 ? "Health of the run" : "Health of the runs"),
       verdicts(runs),
       protocols.length ? measured(protocols) : null,
@@ -35,6 +36,13 @@ function headline({ opening, table }) {
 
 function facts({ facts: pairs }) {
   return h("dl", { class: "facts" }, pairs.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));
+}
+
+/** One sentence on each method; the parts of a sum of methods stand alone. */
+function described(methods, shown) {
+  return h("section", {}, h("h2", {}, methods.length === 1 ? "The method" : "The methods"),
+    h("dl", { class: "described" }, methods.map(({ name, summary, source }) =>
+      h("div", {}, h("dt", {}, shown.includes(name) ? [swatch(methodStyle(name)), " "] : null, name), h("dd", {}, summary, source === "-" ? null : h("span", { class: "caption" }, ` ${source}`))))));
 }
 
 const VERDICT_MARKS = { healthy: "✓", bad: "!", training: "…", untrained: "–" };

@@ -93,6 +93,7 @@ function caption({ columns, rows, data }) {
   return h("p", { class: "caption" },
     `${units(columns)}, on ${data.test_images} images of the ${data.scored_on} split of ${data.name}. `,
     several ? "Mean ± sample standard deviation over seeds. " : "",
+    "k-NN: the nearest training images, by their features, vote for the class of a test image. ",
     compared ? `Below each number: ${several ? "a dot for each seed and a bar for mean ± std" : "its place"} on an axis from the lowest to the highest trained method${others ? "; an arrowhead lies outside" : ""}. ` : "",
     !compared ? "" : columns.some((column) => column.best) ? "Shaded: the best trained method of a column, where its paired difference to every other has a 95 % interval clear of zero; not corrected for the number of columns. "
       : several ? "Nothing is shaded: in no column is one method told apart from all others (paired differences, 95 % intervals). " : "With one seed nothing is shaded: a difference may be chance. ",
