@@ -48,7 +48,7 @@ def survey(config: Config, out: str | Path) -> dict[str, Any]:
             f"none of the images of {config.data.source} can be read "
             f"(first: {train.names(train.broken)[0]}{missing_file(listings.train, train.broken[0])})"
         )
-    facts = gather(looks, listings, config.data.size)
+    facts = gather(looks, listings, config.data)
     write_json(out / FACTS, facts)
     pixels = [train.kept[row] for row in shown]
     captions = _captions(listings.train, shown)

@@ -101,7 +101,7 @@ def _found(table: Any, name: str, split: str, inside: Path, config: DataConfig) 
         notes=tuple(unread_columns(source, table.column_names, (image, label), config)),
         names=[f"{split} row {row}" for row in range(len(table))],
         cells=TableCells(images, image, inside),
-        values=None if label is None else table[label],
+        values=None if label is None else list(table[label]),
         class_names=feature.names if isinstance(feature, ClassLabel) else None,
         column=f"{source}: column {label!r}",
         why_unlabelled=without_label(table.column_names) if label is None else "",

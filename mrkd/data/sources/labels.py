@@ -28,7 +28,7 @@ class Found:
 
     names: list[str]
     cells: Cells
-    values: Iterable[Any] | None = None
+    values: Sequence[Any] | None = None
     """Whole numbers or names, one per image; None without labels."""
     class_names: Sequence[str] | None = None
     """What the numbers stand for, where the source says so."""

@@ -21,7 +21,7 @@ WITHOUT_LABELS = ("unlabeled", "unlabelled")
 """What a split is called whose images are there to be trained on beside the labelled ones."""
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 """Columns that name the split of each row."""
-_SHARD = re.compile(r"(?:^|[-_.]|(?<=/))\d+(?:[-_.][^/]*)?$")
+_SHARD = re.compile(r"(?:^|[-_.])\d+(?:[-_.].*)?$")
 """The number of a shard at the end of a name, and what follows it."""
 _OF = re.compile(r"-(\d{5})-of-(\d{5})(?!\d)")
 """The number of a shard and how many there are, as the hub's libraries write them."""
@@ -101,7 +101,7 @@ def notes_on_names(by_split: Mapping[str, Sequence[Path]], root: Path) -> tuple[
     notes: list[str] = []
     for split, files in by_split.items():
         stems = [file.relative_to(root).with_suffix("").as_posix() for file in files]
-        notes += read_as_one(split, (printable(_SHARD.sub("", stem)) or "files named by numbers" for stem in stems))
+        notes += read_as_one(split, map(_without_numbers, stems))
         shards: dict[tuple[str, int], set[int]] = {}
         for stem in stems:
             if counted := _OF.search(stem):
@@ -112,6 +112,12 @@ def notes_on_names(by_split: Mapping[str, Sequence[Path]], root: Path) -> tuple[
             if len(there) < count
         ]
     return tuple(notes)
+
+
+def _without_numbers(stem: str) -> str:
+    """What the name of a shard below its folder says besides its number, such as `full/train` of `full/train-0007`."""
+    parts = (printable(_SHARD.sub("", part)) for part in stem.split("/"))
+    return "/".join(part for part in parts if part) or "files named by numbers"
 
 
 def _words(name: str) -> list[str]:
