@@ -55,7 +55,8 @@ def judge(task: Task) -> tuple[Observe, list[dict[str, float]]]:
     import torch
 
     from mrkd.data.load import load
-    from mrkd.evaluation.knn import accuracy, knn_class_scores
+    from mrkd.evaluation.classifiers.accuracy import accuracy
+    from mrkd.evaluation.classifiers.nearest_neighbours import knn_class_scores
 
     before = tree_seconds()
     splits = load(task.data)

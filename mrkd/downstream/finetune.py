@@ -16,8 +16,8 @@ from mrkd.config.overrides import with_other_data
 from mrkd.data.dataset import ImageDataset
 from mrkd.data.load import AnyDataset, load
 from mrkd.errors import UserError
-from mrkd.evaluation.finetune import fit, predict
-from mrkd.evaluation.knn import accuracy
+from mrkd.evaluation.classifiers.accuracy import accuracy
+from mrkd.evaluation.classifiers.finetuning import fit, predict
 from mrkd.exporting.hub import hub_config
 from mrkd.model.backbone import ViT, create_vit, timm_arguments
 from mrkd.runs.weights import load_backbone, open_run, save_tensors

@@ -9,13 +9,13 @@ from typing import Any
 
 from mrkd.config import Config, DataConfig, TeacherConfig
 from mrkd.config.keys import equal_among_compared, part_of_measurement
-from mrkd.config.objective import canonical_method
 from mrkd.config.overrides import differences, with_overrides
+from mrkd.config.sections.objective import canonical_method
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.pixels import evaluate_pixels
 from mrkd.objective.checks import learns_from_frozen
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
 from mrkd.reporting.difference import conclusion

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from mrkd.config import Config, Term
@@ -22,6 +21,7 @@ from mrkd.data.dataset import ImageDataset, sample_in_memory, training_batches
 from mrkd.data.resident import ResidentDataset
 from mrkd.data.sampler import BatchSampler
 from mrkd.data.sources.find import list_splits
+from mrkd.distributed.fabric_package import Fabric
 from mrkd.distributed.gather import local_slice
 from mrkd.errors import UserError
 from mrkd.optim.schedules import scaled_learning_rate

@@ -14,7 +14,7 @@ from mrkd.data.sources.find import check_outside
 from mrkd.distributed.fabric import make_fabric
 from mrkd.distributed.gather import destroy_process_group_together, world_size
 from mrkd.errors import Interrupted, UserError
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.runs.run import Run
 from mrkd.system.output import say

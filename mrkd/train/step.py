@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -14,6 +13,7 @@ from mrkd.data.augment.masking import draw_masks
 from mrkd.data.augment.views import GLOBAL_VIEWS, ViewMaker
 from mrkd.data.transfer import to_device
 from mrkd.distributed.fabric import AutocastForward
+from mrkd.distributed.fabric_package import Fabric
 from mrkd.distributed.fsdp import full_state, shard_like, shard_optimizer_like
 from mrkd.distributed.gather import (
     all_gather_step,

@@ -261,7 +261,7 @@ def test_completion_scripts_are_printed_for_each_shell(shell, capsys):
 @pytest.mark.parametrize("name", ["random", "rkd-d", "ibot+structural"])
 def test_the_printed_yaml_of_a_method_is_a_config_with_its_terms(name, tmp_path, capsys):
     from mrkd.cli import load_config
-    from mrkd.objective.methods import resolve_terms
+    from mrkd.objective.resolve import resolve_terms
 
     assert main(["methods", name]) == 0
     settings = tmp_path / "own.yaml"

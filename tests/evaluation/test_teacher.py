@@ -70,5 +70,5 @@ def test_methods_are_compared_with_one_teacher_and_those_that_learn_nothing_from
 ):
     teacher, _ = family
     table = mrkd.compare(evaluated_config(teacher), ["random", "rkd-d"], [0], tmp_path / "table")
-    assert [row["method"] for row in table["rows"]] == ["random", "rkd-d", f"teacher {teacher}"]
+    assert [row["method"] for row in table["rows"]] == ["pixels", "random", "rkd-d", f"teacher {teacher}"]
     assert "train without: random" in capfd.readouterr().out

@@ -7,8 +7,9 @@ from mrkd.config import Config, DistillationConfig, HeadConfig, MaskConfig, Obje
 from mrkd.errors import UserError
 from mrkd.objective.checks import needs_of
 from mrkd.objective.loss_table import LOSSES, relation
-from mrkd.objective.methods import METHODS, all_methods, resolve_terms
+from mrkd.objective.methods import METHODS
 from mrkd.objective.objective import Objective
+from mrkd.objective.resolve import all_methods, resolve_terms
 from mrkd.objective.selection import relation_batch
 from mrkd.objective.tokens import StepOutputs, ViewTokens
 
