@@ -5,6 +5,7 @@ The verbs of the command line are functions here: `pretrain`, `evaluate`, `atten
 first use, so that `import mrkd` is instant and losses can be used without the rest.
 """
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -31,8 +32,17 @@ _VERBS = {
 __all__ = ["__version__", *_VERBS]  # noqa: PLE0604
 
 
+@cache
+def _verb(name: str) -> Any:
+    """The function; as on the command line, it works to the end though whoever reads what it prints has gone."""
+    from mrkd.system.output import with_lasting_output
+
+    function = getattr(import_module(_VERBS[name]), name)
+    return function if name in ("list_runs", "load_config") else with_lasting_output(function)
+
+
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
         check_platform()
-        return getattr(import_module(_VERBS[name]), name)
+        return _verb(name)
     raise AttributeError(f"module 'mrkd' has no attribute {name!r}")
