@@ -27,6 +27,7 @@ from mrkd.system.files import write_json, write_text
 from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, with_one_batch
+from mrkd.train.same_images import follow_moved_images
 
 TABLE = "sweep.md"
 
@@ -171,6 +172,8 @@ def _check_own(path: Path, config: Config) -> None:
     """Refuse a trial's directory that a former study has left, whose figures would count as this one's."""
     if Run(path).started:
         Run(path).check(recall(config, path))
+    if Run(path).finished:
+        follow_moved_images(config, path)
 
 
 def _write(studies: Studies, command: str) -> dict[str, Any]:
