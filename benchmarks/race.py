@@ -174,6 +174,8 @@ def main() -> None:
         task = Task(source=options.data, images=options.images, epochs=options.epochs, seed=options.seed)
         run_one(options.run_one, task, options.out)
         return
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        raise SystemExit("the race's clock needs Linux with /proc/PID/task/TID/children: run it on such a machine")
     names = options.only or list(CONTESTANTS)
     record = open_record(options)
     if record["lightly"] is None and any(name.startswith("lightly") for name in names):
