@@ -37,7 +37,7 @@ from typing import Any
 import torch
 from contestants import CONTESTANTS, Observe, Task
 from contestants.task import Features
-from record import machine
+from record import environment
 
 from mrkd.data.load import load
 from mrkd.data.resident import ResidentDataset
@@ -145,7 +145,7 @@ def open_record(options: argparse.Namespace) -> dict[str, Any]:
     """
     torch.set_num_threads(1)  # as the runs have
     lightly = importlib.metadata.version("lightly") if importlib.util.find_spec("lightly") else None
-    fresh = {**machine(), "lightly": lightly, "images": options.images, "epochs": options.epochs, "rows": []}
+    fresh = {**environment(), "lightly": lightly, "images": options.images, "epochs": options.epochs, "rows": []}
     if not options.out.exists():
         return fresh
     record: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8"))

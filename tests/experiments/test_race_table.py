@@ -19,7 +19,6 @@ MADE_UP = {
     "threads": 1,
     "torch": "0.0",
     "commit": "fixture",
-    "matrix_gflops": {"float32": 1, "bfloat16": 2},
     "lightly": "0.0",
     "images": 10_000,
     "epochs": 13,
@@ -46,4 +45,4 @@ def test_a_race_is_told_by_median_and_range_and_by_what_was_not_reached(race):
     assert quick == "| `quick` | 3 | 110 (98.8–123) | not reached | 401 (400–402) | 45.0 (44.0–46.0) |"
     assert slow == "| `slow` | 2 | 300, 1 of 2 runs | not reached | 400 (400–401) | 39.5 (39.0–40.0) |"
     assert made.startswith("Median (range) over the runs. 8,000 images, 13 passes, lightly 0.0. Machine: a made-up")
-    assert made.endswith("commit fixture.")
+    assert made.endswith("processor, 1 thread. torch 0.0, commit fixture.")
