@@ -12,7 +12,8 @@ compilation included (no cache of an earlier run is used), the race's own decodi
 on the machine changes them little, but not by nothing: caches, memory and the cores' boost clocks are shared.
 
 The score is k-NN (k = 20, T = 0.07, cosine) on a fifth of the training images, which no contestant trains on; the test
-split is never read. It is taken before the first step and after every pass.
+split is never read. It is taken before the first step and after every pass; a contestant that has then used more than
+--limit core-seconds is stopped.
 
 Fairness. Ours was tuned on CIFAR-10 for this length, by k-NN on held-out training images (docs/results/cifar10.md). The
 peers have their documented settings, which were chosen for longer runs; with 8x-rate, the learning rate that ours has.
@@ -24,6 +25,7 @@ lightly comes with the extra `benchmarks`.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -46,7 +48,7 @@ from mrkd.evaluation.classifiers.nearest_neighbours import knn_class_scores
 
 TARGETS = (40.0, 45.0, 50.0)
 """Percent."""
-SAME = ("device", "torch", "commit", "lightly", "images", "epochs")
+SAME = ("device", "torch", "commit", "lightly", "images", "epochs", "limit")
 """What runs in one record have in common."""
 
 
@@ -72,30 +74,39 @@ def _seconds(process: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+class LimitReachedError(Exception):
+    """The contestant has used its core-seconds."""
+
+
 class Judge:
     """Has a clock, and scores the features that it is shown.
 
     Args:
         train: labelled images, whose features are the bank of the k-NN.
         held_out: labelled images, whose classes are told by it.
+        limit: core-seconds after which it stops the contestant.
         aside: core-seconds that are not the contestant's.
     """
 
-    def __init__(self, train: ResidentDataset, held_out: ResidentDataset, aside: float = 0.0) -> None:
-        self.train, self.held_out, self.aside = train, held_out, aside
+    def __init__(self, train: ResidentDataset, held_out: ResidentDataset, limit: float, aside: float = 0.0) -> None:
+        self.train, self.held_out, self.limit, self.aside = train, held_out, limit, aside
         self.curve: list[dict[str, float]] = []
 
     @classmethod
-    def of(cls, task: Task) -> "Judge":
+    def of(cls, task: Task, limit: float) -> "Judge":
         """With the images of a task, whose decoding is the race's own."""
         before = tree_seconds()
         splits = load(task.data)
         train, held_out = splits.train.in_memory(), splits.require_test().in_memory()
-        return cls(train, held_out, aside=tree_seconds() - before)
+        return cls(train, held_out, limit, aside=tree_seconds() - before)
 
     @torch.no_grad()
     def observe(self, features: Features) -> None:
-        """Adds a point to the curve."""
+        """Add a point to the curve.
+
+        Raises:
+            LimitReachedError: the limit is behind it.
+        """
         now = tree_seconds()
         bank, queries = (torch.cat([*map(features, one.images.split(500))]) for one in (self.train, self.held_out))
         known, truth = (one.require_labels("the race") for one in (self.train, self.held_out))
@@ -105,14 +116,17 @@ class Judge:
         self.curve.append(point)
         print(f"  {point['core_seconds']:8.1f} core-seconds: {point['knn']:.1f} %", file=sys.stderr, flush=True)
         self.aside += tree_seconds() - now
+        if point["core_seconds"] > self.limit:
+            raise LimitReachedError
 
 
-def run_one(name: str, task: Task, out: Path) -> None:
+def run_one(name: str, task: Task, limit: float, out: Path) -> None:
     """In a process of its own: one contestant, from which nothing is left but its curve."""
     torch.set_num_threads(1)
-    judge = Judge.of(task)
+    judge = Judge.of(task, limit)
     observe: Observe = judge.observe
-    CONTESTANTS[name](task, observe)
+    with contextlib.suppress(LimitReachedError):
+        CONTESTANTS[name](task, observe)
     reached = {f"{target:.0f}": first_reaching(target, judge.curve) for target in TARGETS}
     row = {"contestant": name, "seed": task.seed, "core_seconds_to": reached, "curve": judge.curve}
     out.write_text(json.dumps(row), encoding="utf-8")
@@ -129,7 +143,8 @@ def start(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         result = Path(folder) / "row.json"
         caches = {"NUMBA_CACHE_DIR": f"{folder}/numba", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
         command = [sys.executable, sys.argv[0], "--data", options.data, "--images", str(options.images)]
-        command += ["--epochs", str(options.epochs), "--out", str(result), "--run-one", name, "--seed", str(seed)]
+        command += ["--epochs", str(options.epochs), "--limit", str(options.limit), "--out", str(result)]
+        command += ["--run-one", name, "--seed", str(seed)]
         environment = {**os.environ, **caches, "OMP_NUM_THREADS": "1"}
         ended = subprocess.run(command, check=False, env=environment, stdout=subprocess.DEVNULL)
         if ended.returncode:
@@ -145,7 +160,8 @@ def open_record(options: argparse.Namespace) -> dict[str, Any]:
     """
     torch.set_num_threads(1)  # as the runs have
     lightly = importlib.metadata.version("lightly") if importlib.util.find_spec("lightly") else None
-    fresh = {**environment(), "lightly": lightly, "images": options.images, "epochs": options.epochs, "rows": []}
+    asked = {"images": options.images, "epochs": options.epochs, "limit": options.limit}
+    fresh = {**environment(), "lightly": lightly, **asked, "rows": []}
     if not options.out.exists():
         return fresh
     record: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8"))
@@ -161,6 +177,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=10_000, help="training images, a fifth of which is held out")
     parser.add_argument("--epochs", type=int, default=13, help="passes of every contestant; its schedule ends there")
     parser.add_argument("--runs", type=int, default=3, help="of each contestant")
+    parser.add_argument("--limit", type=float, default=3600.0, help="core-seconds of a run")
     parser.add_argument("--only", action="append", choices=list(CONTESTANTS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--run-one", choices=list(CONTESTANTS), help=argparse.SUPPRESS)
@@ -172,7 +189,7 @@ def main() -> None:
     options = parse_options()
     if options.run_one:
         task = Task(source=options.data, images=options.images, epochs=options.epochs, seed=options.seed)
-        run_one(options.run_one, task, options.out)
+        run_one(options.run_one, task, options.limit, options.out)
         return
     if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         raise SystemExit("the race's clock needs Linux with /proc/PID/task/TID/children: run it on such a machine")

@@ -32,8 +32,10 @@ def race() -> str:
         "k-NN at its end",
     ]
     images = f"{record['images'] * 4 // 5:,} images, {record['epochs']} passes"
+    limit = f"the pass in which it exceeded {record['limit']:,.0f} core-seconds"
     lightly = f", lightly {record['lightly']}" if record["lightly"] else ""
-    return f"{markdown(head, rows)}\n\nMedian (range) over the runs. {images}{lightly}. {machine(record)}"
+    made = f"Median (range) over the runs. {images}{lightly}. A run was stopped after {limit}. {machine(record)}"
+    return f"{markdown(head, rows)}\n\n{made}"
 
 
 def _reached(seconds: list[float | None]) -> str:

@@ -59,13 +59,20 @@ def test_the_clock_counts_this_process_and_children_that_run_or_have_ended(race)
 
 def test_the_score_is_that_of_the_evaluation(race):
     task = race.Task(source="digits", images=300, epochs=1, seed=0)
-    judge = race.Judge.of(task)
+    judge = race.Judge.of(task, limit=1e9)
     assert (len(judge.train), len(judge.held_out)) == (240, 60)
     judge.observe(lambda images: images.flatten(1).float())
     sets = [FeatureSet(images=one, features=one.images.flatten(1).float()) for one in (judge.train, judge.held_out)]
     expected = EVALUATOR.measure(None, *sets, Config())["acc1"]
     assert judge.curve[0]["knn"] == pytest.approx(expected, abs=0.01)
     assert 50 < expected < 100
+
+
+def test_a_contestant_that_has_used_its_core_seconds_is_stopped_with_its_last_point(race):
+    judge = race.Judge.of(race.Task(source="digits", images=100, epochs=1, seed=0), limit=0.01)
+    with pytest.raises(race.LimitReachedError):
+        judge.observe(lambda images: images.flatten(1).float())
+    assert len(judge.curve) == 1
 
 
 def test_a_target_is_reached_at_the_first_point_that_has_it(race):

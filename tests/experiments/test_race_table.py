@@ -22,6 +22,7 @@ MADE_UP = {
     "lightly": "0.0",
     "images": 10_000,
     "epochs": 13,
+    "limit": 3600.0,
     "rows": [
         run("quick", 0, 98.76, 44.0),
         run("slow", 0, None, 39.0),
@@ -44,5 +45,5 @@ def test_a_race_is_told_by_median_and_range_and_by_what_was_not_reached(race):
     _, _, quick, slow, _, made = race().split("\n")
     assert quick == "| `quick` | 3 | 110 (98.8–123) | not reached | 401 (400–402) | 45.0 (44.0–46.0) |"
     assert slow == "| `slow` | 2 | 300, 1 of 2 runs | not reached | 400 (400–401) | 39.5 (39.0–40.0) |"
-    assert made.startswith("Median (range) over the runs. 8,000 images, 13 passes, lightly 0.0. Machine: a made-up")
+    assert made.startswith("Median (range) over the runs. 8,000 images, 13 passes, lightly 0.0. A run was stopped")
     assert made.endswith("processor, 1 thread. torch 0.0, commit fixture.")
