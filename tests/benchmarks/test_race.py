@@ -44,7 +44,9 @@ def race(monkeypatch):
 
 def test_the_clock_counts_this_process_and_children_that_run_or_have_ended(race):
     before = race.tree_seconds()
-    with subprocess.Popen([sys.executable, "-c", BUSY + "print(flush=True)\ninput()"], stdin=-1, stdout=-1) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY + "print(flush=True)\ninput()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         child.stdout.readline()
         assert race.tree_seconds() - before > 0.55
         child.communicate(b"\n")
