@@ -7,6 +7,7 @@ input raises `UserError`, a line that says what to do. Everything is loaded at i
 instant and the losses of `mrkd.losses` can be used without the rest.
 """
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,19 @@ __all__ = ["UserError", "__version__", "losses", *_LAZY]  # noqa: PLE0604
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept every misspelled name
 
+    @cache
+    def _loaded(name: str) -> Any:
+        """A class, or a function that works to its end though whoever reads what it prints has gone."""
+        from mrkd.system.output import with_lasting_output
+
+        found = getattr(import_module(_LAZY[name]), name)
+        returns_at_once = isinstance(found, type) or name in ("list_runs", "load_config")
+        return found if returns_at_once else with_lasting_output(found)
+
     def __getattr__(name: str) -> Any:
         if name in _LAZY:
             check_platform()
-            return getattr(import_module(_LAZY[name]), name)
+            return _loaded(name)
         if name == "losses":
             return import_module("mrkd.losses")
         raise AttributeError(f"module 'mrkd' has no attribute {name!r}")

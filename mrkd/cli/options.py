@@ -275,6 +275,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
-    from mrkd.runs.run import CONFIG, Run
+    from mrkd.runs.run import Run
 
-    return build(_with_precedence(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))
+    return build(_with_precedence(Run(path).flat_settings(), overrides))

@@ -8,7 +8,7 @@ from mrkd.errors import UserError, nearest
 from mrkd.exporting import weights
 from mrkd.exporting.formats import FORMATS, Format
 from mrkd.exporting.trained_backbone import TrainedBackbone
-from mrkd.system.files import placed_when_good
+from mrkd.system.files import placed_when_good, require_utf8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,7 @@ def _beside(out: Path) -> Path:
 def _check_target(target: Format, name: str, out: Path, head: Path | None) -> None:
     if target.suffixes and out.suffix not in target.suffixes:
         raise UserError(f"--format {name} writes a file ending in {' or '.join(target.suffixes)}, got {out.name}")
+    require_utf8(out)
     for path in (out, head):
         if path is not None and path.exists():
             raise UserError(f"{path} exists: choose another --out")

@@ -73,6 +73,7 @@ def render(content: dict[str, Any]) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         connect=Markup("'self'" if content["live"] else "'none'"),
         content=Markup(to_json(content)),
+        opening=content["opening"],
         table=content["table"],
         format_cell=format_cell,
         verdicts=[(run["name"], run["verdict"]["sentence"]) for run in content["runs"]],

@@ -1,5 +1,6 @@
 """`mrkd runs`: list all runs below a folder, with method, data, progress, state, k-NN and verdict."""
 
+import dataclasses
 import math
 import os
 import re
@@ -88,10 +89,20 @@ def read_line(path: Path, name: str) -> RunLine:
     age = 0.0
     try:
         age = time.time() - max(_written(path / file) for file in (CONFIG, METRICS, SUMMARY, FAILURE))
-        return RunLine(name=name, age_seconds=age, **_state(path), **_settings_and_progress(path))
+        line = RunLine(name=name, age_seconds=age, **_state(path), **_settings_and_progress(path))
+        return dataclasses.replace(line, reason=_cut_short(line)) if line.state == "finished" else line
     except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return RunLine(name=name, age_seconds=age, state="damaged", reason=_short(reason))
+
+
+def _cut_short(line: RunLine) -> str:
+    """That a finished run's metrics do not reach its end; empty where they do."""
+    if line.step is None:
+        return f"finished, but {METRICS} is missing or holds nothing"
+    if line.steps is not None and line.step < line.steps:
+        return f"finished, but {METRICS} ends with step {line.step:,} of {line.steps:,}: it was cut off"
+    return ""
 
 
 def _written(file: Path) -> float:

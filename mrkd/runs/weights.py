@@ -13,7 +13,7 @@ from mrkd.model.backbone import ViT, create_vit
 from mrkd.model.head import Head
 from mrkd.runs.checkpoint import Checkpoint, Checkpoints
 from mrkd.runs.run import BACKBONE, CHECKPOINTS, Run
-from mrkd.system.files import write_bytes
+from mrkd.system.files import require_utf8, write_bytes
 
 
 def save_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -115,6 +115,9 @@ def find_checkpoint(run: Run, name: str) -> Checkpoint:
 
 def _final_backbone(run: Run) -> dict[str, Tensor]:
     path = run.path / BACKBONE
+    require_utf8(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} must be a file: restore it, or remove it and train again")
     try:
         return load_file(str(path))
     except FileNotFoundError:

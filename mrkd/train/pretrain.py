@@ -22,7 +22,7 @@ from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, resolve, run_length, without_replaced_weights
 from mrkd.train.loggers import MetricsLoggers, check_logger
 from mrkd.train.loop import Training
-from mrkd.train.same_images import check_images_of_run
+from mrkd.train.same_images import check_images_of_run, follow_moved_images
 from mrkd.train.step import Learner
 
 
@@ -49,6 +49,7 @@ def pretrain(config: Config, out: str | os.PathLike[str], *, profile: bool = Fal
     terms = resolve_terms(config.objective)
     check_optimizer(config.optim.name)
     if Run(out).finished:
+        follow_moved_images(config, out)
         say(f"{out} is finished: nothing is left to train")
         return Path(out)
     check_logger(config.train.logger)

@@ -14,7 +14,7 @@ from mrkd.data.sources.csv import find_in_csv
 from mrkd.data.sources.digits import find_digits
 from mrkd.data.sources.files import IMAGE_SUFFIXES
 from mrkd.data.sources.hub import find_on_hub
-from mrkd.data.sources.labels import Found, classify
+from mrkd.data.sources.labels import Found, classify, spelled_apart
 from mrkd.data.sources.memory import find_in_memory
 from mrkd.data.sources.parquet import find_in_parquet
 from mrkd.data.sources.shapes import find_shapes
@@ -34,6 +34,7 @@ def list_splits(config: DataConfig) -> Listings:
     """
     name, found = _find(config)
     notes = tuple(note for part in found.values() for note in part.notes)
+    notes += spelled_apart(found) if config.use_labels else ()
     listings = share_out(_numbered(classify(found, use_labels=config.use_labels)), config, name, notes)
     if listings is None:
         raise no_images(config.source, notes)
