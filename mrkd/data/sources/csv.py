@@ -26,8 +26,8 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
     says train, test, validation or unlabeled.
 
     Raises:
-        UserError: it cannot be read, is empty, lacks a column, names no split, or a path leads out of its folder without
-            `data.outside_paths`.
+        UserError: it cannot be read, is empty, lacks a column, names no split, or a path leads out of its folder
+            without `data.outside_paths`.
     """
     columns, rows = _read(path, config)
     image, label = image_and_label_columns(path.name, columns, config, USUAL_PATHS)
