@@ -18,6 +18,8 @@ from mkdocs.structure.files import File, Files
 NOTEBOOK = "tutorial.ipynb"
 TIMEOUT_SECONDS = 900
 """For one cell."""
+SHOWN_LINES = 6
+"""A cell that prints more shows its last three lines: the others are its progress."""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -53,18 +55,25 @@ def to_markdown(notebook: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
             parts.append(source)
             continue
         parts.append(f"```python\n{source}\n```")
+        if printed := _printed(cell["outputs"]):
+            parts.append(f"```text\n{printed}\n```")
         for output in cell["outputs"]:
-            data = output.get("data", {})
-            if "image/png" in data:
+            if png := output.get("data", {}).get("image/png"):
                 name = f"tutorial-{len(pictures) + 1}.png"
-                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                pictures[name] = base64.b64decode("".join(png))
                 parts.append(f"![output of the cell above]({name})")
-            elif text := _printed("".join(output.get("text", data.get("text/plain", "")))):
-                parts.append(f"```text\n{text}\n```")
     return "\n\n".join(parts) + "\n", pictures
 
 
-def _printed(text: str) -> str:
-    """Text as a terminal shows it at the end: a line that was drawn over several times has its last form."""
-    lines = [line.rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in _CONTROL.sub("", text).split("\n")]
-    return "\n".join(lines).strip("\n")
+def _printed(outputs: list[dict[str, Any]]) -> str:
+    """What a cell prints and returns, as a terminal shows it at the end: a line that is drawn anew has its last form."""
+    shown = [output for output in outputs if "image/png" not in output.get("data", {})]
+    texts = [output.get("text", output.get("data", {}).get("text/plain", "")) for output in shown if _is_result(output)]
+    text = _CONTROL.sub("", "".join("".join(part) for part in texts))
+    lines = [line.rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
+    lines = [line for line in lines if line]
+    return "\n".join(lines if len(lines) <= SHOWN_LINES else ["…", *lines[-3:]])
+
+
+def _is_result(output: dict[str, Any]) -> bool:
+    return output.get("name") != "stderr"
