@@ -26,7 +26,7 @@ from mrkd.data.dataset import Batch, ImageDataset, training_batches
 from mrkd.data.load import load_train
 from mrkd.data.sampler import BatchSampler
 from mrkd.distributed.fabric import make_fabric
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.train.step import Learner
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import mrkd
 from mrkd.distributed.fabric import make_fabric
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import OPTIMIZERS
 from mrkd.train.step import Learner
 

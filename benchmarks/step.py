@@ -25,7 +25,7 @@ import mrkd
 from mrkd.config import Config
 from mrkd.data.augment.masking import draw_masks
 from mrkd.distributed.fabric import make_fabric
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.train.profiling import count_operations
 from mrkd.train.step import Learner
 

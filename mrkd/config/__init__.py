@@ -6,13 +6,19 @@ import math
 from dataclasses import dataclass, field
 
 from mrkd.config.checks import require
-from mrkd.config.evaluation import AttentionConfig, EvaluationConfig
-from mrkd.config.images import DataConfig, MaskConfig, ViewsConfig
-from mrkd.config.network import HeadConfig, ModelConfig
-from mrkd.config.objective import DistillationConfig, ObjectiveConfig, Space, Term, TokenKind
+from mrkd.config.sections.attention import AttentionConfig
+from mrkd.config.sections.data import DataConfig
+from mrkd.config.sections.distillation import DistillationConfig
+from mrkd.config.sections.evaluation import EvaluationConfig
+from mrkd.config.sections.head import HeadConfig
+from mrkd.config.sections.mask import MaskConfig
+from mrkd.config.sections.model import ModelConfig
+from mrkd.config.sections.objective import ObjectiveConfig, Space, Term, TokenKind
+from mrkd.config.sections.optim import OptimConfig
+from mrkd.config.sections.teacher import TeacherConfig
+from mrkd.config.sections.train import TrainConfig
+from mrkd.config.sections.views import ViewsConfig
 from mrkd.config.setting import setting
-from mrkd.config.teacher import TeacherConfig
-from mrkd.config.training import OptimConfig, TrainConfig
 
 __all__ = [
     "AttentionConfig",

@@ -6,13 +6,11 @@ import warnings
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning_utilities.core import rank_zero
 from torch import nn
 
 from mrkd.config import Config
+from mrkd.distributed.fabric_package import DDPStrategy, Fabric, LightningEnvironment
 from mrkd.errors import UserError
 
 

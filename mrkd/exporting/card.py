@@ -11,7 +11,7 @@ from mrkd.config.source import source_name
 from mrkd.evaluation.evaluator import main_results
 from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.exporting.trained_backbone import TrainedBackbone
-from mrkd.objective.methods import all_methods, resolve_terms
+from mrkd.objective.resolve import all_methods, resolve_terms
 
 
 def model_card(backbone: TrainedBackbone) -> str:

@@ -1,63 +1,14 @@
 """Export the backbone of a run in one of several formats, and verify the result."""
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from mrkd.errors import UserError, nearest
-from mrkd.exporting import hub, onnx_graph, weights
+from mrkd.exporting import weights
+from mrkd.exporting.formats import FORMATS, Format
 from mrkd.exporting.trained_backbone import TrainedBackbone
-from mrkd.system.files import placed_when_good
-
-
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """A file format for backbones: how to write it, how to verify it, and how users load it."""
-
-    suffixes: tuple[str, ...]
-    """Allowed file endings; empty if the export is a folder."""
-    write: Callable[[TrainedBackbone, Path], None]
-    difference: Callable[[TrainedBackbone, Path], float]
-    """Loads the export as a user would; returns the largest absolute difference of features on the probe images."""
-    tolerance: float
-    """The largest difference that is accepted."""
-    load: Callable[[TrainedBackbone, Path], str]
-    """Returns the line of Python that loads the export."""
-
-
-FORMATS = {
-    "timm": Format(
-        suffixes=(".safetensors",),
-        write=weights.write_timm,
-        difference=weights.check_timm,
-        tolerance=weights.EXACT,
-        load=weights.load_timm,
-    ),
-    "safetensors": Format(
-        suffixes=(".safetensors",),
-        write=weights.write_timm,
-        difference=weights.check_safetensors,
-        tolerance=weights.EXACT,
-        load=weights.load_safetensors,
-    ),
-    "torch": Format(
-        suffixes=(".pt", ".pth"),
-        write=weights.write_torch,
-        difference=weights.check_torch,
-        tolerance=weights.EXACT,
-        load=weights.load_torch,
-    ),
-    "onnx": Format(
-        suffixes=(".onnx",),
-        write=onnx_graph.write_onnx,
-        difference=onnx_graph.check_onnx,
-        tolerance=onnx_graph.ROUNDED,
-        load=onnx_graph.load_onnx,
-    ),
-    "hf": Format(
-        suffixes=(), write=hub.write_hub, difference=hub.check_hub, tolerance=weights.EXACT, load=hub.load_hub
-    ),
-}
+from mrkd.system.files import placed_when_good, require_utf8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +27,12 @@ class Exported:
 
 
 def export(
-    run_path: str | Path, out: str | Path, format: str = "timm", *, head: bool = False, checkpoint: str = "backbone"
+    run_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    format: str = "timm",
+    *,
+    head: bool = False,
+    checkpoint: str = "backbone",
 ) -> Exported:
     """Write the teacher's backbone of a run for other tools.
 
@@ -125,6 +81,7 @@ def _beside(out: Path) -> Path:
 def _check_target(target: Format, name: str, out: Path, head: Path | None) -> None:
     if target.suffixes and out.suffix not in target.suffixes:
         raise UserError(f"--format {name} writes a file ending in {' or '.join(target.suffixes)}, got {out.name}")
+    require_utf8(out)
     for path in (out, head):
         if path is not None and path.exists():
             raise UserError(f"{path} exists: choose another --out")

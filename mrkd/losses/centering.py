@@ -6,7 +6,7 @@ Axes: R rows (tokens), K prototypes.
 import torch
 from torch import Tensor, nn
 
-from mrkd.losses.kernels.distances import widened
+from mrkd.losses.kernels.precision import widened
 
 _NOWHERE = -1e9
 

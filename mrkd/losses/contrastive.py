@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrkd.losses.kernels.distances import check_pair, widened
+from mrkd.losses.checks import check_pair
+from mrkd.losses.kernels.precision import widened
 from mrkd.losses.regularizers import variance_hinge
 from mrkd.losses.unit_length import unit_length
 

@@ -23,7 +23,8 @@ from mrkd.losses.kernels.autograd import (
     weighted_embeddings,
     with_group_axis,
 )
-from mrkd.losses.kernels.distances import Stripe, cut_into_stripes, squared_distance_stripes, sum_dtype
+from mrkd.losses.kernels.distances import Stripe, cut_into_stripes, squared_distance_stripes
+from mrkd.losses.kernels.precision import sum_dtype
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Number of entries processed at once: small enough for a CPU's cache, large enough to fill a GPU."""

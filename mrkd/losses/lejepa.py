@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mrkd.losses.checks import check_finite
-from mrkd.losses.kernels.distances import widened
+from mrkd.losses.kernels.precision import widened
 
 
 def lejepa(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrkd.losses.kernels.distances import check_pair, widened
+from mrkd.losses.checks import check_pair
+from mrkd.losses.kernels.precision import widened
 
 NOWHERE = -1e9
 """Logit of an excluded column: finite, with zero probability after a softmax."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrkd.losses.kernels.distances import widened
+from mrkd.losses.kernels.precision import widened
 from mrkd.losses.unit_length import unit_length
 
 

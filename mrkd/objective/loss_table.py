@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from mrkd.config import Term
-from mrkd.config.objective import Space, TokenKind
+from mrkd.config.sections.objective import Space, TokenKind
 from mrkd.losses import relations
 from mrkd.losses.angle import rkd_angle
 from mrkd.losses.contrastive import barlow_twins, nt_xent, vicreg

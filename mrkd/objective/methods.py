@@ -1,13 +1,9 @@
 """The table of methods: a method is a weighted sum of loss terms. A new method is one entry here."""
 
-import dataclasses
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from mrkd.config import ObjectiveConfig, Term
-from mrkd.errors import UserError, nearest
-from mrkd.objective.loss_table import LOSSES
+from mrkd.config import Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +24,9 @@ class Method:
     source: str
 
 
-def _both(loss: str, *, anchors: Any = "own", weight: float = 1.0, **options: Any) -> tuple[Term, ...]:
+def on_class_tokens_and_patches(
+    loss: str, *, anchors: Any = "own", weight: float = 1.0, **options: Any
+) -> tuple[Term, ...]:
     """Two terms: class tokens across the batch, and patches at the same position across the batch."""
     return tuple(
         Term(loss=loss, tokens=tokens, anchors=anchors, weight=weight, options=options)
@@ -146,7 +144,7 @@ METHODS: dict[str, Method] = {
         source="Wu et al., SimDINO, 2025 (arXiv:2502.10385)",
     ),
     "rkd-d": Method(
-        terms=_both("rkd-distance"),
+        terms=on_class_tokens_and_patches("rkd-distance"),
         summary="pairwise distances between images, and between patches at one position across images",
         equation="h(d_ij / mean d - d'_ij / mean d'), h Huber, mean d over pairs i != j",
         invariant_to=_MOTION,
@@ -155,7 +153,7 @@ METHODS: dict[str, Method] = {
         source=_RKD + ", eq. 5-8",
     ),
     "rkd-a": Method(
-        terms=_both("rkd-angle"),
+        terms=on_class_tokens_and_patches("rkd-angle"),
         summary="angles in triplets of images, and of patches at one position across images",
         equation="h(cos(x_i - x_j, x_k - x_j) - the teacher's), h Huber, all triplets",
         invariant_to=_MOTION,
@@ -164,7 +162,7 @@ METHODS: dict[str, Method] = {
         source=_RKD + ", eq. 8-10",
     ),
     "rkd-da": Method(
-        terms=(*_both("rkd-distance"), *_both("rkd-angle", weight=2.0)),
+        terms=(*on_class_tokens_and_patches("rkd-distance"), *on_class_tokens_and_patches("rkd-angle", weight=2.0)),
         summary="distances and angles, weighed 1 to 2 as in the authors' experiments",
         equation="rkd-d + 2 rkd-a",
         invariant_to=_MOTION,
@@ -173,7 +171,7 @@ METHODS: dict[str, Method] = {
         source=_RKD,
     ),
     "spkd": Method(
-        terms=_both("spkd", center=True),
+        terms=on_class_tokens_and_patches("spkd", center=True),
         summary="rows of dot products, each row of unit length",
         equation="(G_i / |G_i| - G'_i / |G'_i|)^2, G = X X^T, centred",
         invariant_to="rotation, translation, scale of either side",
@@ -182,7 +180,7 @@ METHODS: dict[str, Method] = {
         source="Tung and Mori, ICCV 2019 (arXiv:1907.09682)",
     ),
     "pkt": Method(
-        terms=_both("pkt", center=True),
+        terms=on_class_tokens_and_patches("pkt", center=True),
         summary="cosines read as probabilities, row by row",
         equation="p'_ij log(p'_ij / p_ij), mean over i and j, p_ij = (1 + cos_ij) / row sum, centred",
         invariant_to="rotation, translation of either side, length of each vector",
@@ -191,7 +189,7 @@ METHODS: dict[str, Method] = {
         source="Passalis and Tefas, ECCV 2018 (arXiv:1803.10837)",
     ),
     "cckd": Method(
-        terms=_both("cckd", center=True),
+        terms=on_class_tokens_and_patches("cckd", center=True),
         summary="RBF kernels of unit vectors",
         equation="(k_ij - k'_ij)^2, k = exp(-0.4 |x_i - x_j|^2), unit vectors, centred",
         invariant_to="rotation, translation of either side, length of each vector",
@@ -200,7 +198,7 @@ METHODS: dict[str, Method] = {
         source="Peng et al., ICCV 2019 (arXiv:1904.01802)",
     ),
     "relation-softmax": Method(
-        terms=_both("relation-softmax", center=True),
+        terms=on_class_tokens_and_patches("relation-softmax", center=True),
         summary="softmax rows of cosines to the other images of the batch; not ReSSL, which has a queue, a weak "
         "view for the teacher and a predictor",
         equation="CE(softmax(cos'_ij / T_t), softmax(cos_ij / T_s)), j != i, centred",
@@ -210,7 +208,7 @@ METHODS: dict[str, Method] = {
         source="the relation of Zheng et al., ReSSL, NeurIPS 2021 (arXiv:2107.09282), eq. 1-3, within the batch",
     ),
     "structural": Method(
-        terms=_both("structural", anchors="teacher"),
+        terms=on_class_tokens_and_patches("structural", anchors="teacher"),
         summary="iBOT's cross-entropy between softmax rows of similarities to the teacher's batch",
         equation="CE(Sinkhorn(cos(t_i, t_j) / T_t), softmax(cos(s_i, t_j) / T_s)), centred",
         invariant_to="rotation of both sides together, length of each vector",
@@ -219,7 +217,7 @@ METHODS: dict[str, Method] = {
         source="cross-entropy of Zhou et al. 2022 on similarity rows as in Zheng et al., ReSSL, NeurIPS 2021",
     ),
     "cka": Method(
-        terms=_both("cka"),
+        terms=on_class_tokens_and_patches("cka"),
         summary="alignment of the centred Gram matrices",
         equation="1 - <K, K'> / (|K| |K'|), K = X X^T, centred",
         invariant_to=_MOTION,
@@ -249,7 +247,7 @@ METHODS: dict[str, Method] = {
         source="Simeoni et al., DINOv3, 2025 (arXiv:2508.10104)",
     ),
     "darkrank": Method(
-        terms=_both("dark-rank", scale_by_mean=True),
+        terms=on_class_tokens_and_patches("dark-rank", scale_by_mean=True),
         summary="the order of each image's nearest neighbours",
         equation="-log of the Plackett-Luce likelihood of the teacher's 4 nearest, scores -3 (d / mean d)^3",
         invariant_to="rotation, translation, scale of the student; any monotone change of the teacher's distances",
@@ -279,7 +277,7 @@ METHODS: dict[str, Method] = {
         source="Romero et al., FitNets, ICLR 2015 (arXiv:1412.6550)",
     ),
     "dist": Method(
-        terms=_both("dist"),
+        terms=on_class_tokens_and_patches("dist"),
         summary="correlation of features with the teacher's by token and by channel, through a linear map",
         equation="1 - pearson((W s)_i., t_i.) + 1 - pearson((W s)_.d, t_.d)",
         invariant_to="shift and scale of a row and of a channel of either side",
@@ -288,79 +286,3 @@ METHODS: dict[str, Method] = {
         source="Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022 (arXiv:2205.10536)",
     ),
 }
-
-
-def all_methods() -> dict[str, Method]:
-    """The methods of the table, and one method for each relation that none of them uses, under its own name."""
-    used = {term.loss for method in METHODS.values() for term in method.terms}
-    # A loss with `check_options` cannot run without options, so it is no method by itself.
-    free = [name for name, loss in LOSSES.items() if loss.relational and name not in used and not loss.check_options]
-    return {**METHODS, **{name: _from_docstring(name) for name in free}}
-
-
-def _from_docstring(relation: str) -> Method:
-    """A method of one relation on class tokens and on patches, described by the docstring of its function."""
-    summary, _, rest = inspect.cleandoc(LOSSES[relation].function.__doc__ or relation).partition("\n")
-    source = " ".join(rest.partition("Source:")[2].split())
-    return Method(
-        terms=_both(relation),
-        summary=summary.rstrip("."),
-        equation="-",
-        invariant_to="-",
-        collapses_to="-",
-        cost="-",
-        source=source or "-",
-    )
-
-
-def _scaled_when_mixed(term: Term) -> bool:
-    return LOSSES[term.loss].scaled_when_mixed
-
-
-def resolve_terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
-    """The weighted terms of a method such as `ibot+rkd-d`; empty for `random`.
-
-    Raises:
-        UserError: an unknown or repeated name, or `random` combined with another method.
-    """
-    if objective.terms is not None:
-        return tuple(objective.terms)
-    names = objective.method.split("+")
-    methods = all_methods()
-    for name in names:
-        if name not in methods:
-            raise UserError(f"unknown method {name!r}: {nearest(name, methods)}")
-    if len(set(names)) < len(names):
-        raise UserError(f"method {objective.method!r} contains the same name twice")
-    if "random" in names:
-        if len(names) > 1:
-            raise UserError(f"'random' means no training and cannot be combined with others, got {objective.method!r}")
-        return ()
-    terms = [term for name in names for term in methods[name].terms]
-    mixed = any(map(_scaled_when_mixed, terms)) and not all(map(_scaled_when_mixed, terms))
-    scaled = [_scaled_term(term, objective, mixed) for term in terms]
-    # KoLeo keeps a cross-entropy from using few directions. A relation does so itself, and KoLeo makes it worse:
-    # ibot+rkd-d on the validation holdout of digits fell from 82.6 to 76.3 % k-NN (30 epochs, seed 0).
-    related = any(LOSSES[term.loss].relational for term in terms)
-    own_koleo = any(term.loss == "koleo" for term in terms)
-    if objective.koleo > 0 and not related and not own_koleo and any(LOSSES[term.loss].adds_koleo for term in terms):
-        scaled.append(Term(loss="koleo", weight=objective.koleo))
-    return tuple(term for term in scaled if term.weight > 0)
-
-
-def _scaled_term(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
-    if not _scaled_when_mixed(term):
-        return term
-    factor = objective.patch_relation_weight if term.tokens != "cls" else 1.0
-    # A relation that is added to another kind of loss ramps in over the first tenth of training.
-    ramp = 0.1 if mixed else term.ramp
-    grad_norm_ratio = None
-    if mixed and objective.relation_grad_norm_ratio is not None and LOSSES[term.loss].reaches_output:
-        grad_norm_ratio = objective.relation_grad_norm_ratio * term.weight * factor
-    weight = term.weight * factor * (objective.relation_weight if mixed and grad_norm_ratio is None else 1.0)
-    changes: dict[str, Any] = {"weight": weight, "grad_norm_ratio": grad_norm_ratio or None, "ramp": ramp}
-    if LOSSES[term.loss].relational:
-        known = LOSSES[term.loss].options()
-        overrides = {name: value for name, value in objective.relation_options.items() if name in known}
-        changes |= {"space": objective.relation_space or term.space, "options": {**term.options, **overrides}}
-    return dataclasses.replace(term, **changes)

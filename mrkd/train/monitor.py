@@ -9,9 +9,10 @@ from mrkd.config import Config
 from mrkd.data.listing import UNLABELLED
 from mrkd.data.load import stratified_split
 from mrkd.data.resident import ResidentDataset
+from mrkd.evaluation.classifiers.accuracy import accuracy
+from mrkd.evaluation.classifiers.nearest_neighbours import knn_class_scores
 from mrkd.evaluation.collapse import Verdict, diagnose, feature_std, rankme
 from mrkd.evaluation.features import extract
-from mrkd.evaluation.knn import accuracy, knn_class_scores
 from mrkd.evaluation.trend import read_trend
 from mrkd.model.teacher_student import TeacherStudent
 

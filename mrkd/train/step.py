@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -14,6 +13,7 @@ from mrkd.data.augment.masking import draw_masks
 from mrkd.data.augment.views import GLOBAL_VIEWS, ViewMaker
 from mrkd.data.transfer import to_device
 from mrkd.distributed.fabric import AutocastForward
+from mrkd.distributed.fabric_package import Fabric
 from mrkd.distributed.fsdp import full_state, shard_like, shard_optimizer_like
 from mrkd.distributed.gather import (
     all_gather_step,
@@ -69,6 +69,7 @@ class Learner:
         self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
         self.pair, self.weights_note = make_pair(config, terms)
+        self.objective.make_queues(self.pair.target_width)
         self.objective.place_on(fabric.device)
         if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
             self.pair.use_plain_attention()
@@ -179,7 +180,7 @@ class Learner:
         return rate, temperature
 
     def _buffers(self) -> list[Tensor]:
-        """What a forward pass changes: BatchNorm's statistics, centres, factors of gradient norm ratios."""
+        """What a forward pass changes: BatchNorm's statistics, centres, queues, factors of gradient norm ratios."""
         return [*self.pair.network.buffers(), *self.objective.buffers()]
 
     def _restore_unless(self, finite: Tensor, buffers_before: list[Tensor]) -> None:

@@ -6,10 +6,10 @@ import sys
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 
 import mrkd
 from mrkd.config import Config
+from mrkd.distributed.fabric_package import Fabric
 from mrkd.model.frozen_teacher import count_parameters
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.runs.run import SUMMARY, Run

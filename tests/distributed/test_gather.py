@@ -17,8 +17,8 @@ from mrkd.distributed.gather import (
     destroy_process_group_together,
 )
 from mrkd.losses import rkd_angle, rkd_distance
-from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
+from mrkd.objective.resolve import resolve_terms
 from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 CONFIG = Config(head=HeadConfig(prototypes=6))

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mrkd.evaluation import clustering, linear
+from mrkd.evaluation import clustering
+from mrkd.evaluation.classifiers import linear
+from mrkd.evaluation.classifiers.accuracy import accuracy
+from mrkd.evaluation.classifiers.nearest_neighbours import knn_class_scores
+from mrkd.evaluation.classifiers.sgd_probe import fit_probes
 from mrkd.evaluation.collapse import diagnose, feature_std, rankme
-from mrkd.evaluation.knn import accuracy, knn_class_scores
 
 
 def blobs(count: int, classes: int = 3, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,7 +43,7 @@ def test_top_five_accuracy_counts_any_of_the_five_highest():
 
 def test_the_linear_probe_learns_what_is_linear():
     features, labels = blobs(90)
-    weights = linear.fit_probes(features, labels, classes=3, learning_rates=(0.01, 0.1), epochs=20, batch=30, seed=0)
+    weights = fit_probes(features, labels, classes=3, learning_rates=(0.01, 0.1), epochs=20, batch=30, seed=0)
     queries, truth = blobs(30)
     scores = linear.predict(queries, weights)
     assert scores.shape == (2, 30, 3)
@@ -49,7 +52,7 @@ def test_the_linear_probe_learns_what_is_linear():
 
 def test_accuracies_are_computed_in_chunks(monkeypatch):
     features, labels = blobs(90)
-    weights = linear.fit_probes(features, labels, classes=3, learning_rates=(0.01, 0.1), epochs=2, batch=30, seed=0)
+    weights = fit_probes(features, labels, classes=3, learning_rates=(0.01, 0.1), epochs=2, batch=30, seed=0)
     queries, truth = torch.randn(50, 8), torch.arange(50) % 3
     whole = [accuracy(scores, truth) for scores in linear.predict(queries, weights)]
     monkeypatch.setattr(linear, "MAX_SCORES", 6 * 7)

@@ -12,7 +12,7 @@ from mrkd.config.overrides import build, load_recipe
 from mrkd.data.load import load
 from mrkd.data.resident import ResidentDataset
 from mrkd.data.sources.splits import stratified
-from mrkd.evaluation import linear, logistic
+from mrkd.evaluation.classifiers import linear, logistic
 from mrkd.evaluation.evaluators.linear import EVALUATOR
 from mrkd.evaluation.features import FeatureSet, extract_features
 from mrkd.model.backbone import create_vit

@@ -5,7 +5,8 @@ import torch
 
 from mrkd.data.resident import ResidentDataset
 from mrkd.evaluation import pixels
-from mrkd.evaluation.knn import accuracy, knn_class_scores
+from mrkd.evaluation.classifiers.accuracy import accuracy
+from mrkd.evaluation.classifiers.nearest_neighbours import knn_class_scores
 from mrkd.evaluation.pixels import evaluate_pixels, pixel_features
 
 

@@ -13,7 +13,7 @@ from mrkd.cli.verbs.export import FORMATS
 from mrkd.data.augment.views import normalize
 from mrkd.data.load import load
 from mrkd.errors import UserError
-from mrkd.exporting.export import FORMATS as ALL_FORMATS
+from mrkd.exporting.formats import FORMATS as ALL_FORMATS
 from mrkd.model.head import Head
 from mrkd.runs.run import Run
 from mrkd.runs.weights import load_backbone, load_head

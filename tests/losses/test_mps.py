@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mrkd.losses import angle, distance
-from mrkd.losses.kernels.distances import sum_dtype
+from mrkd.losses.kernels.precision import sum_dtype
 
 
 class RefuseFloat64(TorchDispatchMode):

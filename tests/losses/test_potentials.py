@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mrkd.losses import rkd_angle, rkd_distance
-from mrkd.losses.kernels.distances import full_matmul, pairwise_distance
+from mrkd.losses.kernels.distances import pairwise_distance
+from mrkd.losses.kernels.precision import full_matmul
 from mrkd.losses.potentials import euclidean_distance
 
 

@@ -8,8 +8,8 @@ import torch
 from mrkd.config import Config, HeadConfig, ModelConfig, ObjectiveConfig, TrainConfig, ViewsConfig
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.objective.checks import needs_of
-from mrkd.objective.methods import resolve_terms
 from mrkd.objective.objective import Objective
+from mrkd.objective.resolve import resolve_terms
 
 IMAGES = 7
 """Not a multiple of the micro-batch."""

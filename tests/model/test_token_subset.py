@@ -9,7 +9,7 @@ from mrkd.model.backbone import MaskedBackbone, create_vit
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.model.token_subset import supports_token_subset
 from mrkd.objective.checks import needs_of
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.train.profiling import count_operations
 
 SMALL = ModelConfig(patch=8, width=16, depth=2, heads=2)

@@ -17,7 +17,8 @@ from mrkd.config.overrides import with_overrides
 from mrkd.errors import UserError
 from mrkd.model.teacher_student import Network
 from mrkd.objective.loss_table import LOSSES
-from mrkd.objective.methods import METHODS, resolve_terms
+from mrkd.objective.methods import METHODS
+from mrkd.objective.resolve import resolve_terms
 from mrkd.runs.run import Run
 from mrkd.runs.weights import find_checkpoint
 from mrkd.train.networks import make_pair

@@ -18,7 +18,7 @@ from mrkd.losses import rkd_distance
 from mrkd.losses.angle import _angle
 from mrkd.losses.distance import _distance
 from mrkd.losses.kernels.autograd import _gradient
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.train.step import Learner
 
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")

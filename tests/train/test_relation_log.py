@@ -7,7 +7,7 @@ from mrkd.config import Config
 from mrkd.data.load import load
 from mrkd.model.teacher_student import TeacherStudent
 from mrkd.objective.checks import needs_of
-from mrkd.objective.methods import resolve_terms
+from mrkd.objective.resolve import resolve_terms
 from mrkd.runs.npz import read_npz
 from mrkd.runs.run import RELATIONS
 from mrkd.train.pretrain import pretrain

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mrkd.cli.options import add_settings_options, config_from, parse_seeds
 from mrkd.cli.verb import Verb
-from mrkd.config.objective import canonical_method
+from mrkd.config.sections.objective import canonical_method
 from mrkd.errors import UserError
 from mrkd.system.output import say
 

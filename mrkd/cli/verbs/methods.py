@@ -12,7 +12,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mrkd.objective.methods import all_methods
+    from mrkd.objective.resolve import all_methods
 
     if options.name:
         print(describe(options.name), end="")
@@ -28,8 +28,8 @@ def describe(name: str) -> str:
     import yaml
 
     from mrkd.config import ObjectiveConfig, Term
-    from mrkd.config.objective import canonical_method
-    from mrkd.objective.methods import all_methods, resolve_terms
+    from mrkd.config.sections.objective import canonical_method
+    from mrkd.objective.resolve import all_methods, resolve_terms
 
     name = canonical_method(name)
     terms = resolve_terms(ObjectiveConfig(method=name))

@@ -14,7 +14,7 @@ def _run(options: argparse.Namespace) -> None:
 
     config = config_from(options)
     if config.objective != ObjectiveConfig():  # checking the method needs torch, which takes seconds to import
-        from mrkd.objective.methods import resolve_terms
+        from mrkd.objective.resolve import resolve_terms
 
         resolve_terms(config.objective)
     print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")

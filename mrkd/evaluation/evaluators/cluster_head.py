@@ -20,7 +20,7 @@ COPIES = 4
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any] | None:
     """`acc`, `nmi` and `ari` of the clusters of test images."""
-    from mrkd.evaluation import linear
+    from mrkd.evaluation.classifiers import linear
     from mrkd.evaluation.clustering import cluster_count, fit_cluster_head, score_clusters
 
     settings = config.evaluation
@@ -49,7 +49,7 @@ def _augmented_features(vit: ViT, train: FeatureSet, config: Config) -> Tensor:
 
     from mrkd.data.augment.views import ViewMaker
     from mrkd.data.dataset import in_order, readable_batches
-    from mrkd.evaluation import linear
+    from mrkd.evaluation.classifiers import linear
 
     settings = config.evaluation
     torch.manual_seed(settings.seed)
@@ -65,7 +65,16 @@ def _augmented_features(vit: ViT, train: FeatureSet, config: Config) -> Tensor:
 EVALUATOR = Evaluator(
     name="cluster_head",
     title="cluster head",
-    columns=(Column(key="cluster_head_acc", path=("acc",), heading="head ACC", title="cluster head"),),
+    columns=(
+        Column(
+            key="cluster_head_acc",
+            path=("acc",),
+            heading="head ACC",
+            title="cluster head",
+            group="clusters of a trained head",
+            score="accuracy",
+        ),
+    ),
     measure=_measure,
     of_features=False,
 )

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any] | None:
     """`acc1` and `acc5` with the learning rate that was best on held-out training images."""
-    from mrkd.evaluation import finetune
-    from mrkd.evaluation.knn import accuracy
+    from mrkd.evaluation.classifiers import finetuning
+    from mrkd.evaluation.classifiers.accuracy import accuracy
 
     settings = config.evaluation
     epochs = settings.finetune_epochs
     if epochs == 0:
         return None
-    fitted = finetune.fit(vit, train.images, settings, settings.augmentation, epochs=epochs, seed=settings.seed)
-    scores, truth = finetune.predict(fitted.model, test.images)
+    fitted = finetuning.fit(vit, train.images, settings, settings.augmentation, epochs=epochs, seed=settings.seed)
+    scores, truth = finetuning.predict(fitted.model, test.images)
     return {
         "acc1": accuracy(scores, truth),
         "acc5": accuracy(scores, truth, 5),
@@ -42,8 +42,23 @@ EVALUATOR = Evaluator(
     name="finetune",
     title="fine-tune",
     columns=(
-        Column(key="finetune_acc1", path=("acc1",), heading="fine-tune @1", title="fine-tune"),
-        Column(key="finetune_acc5", path=("acc5",), heading="@5 (fine-tune)", title="fine-tune @5"),
+        Column(
+            key="finetune_acc1",
+            path=("acc1",),
+            heading="fine-tune @1",
+            title="fine-tune",
+            group="fine-tuned",
+            score="top-1",
+            primary=True,
+        ),
+        Column(
+            key="finetune_acc5",
+            path=("acc5",),
+            heading="@5 (fine-tune)",
+            title="fine-tune @5",
+            group="fine-tuned",
+            score="top-5",
+        ),
     ),
     measure=_measure,
     of_features=False,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     """`acc1` and `acc5` of the weighted votes, and `acc1_k1` of the nearest image alone."""
-    from mrkd.evaluation.knn import accuracy, knn_class_scores
+    from mrkd.evaluation.classifiers.accuracy import accuracy
+    from mrkd.evaluation.classifiers.nearest_neighbours import knn_class_scores
 
     settings = config.evaluation
     labels, truth = train.labels("k-NN"), test.labels("k-NN")
@@ -43,7 +44,7 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
 EVALUATOR = Evaluator(
     name="knn",
     title="k-NN",
-    columns=(Column(key="knn", path=("acc1",), heading="k-NN @1", title="k-NN"),),
+    columns=(Column(key="knn", path=("acc1",), heading="k-NN @1", title="k-NN", score="top-1", primary=True),),
     measure=_measure,
     of_pixels=True,
 )

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mrkd.config import Config
-    from mrkd.config.evaluation import EvaluationConfig
+    from mrkd.config.sections.evaluation import EvaluationConfig
     from mrkd.evaluation.features import FeatureSet
     from mrkd.model.backbone import ViT
 
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     """`acc1` and `acc5` of a probe on all training images, with the strength that did best on held-out ones."""
-    from mrkd.evaluation import linear
-    from mrkd.evaluation.knn import accuracy
-    from mrkd.evaluation.logistic import fit_logistic
+    from mrkd.evaluation.classifiers import linear
+    from mrkd.evaluation.classifiers.accuracy import accuracy
+    from mrkd.evaluation.classifiers.logistic import fit_logistic
 
     settings = config.evaluation
     labels, truth = train.labels("the linear probe"), test.labels("the linear probe")
@@ -43,8 +43,8 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
 def _choose_strength(inputs: Tensor, labels: Tensor, classes: int, settings: EvaluationConfig) -> tuple[float, str]:
     """The best candidate on a part of the training images held out from the fit, and how it was chosen, in words."""
     from mrkd.data.sources.splits import stratified
-    from mrkd.evaluation import linear
-    from mrkd.evaluation.logistic import fit_logistic
+    from mrkd.evaluation.classifiers import linear
+    from mrkd.evaluation.classifiers.logistic import fit_logistic
 
     strengths = settings.linear_strengths
     fit_index, choose_index = (part.to(labels.device) for part in stratified(labels, settings.heldout_fraction))
@@ -60,8 +60,16 @@ EVALUATOR = Evaluator(
     name="linear",
     title="linear",
     columns=(
-        Column(key="linear_acc1", path=("acc1",), heading="linear @1", title="linear"),
-        Column(key="linear_acc5", path=("acc5",), heading="@5", title="linear @5"),
+        Column(
+            key="linear_acc1",
+            path=("acc1",),
+            heading="linear @1",
+            title="linear",
+            group="linear probe",
+            score="top-1",
+            primary=True,
+        ),
+        Column(key="linear_acc5", path=("acc5",), heading="@5", title="linear @5", group="linear probe", score="top-5"),
     ),
     measure=_measure,
     of_pixels=True,

@@ -7,7 +7,7 @@ Axes: G groups, V vertices, M ends, J a block of vertices.
 import torch
 from torch import Tensor
 
-from mrkd.losses.kernels.distances import sum_dtype
+from mrkd.losses.kernels.precision import sum_dtype
 
 BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Number of entries of one temporary tensor. About eight exist at once: 8 MB in float32 on the CPU, 0.5 GB on a GPU."""

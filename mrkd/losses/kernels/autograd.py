@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mrkd.losses.checks import check_shapes
 from mrkd.losses.kernels.distances import (
     WeightedEmbeddings,
-    check_shapes,
     cut_into_stripes,
     embedding_gradient,
     inverse_scale,
     stripes_size,
-    wide_dtype,
 )
+from mrkd.losses.kernels.precision import wide_dtype
 
 
 def check_arguments(

@@ -5,58 +5,18 @@ A distance goes from a row to an end: another row, or an anchor. Axes: G groups,
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mrkd.losses.checks import check_finite
+from mrkd.losses.kernels.precision import add_product, full_matmul, gram_dtype, wide_dtype
 
 _PIECE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Number of entries of the embeddings that are centred at once: 1 MB on the CPU, 128 MB on a GPU."""
 _NEAR = 1e-4
 """Squared distance, relative to the scale, below which a float32 Gram matrix has lost too many digits: two per mille
 of a cosine between two such edges. A group of rows with a pair as near as that is computed again in float64."""
-
-
-def check_pair(student: Tensor, teacher: Tensor) -> None:
-    """Raise ValueError for wrong ranks, unequal numbers of rows, a single row or values that are not finite."""
-    check_shapes(student, teacher)
-    check_finite(student=student, teacher=teacher)
-
-
-def check_shapes(student: Tensor, teacher: Tensor) -> None:
-    """As `check_pair` without the values, so that the host does not wait for the device."""
-    for name, tensor in (("student", student), ("teacher", teacher)):
-        if tensor.ndim not in (2, 3):
-            raise ValueError(f"{name} must have shape (N, D) or (G, N, D), got {tuple(tensor.shape)}")
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
-    if student.shape[:-1] != teacher.shape[:-1]:
-        raise ValueError(
-            f"teacher must have as many groups and rows as student, {tuple(student.shape[:-1])}, "
-            f"got {tuple(teacher.shape[:-1])}"
-        )
-    if student.shape[-2] < 2:
-        raise ValueError(f"a relation needs at least 2 rows, got {student.shape[-2]}")
-    if student.device != teacher.device:
-        raise ValueError(f"teacher must be on the student's device, {student.device}, got {teacher.device}")
-
-
-def widened(embeddings: Tensor) -> Tensor:
-    """Half precision converted to float32; float32 and float64 unchanged."""
-    return embeddings.to(wide_dtype(embeddings))
-
-
-def wide_dtype(embeddings: Tensor) -> torch.dtype:
-    """float64 for float64, float32 for everything narrower."""
-    return torch.float64 if embeddings.dtype == torch.float64 else torch.float32
-
-
-def sum_dtype(device: torch.device) -> torch.dtype:
-    """In which long sums are kept: float64 where the device has it, which Apple's GPUs have not."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def pairwise_distance(embeddings: Tensor) -> Tensor:
@@ -289,39 +249,3 @@ def embedding_gradient(inputs: WeightedEmbeddings, stripes: list[Stripe], factor
                 of_ends = piece[:, stripe.columns][:, stripe.mirrored :]
                 add_product(of_ends, mirrored.mT, ends[:, stripe.rows], factor=-1)
     return gradient
-
-
-def gram_dtype(weights: Tensor) -> torch.dtype:
-    """float64 on CUDA, which is cheap here and independent of TF32 settings; elsewhere the weights' dtype."""
-    return torch.float64 if weights.is_cuda else weights.dtype
-
-
-def full_matmul(left: Tensor, right: Tensor) -> Tensor:
-    """A matrix product in full precision, whatever autocast and the settings for float32 products say."""
-    if left.is_cuda:
-        return left.double() @ right.double()
-    with _full_float32(left):
-        return left @ right
-
-
-def add_product(total: Tensor, left: Tensor, right: Tensor, *, factor: int = 1) -> None:
-    """total += factor * left @ right in full precision, as `full_matmul`; `total` may be a view."""
-    if left.is_cuda:
-        total.add_(left.double() @ right.double(), alpha=factor)
-        return
-    with _full_float32(left):
-        total.baddbmm_(left, right, alpha=factor)
-
-
-@contextmanager
-def _full_float32(tensor: Tensor) -> Iterator[None]:
-    settings = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = settings.fp32_precision
-    if tensor.device.type != "cpu" or before in ("none", "ieee"):
-        yield
-        return
-    settings.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mrkd.losses.kernels.autograd import with_group_axis
-from mrkd.losses.kernels.distances import wide_dtype
+from mrkd.losses.kernels.precision import wide_dtype
 
 _Number = TypeVar("_Number", float, Tensor)
 

@@ -1,4 +1,4 @@
-"""Settings of the training loss: targets, terms and their weights."""
+"""Section `objective`: the method, its terms and their weights."""
 
 from __future__ import annotations
 
@@ -8,37 +8,9 @@ from typing import Any, Literal
 from mrkd.config.checks import check_fraction, check_least, require
 from mrkd.config.setting import setting
 
-
-@dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
-    """How targets for iBOT's cross-entropy are computed from the teacher's logits."""
-
-    student_temperature: float = 0.1
-    """Temperature of the student; divides its cosines with the prototypes."""
-    teacher_temperature: float = 0.07
-    """Temperature of the teacher after the warm-up."""
-    teacher_temperature_start: float = 0.04
-    """Temperature of the teacher at the first step."""
-    teacher_temperature_warmup: float = 0.3
-    """Length of the temperature's warm-up, as a fraction of the run."""
-    centering: Literal["sinkhorn", "ema", "ibot"] = "sinkhorn"
-    """Balance targets by Sinkhorn-Knopp on each batch, or by DINO's moving centre. The patches' centre is the mean of
-    the masked patches (`ema`), or of all patches (`ibot`, as iBOT has it; the head then runs on all patches)."""
-    sinkhorn_iterations: int = 3
-    """Number of normalisations of rows and columns in Sinkhorn-Knopp."""
-    center_momentum: float = 0.9
-    """Momentum of the moving centre."""
-
-    def __post_init__(self) -> None:
-        for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
-            require(getattr(self, name) > 0, f"distillation.{name} must be positive, got {getattr(self, name)}")
-        for name in ("teacher_temperature_warmup", "center_momentum"):
-            check_fraction(f"distillation.{name}", getattr(self, name))
-        check_least(1, "distillation", self, "sinkhorn_iterations")
-
-
 TokenKind = Literal["cls", "patch-position", "patch-image"]
 Space = Literal["backbone", "projection", "bottleneck", "logits"]
+Anchors = Literal["own", "teacher", "queue"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +27,9 @@ class Term:
     """Number of a block, counted from 0, to use its output instead of the backbone's."""
     rows: Literal["all", "masked"] = "all"
     """The patches used as rows of a relation between patches."""
-    anchors: Literal["own", "teacher"] = "own"
-    """Relations among a network's own tokens, or of both networks' tokens to the teacher's."""
+    anchors: Anchors = "own"
+    """Relations among a network's own tokens (`own`), of both networks' tokens to the teacher's (`teacher`), or to the
+    teacher's and to a queue of its class tokens of earlier steps (`queue`)."""
     weight: float = 1.0
     """Weight of this term in the sum."""
     grad_norm_ratio: float | None = setting(None, formerly="share")
@@ -96,6 +69,11 @@ class ObjectiveConfig:
     """Used instead of `relation_weight`: the `grad_norm_ratio` of relations combined with another kind of loss."""
     relation_space: Space | None = None
     """Space of all relations; null keeps the space of each method."""
+    relation_anchors: Anchors | None = None
+    """Anchors of all relations; null keeps those of each method. A `queue` holds class tokens, and relations between
+    patches keep their own."""
+    queue_images: int = 4096
+    """Number of earlier images whose embeddings a queue holds."""
     relation_options: dict[str, Any] = field(default_factory=dict)
     """Options for all relations that have them, such as `{standardize: true}`; they override a method's own."""
     patch_relation_weight: float = 1.0
@@ -112,3 +90,4 @@ class ObjectiveConfig:
             self.relation_grad_norm_ratio is None or self.relation_grad_norm_ratio > 0,
             f"objective.relation_grad_norm_ratio must be positive, got {self.relation_grad_norm_ratio}",
         )
+        check_least(1, "objective", self, "queue_images")

@@ -1,4 +1,4 @@
-"""Settings of a frozen teacher."""
+"""Section `teacher`: a frozen teacher to distil from."""
 
 from __future__ import annotations
 

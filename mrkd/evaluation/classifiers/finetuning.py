@@ -13,7 +13,7 @@ from mrkd.data.augment.views import ViewMaker, normalize
 from mrkd.data.dataset import ImageDataset, in_order, readable_batches
 from mrkd.data.load import stratified_split
 from mrkd.data.sampler import BatchSampler
-from mrkd.evaluation.knn import accuracy
+from mrkd.evaluation.classifiers.accuracy import accuracy
 from mrkd.model.backbone import ViT
 from mrkd.optim.schedules import warmup_cosine
 

@@ -37,9 +37,3 @@ def knn_class_scores(
         votes = torch.zeros(len(part), classes, device=bank.device)
         scores.append(votes.scatter_add_(1, bank_labels[index], weight))
     return torch.cat(scores)
-
-
-def accuracy(scores: Tensor, labels: Tensor, top: int = 1) -> float:
-    """Top-`top` accuracy, in percent, of scores (q, C)."""
-    top = min(top, scores.shape[1])
-    return 100.0 * (scores.topk(top, dim=1).indices == labels[:, None]).any(dim=1).float().mean().item()

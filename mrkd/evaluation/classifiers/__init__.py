@@ -1,0 +1,1 @@
+"""Classifiers of features and of images: what the evaluators fit and score."""
