@@ -45,7 +45,8 @@ class Views(Dataset[list[Tensor]]):
 class Optimization(Protocol):
     """An optimizer with its schedules."""
 
-    optimizer: torch.optim.Optimizer
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
 
     def end_step(self) -> None: ...
 
