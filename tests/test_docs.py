@@ -175,6 +175,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     page = {name: (tmp_path / name / "index.html").read_text(encoding="utf-8") for name in SAMPLES}
     assert 'id="mrkd.losses.angle.rkd_angle"' in page["api/relational-losses"]
+    assert page["api/relational-losses"].count(">Raises:</span>") > 3
     assert page["methods"].count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"') > len(METHODS)
     assert "arithmatex" not in page["methods"]
     assert "mrkd.pretrain" in re.sub(r"<[^>]+>", "", page["tutorial"])

@@ -66,7 +66,7 @@ def to_markdown(notebook: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
 
 
 def _printed(outputs: list[dict[str, Any]]) -> str:
-    """What a cell prints and returns, as a terminal ends up showing it: of a line drawn anew, its last form."""
+    """What a cell prints and returns, as a terminal shows it at the end: of a line drawn anew, its last form."""
     shown = [output for output in outputs if "image/png" not in output.get("data", {})]
     texts = [output.get("text", output.get("data", {}).get("text/plain", "")) for output in shown if _is_result(output)]
     text = _CONTROL.sub("", "".join("".join(part) for part in texts))

@@ -20,8 +20,8 @@ class Equation:
 
 _CLS = r"-P_{\theta'}^{\text{[CLS]}}(v)^\top\,\log\,P_\theta^{\text{[CLS]}}(\hat u)"
 _PATCH = (
-    r"-\frac{1}{\left|M\right|}\sum_{i\in M} P_{\theta'}^{\text{patch}}(u_i)^\top"
-    r"\,\log\,P_\theta^{\text{patch}}(\hat u_i)"
+    r"-\frac{1}{\left|M\right|}\sum_{i\in M} P_{\theta'}^{\text{patch}}(u_i)^\top\,"
+    r"\log\,P_\theta^{\text{patch}}(\hat u_i)"
 )
 _VIEWS = r"$u$ and $v$ are two views, and a hat marks the masked view of the student $\theta$"
 _CLS_PROBS = (
