@@ -1,5 +1,6 @@
 """Export the backbone of a run in one of several formats, and verify the result."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,12 @@ class Exported:
 
 
 def export(
-    run_path: str | Path, out: str | Path, format: str = "timm", *, head: bool = False, checkpoint: str = "backbone"
+    run_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    format: str = "timm",
+    *,
+    head: bool = False,
+    checkpoint: str = "backbone",
 ) -> Exported:
     """Write the teacher's backbone of a run for other tools.
 

@@ -64,13 +64,13 @@ class MetricsObserver(Protocol):
 class Run:
     """A directory that holds one training run."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._lock: DirectoryLock | None = None
         self._observers: list[MetricsObserver] = []
 
     @classmethod
-    def start(cls, path: str | Path, config: Config) -> "Run":
+    def start(cls, path: str | os.PathLike[str], config: Config) -> "Run":
         """Take a new or empty directory, or one with an unfinished run of the same config; lock it, write the config.
 
         Raises:
@@ -118,7 +118,7 @@ class Run:
             raise UserError(f"{self.path} already holds {holds} with other settings ({shown}): choose another --out")
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
+    def open(cls, path: str | os.PathLike[str]) -> "Run":
         """An existing, finished run.
 
         Raises:

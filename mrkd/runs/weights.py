@@ -1,6 +1,7 @@
 """A run's networks as files: the teacher's backbone that plain timm loads, and the teacher inside a checkpoint."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -77,7 +78,7 @@ def load_head(run: Run, checkpoint: str = "backbone") -> Head:
     return head.eval().requires_grad_(False)
 
 
-def open_run(path: str | Path, checkpoint: str = "backbone") -> Run:
+def open_run(path: str | os.PathLike[str], checkpoint: str = "backbone") -> Run:
     """The run whose weights are asked for: a finished one for `backbone`, any with a checkpoint otherwise.
 
     Raises:

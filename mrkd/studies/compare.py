@@ -1,6 +1,7 @@
 """Methods x seeds on one data set, each in a process of its own, into one table."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -34,7 +35,7 @@ def compare(
     config: Config,
     methods: Sequence[str],
     seeds: Sequence[int],
-    out: str | Path,
+    out: str | os.PathLike[str],
     *,
     tuned: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int = 1,

@@ -1,5 +1,6 @@
 """`mrkd data`: look at every image once, say what was found, draw what training would see."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ SHOWN = 60
 VIEWED = 6
 
 
-def survey(config: Config, out: str | Path) -> dict[str, Any]:
+def survey(config: Config, out: str | os.PathLike[str]) -> dict[str, Any]:
     """Look at the images of `config.data`; write `data.json`, `images.png` and `views.png` into the folder `out`.
 
     Returns:

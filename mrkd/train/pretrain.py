@@ -26,7 +26,7 @@ from mrkd.train.same_images import check_images_of_run, follow_moved_images
 from mrkd.train.step import Learner
 
 
-def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
+def pretrain(config: Config, out: str | os.PathLike[str], *, profile: bool = False) -> Path:
     """Train one method on one data set and write everything into the run directory `out`.
 
     An unfinished run of the same config goes on after its last checkpoint; a finished one is left as it is.

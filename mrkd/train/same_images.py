@@ -1,6 +1,6 @@
 """Check that a resumed run continues on the images that its checkpoint was made on."""
 
-from pathlib import Path
+import os
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ def check_same_images(state: dict[str, Any], dataset: ImageDataset) -> None:
         )
 
 
-def follow_moved_images(config: Config, out: str | Path) -> None:
+def follow_moved_images(config: Config, out: str | os.PathLike[str]) -> None:
     """Have a finished run say where its images lie now, after comparing them with its last checkpoint.
 
     Raises:
@@ -48,7 +48,7 @@ def follow_moved_images(config: Config, out: str | Path) -> None:
     say(f"the images of {run.path} are those at {config.data.source}, which were at {old}")
 
 
-def check_images_of_run(config: Config, dataset: ImageDataset, out: str | Path) -> None:
+def check_images_of_run(config: Config, dataset: ImageDataset, out: str | os.PathLike[str]) -> None:
     """Check a new source against the last checkpoint, before the stored settings of the run name this source.
 
     Raises:

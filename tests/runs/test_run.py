@@ -99,14 +99,14 @@ def test_an_evaluation_without_its_settings_counts_as_made_otherwise(resumed, tm
     assert not has_comparable_evaluation(run, run.config())
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("trains_in_this_process")
 def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path, capfd):
     path = tmp_path / "table" / "runs" / "ibot+rkd-d-seed0"
     shutil.copytree(resumed, path)
     shutil.copy(STORED / "older_run" / "config.yaml", path / "config.yaml")
     shutil.copy(STORED / "older_evaluation.json", path / EVALUATION)
     config = with_overrides(Run(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1})
-    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)
+    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False).results
     assert [row["method"] for row in table["rows"]] == ["ibot+rkd-d"]
     assert has_comparable_evaluation(Run(path), config)
     assert Run(path).metrics() == Run(resumed).metrics()
