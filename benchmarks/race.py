@@ -11,7 +11,7 @@ The clock counts the processor seconds of the whole process and its children fro
 compilation included (no cache of an earlier run is used), the race's own decoding and evaluations left out. Other load
 on the machine changes them little, but not by nothing: caches, memory and the cores' boost clocks are shared.
 
-A fixed fifth of the training split (10,000 images) is held out; of the others, --images are trained on. The score is the
+A fixed fifth of the training split (10,000 images) is held out; of the rest, --images are trained on. The score is the
 held-out images' k-NN among those trained on (k = 20, T = 0.07, cosine); the test split is never scored. It is taken
 before the first step and after every pass; a contestant that has then used more than --limit core-seconds is stopped.
 
