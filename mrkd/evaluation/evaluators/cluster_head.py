@@ -65,7 +65,16 @@ def _augmented_features(vit: ViT, train: FeatureSet, config: Config) -> Tensor:
 EVALUATOR = Evaluator(
     name="cluster_head",
     title="cluster head",
-    columns=(Column(key="cluster_head_acc", path=("acc",), heading="head ACC", title="cluster head"),),
+    columns=(
+        Column(
+            key="cluster_head_acc",
+            path=("acc",),
+            heading="head ACC",
+            title="cluster head",
+            group="clusters of a trained head",
+            score="accuracy",
+        ),
+    ),
     measure=_measure,
     of_features=False,
 )
