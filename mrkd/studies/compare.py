@@ -13,6 +13,7 @@ from mrkd.config.overrides import differences, flatten, with_overrides
 from mrkd.config.sections.objective import canonical_method
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
+from mrkd.evaluation.evaluators import wanted
 from mrkd.evaluation.pixels import evaluate_pixels
 from mrkd.objective.checks import learns_from_frozen
 from mrkd.objective.resolve import resolve_terms
@@ -84,6 +85,7 @@ def compare(
     for variant in planned:
         resolve_terms(variant.objective)
         check_optimizer(variant.optim.name)
+        wanted(variant.evaluation.more)
     alone = dict.fromkeys(one.objective.method for one in planned if one.teacher.source != config.teacher.source)
     if alone:
         say(f"these take nothing from a teacher, and train without: {', '.join(alone)}")
