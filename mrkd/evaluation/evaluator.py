@@ -69,6 +69,8 @@ class Evaluator:
     probe). It is None if the config skips the measurement.
     """
     needs_labels: bool = True
+    needs_masks: bool = False
+    """Whether it reads object masks; it measures nothing where there are none."""
     of_features: bool = True
     """Whether it reads features alone, so that it can measure a frozen teacher, which may be any network."""
     of_pixels: bool = False

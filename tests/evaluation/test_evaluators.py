@@ -69,7 +69,9 @@ def test_the_probes_of_an_older_version_are_read_as_what_they_were():
 
 @pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda evaluator: evaluator.name)
 def test_an_evaluator_declares_whether_it_needs_labels(evaluator, tiny_config):
-    images = ResidentDataset(images=torch.zeros(20, 3, 32, 32, dtype=torch.uint8), labels=None, class_names=())
+    pixels, masks = torch.zeros(20, 3, 32, 32, dtype=torch.uint8), torch.zeros(20, 32, 32, dtype=torch.bool)
+    masks[:, :16] = True
+    images = ResidentDataset(images=pixels, labels=None, class_names=(), masks=masks)
     features = FeatureSet(images=images, features=torch.randn(20, 16))
     vit = create_vit(tiny_config.model, 32)
     if evaluator.needs_labels:

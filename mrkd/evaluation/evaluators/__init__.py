@@ -6,13 +6,17 @@ from mrkd.errors import UserError, nearest
 from mrkd.evaluation.evaluator import Evaluator
 from mrkd.evaluation.evaluators import (
     cluster_head,
+    corruptions,
     few_shot,
     finetune,
     health,
     kmeans,
     knn,
+    lidar,
     linear,
     linear_sgd,
+    patches,
+    relations,
     retrieval,
 )
 
@@ -25,7 +29,11 @@ EVALUATORS: tuple[Evaluator, ...] = (
     finetune.EVALUATOR,
     kmeans.EVALUATOR,
     cluster_head.EVALUATOR,
+    corruptions.EVALUATOR,
+    patches.EVALUATOR,
     health.EVALUATOR,
+    lidar.EVALUATOR,
+    relations.EVALUATOR,
 )
 
 

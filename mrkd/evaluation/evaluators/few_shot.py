@@ -32,7 +32,7 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
     known, queries = (centre_and_normalise(part.features, train.features) for part in (train, test))
     rows = draw_each_class(labels, min(fewest, max(SHOTS)), draws=DRAWS, seed=config.evaluation.seed)
     results: dict[str, Any] = {}
-    for shots in (shots for shots in SHOTS if shots <= fewest):
+    for shots in [shots for shots in SHOTS if shots <= fewest]:
         weights = nearest_mean_weights(known, labels, rows[:, :, :shots], classes=train.classes)
         scores = linear.accuracies(queries, truth, weights)
         results[_name(shots)] = {

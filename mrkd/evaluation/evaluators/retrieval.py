@@ -1,4 +1,4 @@
-"""Retrieval: test images are queries, all training images are ranked by cosine, those of the same class are relevant."""
+"""Retrieval: test images are queries for training images, ranked by cosine; those of the same class are relevant."""
 
 from __future__ import annotations
 
