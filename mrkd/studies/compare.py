@@ -24,6 +24,7 @@ from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
 from mrkd.runs.run import PIXELS, Run
+from mrkd.studies.across_runs import across_runs
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import read_json, write_json, write_text
 from mrkd.system.output import say
@@ -98,8 +99,10 @@ def compare(
     runs = [out / "runs" / run_name(variant) for variant in planned if run_name(variant) not in failures]
     if not runs:
         raise UserError(f"every run failed; the first: {next(iter(failures.values()))}")
-    table = make_table([read_run(path) for path in runs])
+    records = [read_run(path) for path in runs]
+    table = make_table(records)
     table["conclusion"] = conclusion(table["rows"])
+    table["across_runs"] = across_runs(records)
     table["failures"] = failures
     table["command"] = command
     table["jobs"] = jobs
