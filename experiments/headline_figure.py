@@ -13,6 +13,8 @@ from statistics import fmean
 from svg import THEMES, Theme, line, page, text
 from tables.form import read
 
+from mrkd.reporting.palette import method_styles, untrained_style
+
 WIDTH, ROW, LEFT, RIGHT = 860, 34, 240, 80
 LOW, HIGH = 0, 80
 """Ends of the axis, in percent."""
@@ -61,12 +63,13 @@ def across(percent: float) -> float:
 def draw(theme: Theme) -> str:
     bars: list[str] = []
     y = 24.0
-    colours = {"iBOT": theme.teacher, "structural": theme.student}
+    ibot, structural = (style["colour"] for style in method_styles(["ibot", "structural"]))
+    colours = {"iBOT": ibot, "structural": structural}
     for group in groups():
         bars.append(text(LEFT, y + 5, group.title, theme.text, anchor="start", bold=True))
         y += ROW
         for name, values in group.rows:
-            mean, colour = fmean(values), colours.get(name, theme.mask)
+            mean, colour = fmean(values), colours.get(name, untrained_style()["colour"])
             bars.append(text(LEFT - 14, y + 5, name, theme.text, anchor="end"))
             bars.append(line((across(LOW), y), (across(mean), y), colour, width=12))
             dot = f'cy="{y:g}" r="4" fill="{theme.box}" stroke="{colour}" stroke-width="2"'

@@ -18,6 +18,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mrkd.reporting.palette import method_styles
 from mrkd.system.cpu import usable_cores
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -83,6 +84,8 @@ def summary(runs: list[dict[str, list[float]]]) -> dict[str, Any]:
 def draw(results: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     panels = figure.subplots(3, 3, sharex=True)
+    methods = (*RELATIONAL, *BY_IMAGE)
+    colours = {method: style["colour"] for method, style in zip(methods, method_styles(methods), strict=True)}
     columns = {
         "relations": [f"{method}, batch" for method in RELATIONAL],
         "image by image, BatchNorm in the head": [f"{method}, batch" for method in BY_IMAGE],
@@ -93,12 +96,13 @@ def draw(results: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
         panels[0][column].set_title(title)
         for row, (key, heading) in enumerate(rows.items()):
             axis = panels[row][column]
-            for number, name in enumerate(names):
+            for name in names:
+                colour = colours[name.split(",")[0]]
                 for seed, one in enumerate(results[name]):
                     scale = one["loss"][0] if key == "loss" else 1.0
                     values = [value / scale for value in one[key]]
                     label = name.split(",")[0] if seed == 0 else None
-                    axis.plot(one["step"], values, color=f"C{number}", linewidth=1.0, alpha=0.8, label=label)
+                    axis.plot(one["step"], values, color=colour, linewidth=1.0, alpha=0.8, label=label)
             if key == "gradient_norm":
                 axis.set_yscale("log")
                 axis.set_ylim(1e-3, 30)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from mrkd.cli.options import load_config
-from mrkd.cli.parser import make_parser, overview, refuse_unknown
+from mrkd.cli.parser import make_parser, overview, refuse_empty, refuse_unknown
 from mrkd.cli.process import is_first_process
 from mrkd.cli.verbs import VERBS
 from mrkd.errors import Interrupted, UserError, check_platform, nearest
@@ -92,6 +92,7 @@ def _run(arguments: list[str]) -> None:
     options, extra = parser.parse_known_args(arguments)
     if options.verb is None:
         raise UserError(f"expected a verb, got none: {', '.join(VERBS)}")
+    refuse_empty(options)
     verb = VERBS[options.verb]
     if not verb.takes_settings:
         refuse_unknown(extra)

@@ -1,27 +1,11 @@
 """Completion of verbs, options and settings in the shell."""
 
 import argparse
-from types import ModuleType
 
 from mrkd.cli.verbs import VERBS
+from mrkd.cli.verbs.completion import argcomplete_module
 from mrkd.config.keys import known_keys
 from mrkd.config.overrides import recipe_names
-from mrkd.errors import UserError
-
-
-def argcomplete_module() -> ModuleType:
-    """Import argcomplete, which only completion needs.
-
-    Raises:
-        UserError: argcomplete is not installed.
-    """
-    try:
-        import argcomplete
-    except ImportError:
-        raise UserError(
-            "the shell's completion needs a package that is not installed: pip install argcomplete"
-        ) from None
-    return argcomplete
 
 
 def answer(parser: argparse.ArgumentParser) -> None:

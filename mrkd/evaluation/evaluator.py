@@ -28,6 +28,13 @@ class Column:
     """Short heading, to be read after those of the columns before it."""
     title: str = ""
     """Name of the number outside a table; empty if it is the heading."""
+    group: str = ""
+    """What is measured, in full, such as "linear probe, 100 epochs": the heading of adjacent columns in the report.
+    Empty if it is the title."""
+    score: str = ""
+    """Name of the number inside its group, such as "top-1"."""
+    primary: bool = False
+    """Whether the report shows it at once; the others wait behind a button."""
     unit: str = "%"
     decimals: int = 1
     higher_is_better: bool = True
@@ -35,6 +42,8 @@ class Column:
     def __post_init__(self) -> None:
         if not self.title:
             object.__setattr__(self, "title", self.heading)
+        if not self.group:
+            object.__setattr__(self, "group", self.title)
 
     def number(self, value: Any) -> float | None:
         """The number inside the value of an evaluator; None if it was not measured."""

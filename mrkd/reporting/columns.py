@@ -3,11 +3,35 @@
 from mrkd.evaluation.evaluator import Column
 from mrkd.evaluation.evaluators import EVALUATORS
 
-JACCARD = Column(key="jaccard", path=("jaccard", "combined"), heading="attention Jaccard")
+JACCARD = Column(
+    key="jaccard",
+    path=("jaccard", "combined"),
+    heading="attention Jaccard",
+    group="attention on the object",
+    score="Jaccard",
+)
 """From `attention.json`, which has a score for each mass of attention; the table shows that of the configured mass."""
 COSTS = (
-    Column(key="seconds", path=("seconds",), heading="train s", unit="s", higher_is_better=False),
-    Column(key="peak_memory_mib", path=("peak_memory_mib",), heading="peak MiB", unit="MiB", higher_is_better=False),
+    Column(
+        key="seconds",
+        path=("seconds",),
+        heading="train s",
+        group="cost of training",
+        score="time, s",
+        primary=True,
+        unit="s",
+        higher_is_better=False,
+    ),
+    Column(
+        key="peak_memory_mib",
+        path=("peak_memory_mib",),
+        heading="peak MiB",
+        group="cost of training",
+        score="peak memory, MiB",
+        primary=True,
+        unit="MiB",
+        higher_is_better=False,
+    ),
 )
 """From `summary.json`; they depend on the implementation as much as on the method."""
 

@@ -5,30 +5,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mrkd.config.source import source_name
-from mrkd.evaluation.evaluator import main_results
-from mrkd.evaluation.evaluators import EVALUATORS
+from mrkd.evaluation.evaluator import Column
+from mrkd.reporting.curves import CURVES, SINGLE_BATCH, SMOOTHING
+from mrkd.reporting.difference import conclusion, paired_difference, ranked, told_apart
+from mrkd.reporting.opening import UNTRAINED, opening
 from mrkd.reporting.palette import CLASSES, method_styles, untrained_style
 from mrkd.reporting.pictures import attention_views, image_maps, relation_views
+from mrkd.reporting.protocols import protocols
 from mrkd.reporting.read import RunRecord
 from mrkd.reporting.table import REFERENCES, columns_of, is_learnt, make_table
 from mrkd.system.output import printable
-
-CURVES = {
-    "loss": "loss",
-    "agreement": "teacher–student agreement, %",
-    "teacher_entropy": "teacher entropy, nats",
-    "feature_std": "feature std",
-    "rankme": "RankMe, effective rank",
-    "knn": "k-NN on held-out training images, %",
-    "relation_correlation": "student–teacher distance correlation",
-    "relation_distance": "mean distance between class tokens",
-    "cls_cosine": "mean cosine between class tokens",
-    "gradient_norm": "gradient norm",
-    "learning_rate": "learning rate",
-    "images_per_second": "images per second",
-}
-"""Key in metrics.jsonl, title."""
 
 
 def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False) -> dict[str, Any]:
@@ -44,12 +30,15 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
     content = {
         "live": live,
         "command": command,
+        "opening": opening(runs),
         "methods": methods,
         "palette": {"methods": method_styles(methods), "untrained": untrained_style(), "classes": CLASSES},
         "runs": [_run(run) for run in runs],
         "curves": CURVES,
+        "singleBatch": sorted(SINGLE_BATCH),
+        "smoothing": SMOOTHING,
         "table": _table(runs),
-        "protocols": _protocols(runs),
+        "protocols": protocols(runs),
         "attention": attention_views(first),
         "maps": image_maps(first),
         "relations": relation_views(first),
@@ -65,7 +54,6 @@ def to_json(content: Mapping[str, Any]) -> str:
 def _run(run: RunRecord) -> dict[str, Any]:
     summary = run.summary or {}
     last = run.metrics[-1] if run.metrics else {}
-    verdict = _section(summary, "verdict") or {"kind": "training", "sentence": "still training"}
     return {
         "name": run.name,
         "method": run.method,
@@ -75,8 +63,8 @@ def _run(run: RunRecord) -> dict[str, Any]:
         "step": last.get("step", 0),
         "steps": _length(run, last),
         "seconds": summary.get("seconds", last.get("seconds")),
-        "verdict": {"kind": str(verdict.get("kind")), "sentence": str(verdict.get("sentence"))},
-        "data": source_name(str(_section(run.config, "data").get("source", ""))),
+        "verdict": _verdict(run),
+        "data": run.data_name,
         "device": summary.get("device"),
         "versions": summary.get("versions"),
         "metrics": _columns(run.metrics),
@@ -85,7 +73,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
 
 def _length(run: RunRecord, last: Mapping[str, Any]) -> float | None:
     """Steps of the whole run, as far as its files tell."""
-    train = _section(run.config, "train")
+    train = run.section("train")
     given = _number((run.summary or {}).get("steps")) or _number(train.get("steps"))
     if given is not None:
         return given
@@ -94,9 +82,13 @@ def _length(run: RunRecord, last: Mapping[str, Any]) -> float | None:
     return round(last["step"] / epoch * epochs) if epoch and epochs else None
 
 
-def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, dict) else {}
+def _verdict(run: RunRecord) -> dict[str, str]:
+    if run.method == UNTRAINED:
+        return {"kind": "untrained", "sentence": "random weights; nothing was trained"}
+    found = (run.summary or {}).get("verdict")
+    if not isinstance(found, dict):
+        return {"kind": "training", "sentence": "still training"}
+    return {"kind": str(found.get("kind")), "sentence": str(found.get("sentence"))}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -129,11 +121,14 @@ def _table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     columns = [
         {
             "key": column.key,
-            "heading": column.heading,
-            "title": column.title,
+            "group": column.group,
+            "score": column.score,
+            "name": f"{column.group}, {column.score.removesuffix(f', {column.unit}')}".removesuffix(", "),
+            "primary": column.primary,
             "unit": column.unit,
             "decimals": column.decimals,
             "better": "higher" if column.higher_is_better else "lower",
+            "best": _best(column, table["rows"]),
         }
         for column in present
     ]
@@ -148,18 +143,39 @@ def _table(runs: Sequence[RunRecord]) -> dict[str, Any]:
         }
         for row in table["rows"]
     ]
-    return {"columns": columns, "rows": rows, "data": table["data"]}
+    return {
+        "columns": columns,
+        "rows": rows,
+        "data": table["data"],
+        "conclusion": conclusion(table["rows"]),
+        "differences": _differences(table["rows"]),
+    }
 
 
-def _protocols(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
-    """The evaluation protocols of the first evaluated run, as text."""
+def _best(column: Column, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The method to be shaded; only scores in percent have a best one, cost and rank do not."""
+    return told_apart(rows, column.key, higher_is_better=column.higher_is_better) if column.unit == "%" else None
 
-    def describe(protocol: Mapping[str, Any]) -> str:
-        return ", ".join(f"{key.replace('_', ' ')}: {json.dumps(value)}" for key, value in protocol.items())
 
-    evaluated = [run.evaluation for run in runs if run.evaluation is not None]
-    results = main_results(EVALUATORS, evaluated[0]) if evaluated else []
-    return [{"name": result.title, "text": describe(result.protocol)} for result in results if result.protocol]
+def _differences(rows: Sequence[Mapping[str, Any]], key: str = "knn") -> list[dict[str, Any]]:
+    """The leader in k-NN minus each other method, by paired seeds; empty if no two seeds are common."""
+    order = ranked(rows, key)
+    if not order:
+        return []
+    leader, *others = order
+    pairs = [(other, paired_difference(leader, other, key)) for other in others]
+    return [
+        {
+            "leader": leader["method"],
+            "other": other["method"],
+            "mean": difference.mean,
+            "interval": list(difference.interval),
+            "seeds": difference.seeds,
+            "clear": difference.clear,
+        }
+        for other, difference in pairs
+        if difference is not None and difference.interval is not None
+    ]
 
 
 def _finite(value: Any) -> Any:

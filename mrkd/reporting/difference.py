@@ -36,10 +36,8 @@ def paired_difference(row: Mapping[str, Any], other: Mapping[str, Any], key: str
     Raises:
         KeyError: one of the rows does not have this column.
     """
-    theirs = dict(zip(other["seeds"], other[key]["values"], strict=True))
-    pairs = [
-        value - theirs[seed] for seed, value in zip(row["seeds"], row[key]["values"], strict=True) if seed in theirs
-    ]
+    own, theirs = _by_seed(row, key), _by_seed(other, key)
+    pairs = [value - theirs[seed] for seed, value in own.items() if seed in theirs]
     if not pairs:
         return None
     mean = fmean(pairs)
@@ -49,6 +47,28 @@ def paired_difference(row: Mapping[str, Any], other: Mapping[str, Any], key: str
 
     half = float(stdtrit(len(pairs) - 1, (1 + CONFIDENCE) / 2)) * stdev(pairs) / len(pairs) ** 0.5
     return Difference(mean=mean, interval=(mean - half, mean + half), seeds=len(pairs))
+
+
+def _by_seed(row: Mapping[str, Any], key: str) -> dict[int, float]:
+    cell = row[key]
+    return dict(zip(cell.get("seeds", row["seeds"]), cell["values"], strict=True))
+
+
+def ranked(rows: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool = True) -> list[Mapping[str, Any]]:
+    """The methods trained here that have this column, the best mean first."""
+    measured = [row for row in rows if key in row and is_learnt(row)]
+    return sorted(measured, key=lambda row: float(row[key]["mean"]), reverse=higher_is_better)
+
+
+def told_apart(rows: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool = True) -> str | None:
+    """The best method of a column if its interval of the difference to every other trained method excludes zero."""
+    order = ranked(rows, key, higher_is_better=higher_is_better)
+    if len(order) < 2:
+        return None
+    best, *others = order
+    differences = [paired_difference(best, other, key) for other in others]
+    clear = all(difference is not None and difference.clear for difference in differences)
+    return str(best["method"]) if clear else None
 
 
 def conclusion(rows: Sequence[Mapping[str, Any]], key: str = "knn", name: str = "k-NN") -> str:
@@ -62,7 +82,7 @@ def conclusion(rows: Sequence[Mapping[str, Any]], key: str = "knn", name: str = 
         One or two sentences; empty if no trained method has this column.
     """
     measured = [row for row in rows if key in row]
-    trained = sorted(filter(is_learnt, measured), key=lambda row: -float(row[key]["mean"]))
+    trained = ranked(rows, key)
     if not trained:
         return ""
     best = trained[0]
@@ -84,7 +104,10 @@ def conclusion(rows: Sequence[Mapping[str, Any]], key: str = "knn", name: str = 
 def _against(best: Mapping[str, Any], second: Mapping[str, Any], key: str, name: str) -> str:
     first, other = best["method"], second["method"]
     difference = paired_difference(best, second, key)
-    if difference is None or difference.interval is None:
+    if difference is None:
+        points = best[key]["mean"] - second[key]["mean"]
+        return f"{first} leads {other} by {points:.1f} points of {name}; without a common seed nothing is decided."
+    if difference.interval is None:
         points = best[key]["mean"] - second[key]["mean"]
         return f"{first} leads {other} by {points:.1f} points of {name}; one seed cannot decide between them."
     low, high = difference.interval

@@ -58,14 +58,27 @@ def attention_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
             {
                 "method": run.method,
                 "run": run.name,
+                "label": run.label,
+                "data": run.data_name,
                 "set": place,
                 "mass": float(arrays["mass"]),
+                "grid": list(arrays["heads"].shape[-2:]),
+                "trainedGrid": training_grid(run),
                 "classToken": pack_distributions(arrays["heads"]),
                 "patches": _within_budget(arrays["patches"], ATTENTION_BUDGET // len(runs)),
                 "segmentation": run.segmentation,
             }
         )
     return {"sets": sets.items, "views": views}
+
+
+def training_grid(run: RunRecord) -> list[int] | None:
+    """Rows and columns of patches in training; None if the files do not tell."""
+    size, patch = run.section("data").get("size"), run.section("model").get("patch")
+    if run.section("model").get("name") is None and isinstance(size, int) and isinstance(patch, int) and patch > 0:
+        return [size // patch] * 2
+    arrays = run.arrays(RELATIONS)
+    return None if arrays is None else list(arrays["patch_mask"].shape[-2:])
 
 
 def _within_budget(patches: np.ndarray, budget: int) -> list[dict[str, Any]]:
@@ -105,6 +118,8 @@ def image_maps(runs: Sequence[RunRecord]) -> dict[str, Any]:
             {
                 "method": run.method,
                 "run": run.name,
+                "label": run.label,
+                "data": run.data_name,
                 "set": place,
                 "pca": pack_layout(arrays["pca"]),
                 "tsne": pack_layout(arrays["tsne"]),
@@ -128,13 +143,15 @@ def relation_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
         labels = arrays.get("labels")
         place = sets.place(
             arrays["views"].reshape(-1, *arrays["views"].shape[2:]),  # teacher's views, then the student's
-            labels=None if labels is None else [int(label) for label in labels],
+            edges=class_edges(labels),
             masked=pack_integers(arrays["patch_mask"].astype(np.uint8)),
         )
         views.append(
             {
                 "method": run.method,
                 "run": run.name,
+                "label": run.label,
+                "data": run.data_name,
                 "set": place,
                 "steps": [int(step) for step in arrays["steps"]],
                 "teacher": pack_magnitudes(_over_mean(teacher)),
@@ -143,6 +160,14 @@ def relation_views(runs: Sequence[RunRecord]) -> dict[str, Any]:
             }
         )
     return {"sets": sets.items, "views": views}
+
+
+def class_edges(labels: np.ndarray | None) -> list[int]:
+    """Images before which another class begins; none if the classes are too small to be blocks."""
+    if labels is None:
+        return []
+    edges = [int(edge) for edge in np.flatnonzero(np.diff(labels)) + 1]
+    return edges if 3 * len(edges) <= len(labels) else []
 
 
 def _over_mean(distances: np.ndarray) -> np.ndarray:

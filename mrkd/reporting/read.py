@@ -1,6 +1,7 @@
 """Read run directories into plain numbers and arrays."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mrkd.config.keys import may_change
+from mrkd.config.source import source_name
 from mrkd.errors import UserError
 from mrkd.runs.metrics import ThinnedMetrics
 from mrkd.runs.npz import read_npz
@@ -35,12 +37,28 @@ class RunRecord:
     segmentation: dict[str, Any] | None
     """Overlap of attention with objects; None for data without object masks."""
 
+    @property
+    def label(self) -> str:
+        """Method and seed, for people."""
+        return f"{self.method} seed {self.seed}"
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section of the settings; empty if there is none."""
+        section = self.config.get(name)
+        return section if isinstance(section, dict) else {}
+
+    @property
+    def data_name(self) -> str:
+        """Short name of the data."""
+        measured = (self.evaluation or {}).get("data", {})
+        return str(measured.get("name") or source_name(str(self.section("data").get("source", ""))))
+
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays in a file of the run; None if the file does not exist yet."""
         return read_npz(self.path / name) if (self.path / name).is_file() else None
 
 
-def find_runs(paths: Sequence[str | Path]) -> list[Path]:
+def find_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Find run directories; the directory of a comparison stands for its runs. Sorted by start of the run.
 
     Raises:
@@ -68,7 +86,9 @@ def _begun(run: Path) -> float:
     return (run / CONFIG).stat().st_mtime
 
 
-def read_runs(paths: Sequence[str | Path], known: dict[Path, ThinnedMetrics] | None = None) -> list[RunRecord]:
+def read_runs(
+    paths: Sequence[str | os.PathLike[str]], known: dict[Path, ThinnedMetrics] | None = None
+) -> list[RunRecord]:
     """Read the runs at these paths and in these comparisons, grouped by method and sorted by seed.
 
     Args:
@@ -86,11 +106,11 @@ def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Rename methods whose runs differ in more than the seed: such runs must not share a mean."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for run in records:
-        kinds.setdefault(run.method, []).append(_kind(run))
+        kinds.setdefault(run.method, []).append(settings_of_results(run))
     times = Counter((run.method, run.seed) for run in records)
     named = []
     for run in records:
-        own, more = _kind(run), ""
+        own, more = settings_of_results(run), ""
         differing = [key for key in own if any(kin.get(key, own[key]) != own[key] for kin in kinds[run.method])]
         if differing:
             more = ", " + ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing[:_SHOWN])
@@ -104,7 +124,7 @@ _SHOWN = 3
 """Maximum number of settings in such a name."""
 
 
-def _kind(run: RunRecord) -> dict[str, Any]:
+def settings_of_results(run: RunRecord) -> dict[str, Any]:
     """All settings except the seed that affect results, by dotted key."""
     flat = {f"{section}.{key}": value for section, own in run.config.items() for key, value in _items(own)}
     kind = {key: value for key, value in flat.items() if key != "train.seed" and not may_change(key)}

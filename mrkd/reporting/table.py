@@ -24,7 +24,8 @@ def is_learnt(row: Mapping[str, Any]) -> bool:
 def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """Mean and sample std over the seeds of each method, in the order of the runs, without runs not evaluated.
 
-    If the runs are of one comparison that has measured raw pixels, these are the first row.
+    If the runs are of one comparison that has measured raw pixels, these are the first row. A cell that not all
+    seeds of its row have names its own `seeds`.
     """
     by_method: dict[str, list[dict[str, float]]] = {}
     seeds: dict[str, list[int]] = {}
@@ -46,6 +47,8 @@ def make_table(runs: Sequence[RunRecord]) -> dict[str, Any]:
             values = [figure[key] for figure in figures if key in figure]
             if values:
                 row[key] = mean_std(values)
+            if 0 < len(values) < len(figures):
+                row[key]["seeds"] = [seed for seed, figure in zip(seeds[method], figures, strict=True) if key in figure]
         rows.append(row)
     return {"rows": rows + _teachers(runs), "data": data}
 

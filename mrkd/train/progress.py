@@ -18,7 +18,7 @@ class Progress:
     best_knn: float = -1.0
     """Highest percent so far; -1 without labels."""
     verdict: dict[str, str] = field(
-        default_factory=lambda: {"kind": "healthy", "sentence": "not trained: random weights"}
+        default_factory=lambda: {"kind": "untrained", "sentence": "not trained: random weights"}
     )
     warned: list[str] = field(default_factory=list)
     """Kinds of collapse that have been told."""

@@ -154,6 +154,19 @@ class Page:
         """The content of a canvas, to detect changes."""
         return self.js("return document.querySelector(arguments[0]).toDataURL()", selector)
 
+    def saved(self, kind: str, name: str) -> tuple[str, int, str]:
+        """Press the button that saves the figure `name...` as SVG or PNG: type, size in bytes, and text of the file."""
+        script = """
+            const [kind, name, done] = arguments, make = URL.createObjectURL;
+            URL.createObjectURL = (blob) => {
+                URL.createObjectURL = make;
+                blob.text().then((text) => done([blob.type, blob.size, text]));
+                return make(blob);
+            };
+            document.querySelector(`[role="tabpanel"]:not([hidden]) [data-key^="save-${kind}-${name}"]`).click();
+        """
+        return tuple(self.driver.execute_async_script(script, kind, name))
+
     def errors(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 

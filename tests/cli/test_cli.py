@@ -15,6 +15,7 @@ from mrkd.errors import UserError
 from tests.helpers.fast_settings import FAST
 
 
+@pytest.mark.usefixtures("trains_in_this_process")
 def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, capfd):
     arguments = ["compare", *FAST, "--methods", "random,rkd-d", "--seeds", "0", "--out", str(tmp_path / "t")]
     assert main(arguments) == 0
@@ -23,7 +24,7 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     assert 0 <= table["rows"][0]["knn"]["mean"] <= 100
     assert "k-NN" in (tmp_path / "t" / "table.md").read_text()
     assert "<b>random-seed0</b>" in (tmp_path / "t" / "report.html").read_text()
-    assert (tmp_path / "t" / "figures" / "fig2-curves.svg").is_file()
+    assert (tmp_path / "t" / "figures" / "curves.svg").is_file()
     capfd.readouterr()
     assert main(arguments) == 0
     assert capfd.readouterr().out.count("finished before, kept") == 2
@@ -55,6 +56,10 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
         (["pretrain"], "--out"),
         (["pretrain", "--out"], "expected one argument"),
         (["evaluate", "/nope"], "no run at"),
+        (["pretrain", "--out", ""], "'out' must not be empty: give a value, or leave it out"),
+        (["evaluate", " "], "'run' must not be empty"),
+        (["report", "a", ""], "'runs' must not be empty"),
+        (["runs", ""], "'folder' must not be empty"),
         (["report", "/nope"], "no run at"),
         (["methods", "--bogus", "1"], "unexpected argument '--bogus': this verb takes no settings"),
         (["compare", "--methods", "random", "--seeds", "a", "--out", "x"], "whole numbers"),

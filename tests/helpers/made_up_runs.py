@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrkd.config.overrides import build, to_dict
 from mrkd.runs.npz import write_npz
 from mrkd.runs.run import ATTENTION, EMBEDDING, RELATIONS, SEGMENTATION
 from mrkd.system.files import write_json, write_text
@@ -16,9 +17,7 @@ def make_run(path: Path, method: str = "rkd-d", seed: int = 0, **more) -> Path:
     """A run of 40 steps; see `write_run` for the rest."""
     write_text(
         path / "config.yaml",
-        json.dumps(
-            {"objective": {"method": method}, "train": {"seed": seed, "epochs": 4}, "data": {"source": "digits"}}
-        ),
+        json.dumps(to_dict(build({"objective.method": method, "train.seed": seed, "train.epochs": 4}))),
     )
     rows = [{"step": 0, "epoch": 0.0, "feature_std": 0.1, "rankme": 3.0, "knn": 20.0}]
     for step in range(10, 50, 10):

@@ -1,6 +1,6 @@
 import pytest
 
-from mrkd.reporting.difference import conclusion, paired_difference
+from mrkd.reporting.difference import conclusion, paired_difference, told_apart
 from mrkd.reporting.table import mean_std
 
 
@@ -28,6 +28,10 @@ def test_only_common_seeds_are_compared():
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
+        (
+            [row("a", 52.0, seeds=(0,)), row("b", 50.0, seeds=(1,))],
+            "a leads b by 2.0 points of k-NN; without a common seed nothing is decided.",
+        ),
         ([row("a", 52.0), row("b", 50.0)], "a leads b by 2.0 points of k-NN; one seed cannot decide between them."),
         (
             [row("b", 50.0, 50.1, 50.2), row("a", 52.0, 52.2, 52.1)],
@@ -48,3 +52,19 @@ def test_only_common_seeds_are_compared():
 )
 def test_a_comparison_ends_with_who_leads_and_how_surely(rows, sentence):
     assert conclusion(rows) == sentence
+
+
+def test_the_best_is_told_apart_only_if_it_is_from_every_other_method():
+    best, near, far = row("a", 52.0, 52.2, 52.1), row("b", 51.0, 53.0, 52.0), row("c", 40.0, 40.1, 40.2)
+    assert told_apart([best, far], "knn") == "a"
+    assert told_apart([far, best], "knn", higher_is_better=False) == "c"
+    assert told_apart([best, far, near], "knn") is None
+    assert told_apart([best, row("random", 10.0, 10.0, 10.0)], "knn") is None
+    assert told_apart([row("a", 52.0), row("b", 40.0)], "knn") is None
+
+
+def test_a_column_that_some_seeds_lack_is_paired_by_its_own_seeds():
+    partial = {"method": "a", "seeds": [0, 1, 2], "knn": {**mean_std([5.0, 7.0]), "seeds": [1, 2]}}
+    difference = paired_difference(partial, row("b", 1.0, 2.0, 3.0))
+    assert difference is not None
+    assert (difference.mean, difference.seeds) == (3.5, 2)

@@ -69,18 +69,6 @@ def test_a_report_replaces_a_report_and_nothing_else(tmp_path):
     assert report(run) == page
 
 
-def test_figures_are_saved_beside_the_page(tmp_path):
-    add_arrays(make_run(tmp_path / "run", method=HOSTILE))
-    report(tmp_path / "run", tmp_path / "out" / "report.html")
-    names = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
-    assert len(names) == 10
-    for start in ("fig2-curves", "health", "fig3-attention", "map", "relations"):
-        assert sum(name.startswith(start) for name in names) == 2
-    for path in (tmp_path / "out" / "figures").iterdir():
-        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
-    assert "<script" not in "".join(path.read_text() for path in (tmp_path / "out" / "figures").glob("*.svg"))
-
-
 def test_another_page_in_the_folder_has_its_own_figures(tmp_path, monkeypatch):
     import mrkd.reporting.figures
 

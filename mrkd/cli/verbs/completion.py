@@ -1,8 +1,25 @@
 """`mrkd completion`."""
 
 import argparse
+from types import ModuleType
 
 from mrkd.cli.verb import Verb
+from mrkd.errors import UserError
+
+
+def argcomplete_module() -> ModuleType:
+    """Import argcomplete, which only completion needs.
+
+    Raises:
+        UserError: argcomplete is not installed.
+    """
+    try:
+        import argcomplete
+    except ImportError:
+        raise UserError(
+            "the shell's completion needs a package that is not installed: pip install argcomplete"
+        ) from None
+    return argcomplete
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -10,8 +27,6 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mrkd.cli.complete import argcomplete_module
-
     print(argcomplete_module().shellcode(["mrkd"], shell=options.shell), end="")
 
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from mrkd.evaluation.features import FeatureSet
     from mrkd.model.backbone import ViT
 
+SHOWN = {"noise": "noise", "blur": "blur", "jpeg": "JPEG", "contrast": "low contrast"}
+"""Name of a corruption -> its name in headings."""
+
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
     """Accuracy with each corruption, by name, and `mean` over them, in percent."""
@@ -50,11 +53,24 @@ EVALUATOR = Evaluator(
     name="corruptions",
     title="k-NN of corrupted images",
     columns=(
-        Column(key="corruptions_mean", path=("mean",), heading="k-NN corrupted", title="k-NN of corrupted images"),
-        Column(key="corruptions_noise", path=("noise",), heading="noise", title="k-NN with noise"),
-        Column(key="corruptions_blur", path=("blur",), heading="blur", title="k-NN with blur"),
-        Column(key="corruptions_jpeg", path=("jpeg",), heading="JPEG", title="k-NN with JPEG"),
-        Column(key="corruptions_contrast", path=("contrast",), heading="contrast", title="k-NN with low contrast"),
+        Column(
+            key="corruptions_mean",
+            path=("mean",),
+            heading="k-NN corrupted",
+            title="k-NN of corrupted images",
+            score="mean",
+        ),
+        *(
+            Column(
+                key=f"corruptions_{name}",
+                path=(name,),
+                heading=shown,
+                title=f"k-NN with {shown}",
+                group="k-NN of corrupted images",
+                score=shown,
+            )
+            for name, shown in SHOWN.items()
+        ),
     ),
     measure=_measure,
     of_features=False,

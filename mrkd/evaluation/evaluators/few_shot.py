@@ -62,6 +62,8 @@ EVALUATOR = Evaluator(
             path=(_name(shots), "acc1"),
             heading=f"{shots}-shot @1",
             title=f"few-shot, {_name(shots).replace('_', ' ')}",
+            group="few-shot, nearest class mean",
+            score=_name(shots).replace("_", " "),
         )
         for shots in SHOTS
     ),

@@ -26,7 +26,17 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
 EVALUATOR = Evaluator(
     name="health",
     title="RankMe",
-    columns=(Column(key="rankme", path=("rankme",), heading="RankMe", unit="directions"),),
+    columns=(
+        Column(
+            key="rankme",
+            path=("rankme",),
+            heading="RankMe",
+            group="effective rank",
+            score="RankMe",
+            primary=True,
+            unit="directions",
+        ),
+    ),
     measure=_measure,
     needs_labels=False,
 )

@@ -34,13 +34,22 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
     }
 
 
+_GROUP = "k-means clusters"
 EVALUATOR = Evaluator(
     name="kmeans",
     title="k-means",
     columns=(
-        Column(key="kmeans_acc", path=("acc",), heading="k-means ACC", title="k-means"),
-        Column(key="kmeans_nmi", path=("nmi",), heading="NMI", title="k-means NMI"),
-        Column(key="kmeans_ari", path=("ari",), heading="ARI", title="k-means ARI"),
+        Column(
+            key="kmeans_acc",
+            path=("acc",),
+            heading="k-means ACC",
+            title="k-means",
+            group=_GROUP,
+            score="accuracy",
+            primary=True,
+        ),
+        Column(key="kmeans_nmi", path=("nmi",), heading="NMI", title="k-means NMI", group=_GROUP, score="NMI"),
+        Column(key="kmeans_ari", path=("ari",), heading="ARI", title="k-means ARI", group=_GROUP, score="ARI"),
     ),
     measure=_measure,
 )

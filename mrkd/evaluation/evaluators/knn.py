@@ -44,7 +44,7 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
 EVALUATOR = Evaluator(
     name="knn",
     title="k-NN",
-    columns=(Column(key="knn", path=("acc1",), heading="k-NN @1", title="k-NN"),),
+    columns=(Column(key="knn", path=("acc1",), heading="k-NN @1", title="k-NN", score="top-1", primary=True),),
     measure=_measure,
     of_pixels=True,
 )

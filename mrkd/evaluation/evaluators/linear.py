@@ -60,8 +60,16 @@ EVALUATOR = Evaluator(
     name="linear",
     title="linear",
     columns=(
-        Column(key="linear_acc1", path=("acc1",), heading="linear @1", title="linear"),
-        Column(key="linear_acc5", path=("acc5",), heading="@5", title="linear @5"),
+        Column(
+            key="linear_acc1",
+            path=("acc1",),
+            heading="linear @1",
+            title="linear",
+            group="linear probe",
+            score="top-1",
+            primary=True,
+        ),
+        Column(key="linear_acc5", path=("acc5",), heading="@5", title="linear @5", group="linear probe", score="top-5"),
     ),
     measure=_measure,
     of_pixels=True,

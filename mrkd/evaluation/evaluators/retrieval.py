@@ -27,7 +27,7 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
 EVALUATOR = Evaluator(
     name="retrieval",
     title="retrieval mAP",
-    columns=(Column(key="retrieval_map", path=("map",), heading="retrieval mAP"),),
+    columns=(Column(key="retrieval_map", path=("map",), heading="retrieval mAP", group="retrieval", score="mAP"),),
     measure=_measure,
     of_pixels=True,
     optional=True,

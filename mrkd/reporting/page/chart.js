@@ -164,7 +164,7 @@ function drawSeries(svg, one, area, log) {
     svg.append(s("polygon", { points: [...upper, ...lower].join(" "), fill: one.colour, opacity: 0.17 }));
   }
   const path = points.map((point) => `${area.x(point.x).toFixed(1)},${area.y(point.y).toFixed(1)}`).join(" ");
-  svg.append(s("polyline", { ...stroke, points: path, "stroke-width": one.thin ? 0.9 : 1.8, opacity: one.thin ? 0.6 : 1, "data-series": one.name }));
+  svg.append(s("polyline", { ...stroke, points: path, "stroke-width": one.thin ? 0.8 : 1.8, opacity: one.thin ? 0.5 : 1, "data-series": one.thin ? null : one.name }));
 }
 
 function nearest(series, x, area) {

@@ -1,5 +1,7 @@
 // Colours: one per method in every view, told apart by dash and mark too; classes; scales for amounts.
 
+import { h } from "./dom.js";
+
 const MARKS = ["disc", "square", "triangle", "diamond", "cross"];
 
 let styles = new Map();
@@ -47,4 +49,18 @@ export function paint(pixels, offset, table, fraction, alpha = 255) {
   pixels[offset + 1] = table[3 * level + 1];
   pixels[offset + 2] = table[3 * level + 2];
   pixels[offset + 3] = alpha;
+}
+
+/** A canvas one pixel high with all colours of a scale, from low to high. */
+export function ramp(table) {
+  const canvas = h("canvas", { width: 128, height: 1, "aria-hidden": "true" }), context = canvas.getContext("2d");
+  const data = context.createImageData(128, 1);
+  for (let x = 0; x < 128; x++) paint(data.data, 4 * x, table, x / 127);
+  context.putImageData(data, 0, 0);
+  return canvas;
+}
+
+/** The scale of colours with the values of its ends. */
+export function colourBar(table, from, to) {
+  return h("div", { class: "scales" }, from, ramp(table), to);
 }

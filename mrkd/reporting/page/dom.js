@@ -71,6 +71,19 @@ export function chooser(name, key, options, chosen, choose) {
   return h("label", { class: "group" }, h("span", { class: "name" }, name), select);
 }
 
+/** A part of the page that may be wider than the window: it then scrolls sideways, and says so. */
+export function scroller(label, child) {
+  const box = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, child);
+  const frame = h("div", { class: "scroller" }, box, h("p", { class: "hint", "aria-hidden": "true" }, "Scroll sideways for more →"));
+  const look = () => {
+    const hidden = box.scrollWidth - box.clientWidth;
+    frame.dataset.more = hidden < 2 ? "none" : box.scrollLeft < hidden - 2 ? "right" : "left";
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(box);
+  return frame;
+}
+
 /** Show the tooltip beside a point of the window. */
 export function showTip(x, y, ...children) {
   const tip = document.getElementById("tip");

@@ -77,8 +77,10 @@ function setTheme(choice) {
 }
 
 function describe() {
-  const { runs, table, methods } = content;
+  const { runs, table, methods, opening } = content;
   const data = [...new Set(runs.map((run) => run.data))].join(", ");
+  document.getElementById("title").textContent = opening.title;
+  document.getElementById("lead").textContent = opening.lead;
   document.title = `mrkd · ${methods.join(", ")} · ${data}`;
   const versions = runs.find((run) => run.versions)?.versions, device = runs.find((run) => run.device)?.device;
   document.getElementById("footer").replaceChildren(

@@ -9,7 +9,7 @@ const CLOUD = 640, EDGE_ROOM = 22;
 
 export const maps = {
   id: "map",
-  title: "Embedding map",
+  title: "Map",
   initial: { set: 0, layout: "tsne", colour: "class", chosen: null, only: null },
 
   render(content, state, again) {
@@ -35,7 +35,7 @@ export const maps = {
         `The same ${set.sprite.count} test images for each method, laid out by their L2-normalised class tokens. `,
         state.layout === "tsne" ? `t-SNE (perplexity ${Math.round(shown[0].perplexity)}) keeps neighbours together; distances between groups have no meaning. ` : "PCA shows the two directions of largest variance; the fraction of the variance that they explain is above each map. ",
         state.colour === "cluster" ? "There are as many k-means clusters as classes; their numbers are not comparable between methods. " : "",
-        "Click an image, or move with the arrow keys and press Enter, to see its nearest neighbours by cosine: those with a solid frame have its class, those with a dashed frame another."),
+        `Click an image, or move with the arrow keys and press Enter, to see its ${shown[0].neighbours.shape[1]} nearest neighbours by cosine: those with a solid frame have its class, those with a dashed frame another.`),
     ];
   },
 };
@@ -80,11 +80,11 @@ function cloud(view, set, state, change, pointAll) {
     [points, labels, neighbours, clusters] = (await Promise.all([view[state.layout], set.labels, view.neighbours, view.clusters].map(unpack))).map(({ values }) => values);
     const same = share(neighbours, labels, view.neighbours.shape[1]);
     const explained = state.layout === "pca" ? `${Math.round(100 * (view.explained[0] + view.explained[1]))} % of the variance · ` : "";
-    number.textContent = `${explained}${(100 * same).toFixed(1)} % of the nearest neighbours share the class`;
+    number.textContent = `${explained}${(100 * same).toFixed(1)} % of the ${view.neighbours.shape[1]} nearest neighbours share the class`;
     base = square(CLOUD);
     drawCloud(base.getContext("2d"), points, state.colour === "class" ? labels : clusters, state.only);
     if (state.chosen !== null) await showNeighbours(strip, set, neighbours, labels, view.neighbours.shape[1], state.chosen, change);
-    else strip.replaceChildren(h("span", { class: "caption" }, "No image selected."));
+    else strip.replaceChildren(h("span", { class: "caption" }, "Click an image to see its neighbours."));
     refresh();
   })();
 

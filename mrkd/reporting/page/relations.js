@@ -1,7 +1,7 @@
 // Relations: the distances that a relational loss matches, of one fixed batch, early and late in training.
 
 import { swatch } from "./chart.js";
-import { VIRIDIS, methodStyle, paint } from "./colours.js";
+import { VIRIDIS, colourBar, methodStyle, paint } from "./colours.js";
 import { chooser, format, h, hideTip, s, segments, showTip, slider, square, themeColour } from "./dom.js";
 import { saveButtons, sheet } from "./save.js";
 import { drawSprite, unpack } from "./unpack.js";
@@ -26,28 +26,39 @@ export const relations = {
           : segments("Method", "relations-method", views.map((one) => [one.method, one.method]), view.method, (method) => change({ method }))),
       h("section", { class: "method", "data-method": view.method },
         h("h3", {}, swatch(methodStyle(view.method)), view.method, h("span", { class: "number" }, `run ${view.run}`)),
+        colourBar(VIRIDIS, "distance 0", FARTHEST),
         h("div", { class: "moments" }, moments)),
       h("p", { class: "caption" },
-        `One fixed batch of ${sets[view.set].sprite.count / 2} training images${sets[view.set].labels ? ", sorted by class, so that classes show as dark blocks" : ""}. The teacher sees one full view of each image, the student another view, masked. `,
+        `One fixed batch of ${sets[view.set].sprite.count / 2} training images${sets[view.set].edges.length ? ", sorted by class, with lines between classes: learnt classes show as dark blocks" : ""}. The teacher sees one full view of each image, the student another view, masked. `,
         "Matrices: distances between class tokens after the last norm, divided by their mean; dark is near. Scatter: each pair once, darker where there are more pairs; on the diagonal student and teacher agree. ",
-        "Angles: at each image, between each two others. RKD-D and RKD-A match the student's distances or angles to the teacher's; their losses are below, also for other methods. "),
+        "Angles: at each image, between each two others. RKD-D and RKD-A match the student's distances or angles to the teacher's; the numbers give these losses, also for methods that do not use them. "),
     ];
   },
 };
 
+const FARTHEST = `${FAR} times the mean, or more`;
+
+/** What a saved figure of relations says below itself. */
+function relationNotes(view, images, edges) {
+  return {
+    notes: [`${view.data} · ${view.label} · one batch of ${images} training images, distances over their mean${edges.length ? "; lines between classes" : ""}`],
+    bar: { table: VIRIDIS, from: "0", to: FARTHEST },
+  };
+}
+
 function moment(view, set, name, place, choose) {
-  const images = set.sprite.count / 2;
+  const images = set.sprite.count / 2, { edges } = set;
   const matrices = ["teacher", "student"].map((side) => square(MATRIX, { class: "crisp", role: "img", "data-side": side, "aria-label": `Distance matrix of the ${side}, ${name.toLowerCase()}` }));
   const scatter = square(MATRIX, { role: "img", "aria-label": `Student's distances against the teacher's, ${name.toLowerCase()}` });
   const histogram = h("div", {});
   const numbers = h("p", { class: "caption numbers", "data-moment": name });
-  const asSheet = () => sheet([{ label: "", cells: [
+  const asSheet = () => ({ svg: sheet([{ label: "", cells: [
     { title: "teacher", canvas: matrices[0] }, { title: "student", canvas: matrices[1] },
     { title: "student against teacher", canvas: scatter }, { title: "cosines of angles", svg: histogram.querySelector("svg") },
-  ] }], `${view.method}, step ${view.steps[place]}`);
+  ] }], `${view.method}, step ${view.steps[place]}`, 160), ...relationNotes(view, images, edges) });
   const element = h("div", { class: "moment" },
     h("h3", {}, `${name}: step ${view.steps[place]}`),
-    h("div", { class: "controls" }, view.steps.length > 1 && slider("At", `relations-${name}`, { min: 0, max: view.steps.length - 1, step: 1, value: place, show: (value) => `step ${view.steps[value]}` }, choose), saveButtons(`relations ${view.method} step ${view.steps[place]}`, asSheet)),
+    h("div", { class: "controls" }, view.steps.length > 1 && slider("At", `relations-${name}`, { min: 0, max: view.steps.length - 1, step: 1, value: place, show: (value) => `step ${view.steps[value]}` }, choose), saveButtons(`relations ${view.data} ${view.label} step ${view.steps[place]}`, asSheet)),
     h("div", { class: "pair" },
       matrices.map((canvas, side) => h("figure", {}, canvas, h("figcaption", {}, `${["teacher's", "student's"][side]} distances, mean ${format(view.means[side][place])}`))),
       h("figure", {}, scatter, h("figcaption", {}, "student's (up) against teacher's (right)")),
@@ -59,8 +70,8 @@ function moment(view, set, name, place, choose) {
     const [teacher, student] = sides.map(({ shape, values }) => values.subarray(place * shape[1], (place + 1) * shape[1]));
     // One scale for all moments, so that what spreads or shrinks is seen to.
     const top = sides.reduce((highest, { values }) => values.reduce((a, b) => Math.max(a, b), highest), FAR);
-    drawMatrix(matrices[0], teacher, images);
-    drawMatrix(matrices[1], student, images);
+    drawMatrix(matrices[0], teacher, images, edges);
+    drawMatrix(matrices[1], student, images, edges);
     drawScatter(scatter, teacher, student, top, methodStyle(view.method).colour);
     const angles = compareAngles(teacher, student, images);
     histogram.replaceChildren(angleHistogram(angles, methodStyle(view.method).colour));
@@ -80,7 +91,7 @@ function distanceOf(pairs, i, j, images) {
   return i === j ? 0 : pairs[i < j ? pairAt(i, j, images) : pairAt(j, i, images)];
 }
 
-function drawMatrix(canvas, pairs, images) {
+function drawMatrix(canvas, pairs, images, edges) {
   const small = square(images), context = small.getContext("2d"), data = context.createImageData(images, images);
   for (let i = 0; i < images; i++) {
     for (let j = 0; j < images; j++) paint(data.data, 4 * (i * images + j), VIRIDIS, distanceOf(pairs, i, j, images) / FAR);
@@ -89,6 +100,17 @@ function drawMatrix(canvas, pairs, images) {
   const target = canvas.getContext("2d");
   target.imageSmoothingEnabled = false;
   target.drawImage(small, 0, 0, MATRIX, MATRIX);
+  target.strokeStyle = "rgb(255 255 255 / 0.85)";
+  target.lineWidth = 1;
+  target.beginPath();
+  for (const edge of edges) {
+    const at = Math.round((edge * MATRIX) / images) + 0.5;
+    target.moveTo(at, 0);
+    target.lineTo(at, MATRIX);
+    target.moveTo(0, at);
+    target.lineTo(MATRIX, at);
+  }
+  target.stroke();
 }
 
 function drawScatter(canvas, teacher, student, top, colour) {

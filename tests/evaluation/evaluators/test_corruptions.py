@@ -6,7 +6,7 @@ import torch
 from mrkd.evaluation.classifiers.accuracy import accuracy
 from mrkd.evaluation.classifiers.nearest_neighbours import knn_class_scores
 from mrkd.evaluation.corruption import CORRUPTIONS, corrupt
-from mrkd.evaluation.evaluators.corruptions import EVALUATOR
+from mrkd.evaluation.evaluators.corruptions import EVALUATOR, SHOWN
 from mrkd.evaluation.features import extract
 from mrkd.model.backbone import create_vit
 from tests.helpers.feature_sets import feature_set
@@ -66,3 +66,7 @@ def test_test_images_are_corrupted_and_training_images_are_not(tiny_config):
     assert value["jpeg"] == pytest.approx(accuracy(votes, labels))
     assert value["mean"] == pytest.approx(sum(value[name] for name in CORRUPTIONS) / len(CORRUPTIONS))
     assert EVALUATOR.measure(vit, part, part, tiny_config) == value
+
+
+def test_every_corruption_has_a_column():
+    assert list(SHOWN) == list(CORRUPTIONS)
