@@ -28,15 +28,31 @@ class ClusterScores:
 
 def score_clusters(clusters: np.ndarray, labels: np.ndarray) -> ClusterScores:
     """Compare assignments (n,) with labels (n,); clusters are matched to classes by the Hungarian method."""
-    size = int(max(clusters.max(), labels.max())) + 1
-    table = np.zeros((size, size), dtype=np.int64)
-    np.add.at(table, (clusters, labels), 1)
-    rows, columns = linear_sum_assignment(table, maximize=True)
+    classes = _matched_classes(clusters, labels, size=int(max(clusters.max(), labels.max())) + 1)
     return ClusterScores(
-        acc=100.0 * table[rows, columns].sum() / len(labels),
+        acc=100.0 * float((classes[clusters] == labels).sum()) / len(labels),
         nmi=100.0 * float(normalized_mutual_info_score(labels, clusters)),
         ari=100.0 * float(adjusted_rand_score(labels, clusters)),
     )
+
+
+def top_accuracy(scores: np.ndarray, labels: np.ndarray, *, top: int) -> float:
+    """Percent of images whose class is matched to one of their `top` clusters with the highest scores (n, C).
+
+    Clusters are matched to classes by the single assignments, as in `score_clusters`.
+    """
+    ranked = np.argsort(-scores, axis=1, kind="stable")
+    size = max(scores.shape[1], int(labels.max()) + 1)
+    classes = _matched_classes(ranked[:, 0], labels, size=size)
+    hits = (classes[ranked[:, :top]] == labels[:, None]).any(axis=1)
+    return 100.0 * float(hits.sum()) / len(labels)
+
+
+def _matched_classes(clusters: np.ndarray, labels: np.ndarray, *, size: int) -> np.ndarray:
+    """The class (size,) of each cluster, one to one, with the most images in agreement."""
+    table = np.zeros((size, size), dtype=np.int64)
+    np.add.at(table, (clusters, labels), 1)
+    return linear_sum_assignment(table, maximize=True)[1]
 
 
 def cluster_count(labels: Tensor) -> int:

@@ -38,7 +38,11 @@ def rankme(features: Tensor) -> float:
         vector of a ViT's features would otherwise dominate.
     """
     centered = features.float() - features.float().mean(dim=0)
-    values = torch.linalg.svdvals(centered)
+    return effective_rank(torch.linalg.svdvals(centered))
+
+
+def effective_rank(values: Tensor) -> float:
+    """exp of the entropy of values (D,) >= 0 divided by their sum: in [1, D], and D where all are equal."""
     probs = values / values.sum().clamp(min=1e-12) + 1e-7
     return math.exp(-(probs * probs.log()).sum().item())
 

@@ -30,7 +30,8 @@ def embedding_map(test: FeatureSet, *, limit: int, seed: int) -> dict[str, np.nd
     Returns:
         images (m, 3, s, s) uint8, s at most 32; labels (m,); class_names; pca, tsne (m, 2) float32; explained (2,),
         fraction of the variance along the PCA's axes; clusters (m,), as many as classes among them; neighbours (m, 8),
-        positions of the nearest others by cosine; perplexity ().
+        positions of the nearest others by cosine; perplexity (); features (m, D) float16, L2-normalised, by which runs
+        are compared.
     """
     generator = torch.Generator().manual_seed(_CHOICE_SEED)
     index = torch.randperm(len(test), generator=generator)[:limit].sort().values
@@ -52,6 +53,7 @@ def embedding_map(test: FeatureSet, *, limit: int, seed: int) -> dict[str, np.nd
         "clusters": clusters.astype(np.int32),
         "neighbours": _neighbours(unit).numpy(),
         "perplexity": np.array(perplexity, dtype=np.float32),
+        "features": unit.numpy().astype(np.float16),
     }
 
 

@@ -1,4 +1,4 @@
-"""Run all evaluators on a run, and compute the map of its test images."""
+"""Run the evaluators on a run, and compute the map of its test images."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from mrkd.data.dataset import ImageDataset
 from mrkd.data.load import load
 from mrkd.errors import UserError
 from mrkd.evaluation.embedding import FEWEST_ON_MAP, embedding_map
-from mrkd.evaluation.evaluators import EVALUATORS
+from mrkd.evaluation.evaluators import wanted
 from mrkd.evaluation.features import FeatureSet, compute_features, extract_features
 from mrkd.model.backbone import ViT
 from mrkd.model.frozen_teacher import FrozenTeacher
@@ -36,14 +36,15 @@ def evaluate(run_path: str | os.PathLike[str], config: Config | None = None) -> 
     Returns:
         The content of `evaluation.json`: for each evaluator its results and protocol.
     Raises:
-        UserError: there is no finished run, or the data has no labels.
+        UserError: there is no finished run, the data has no labels, or `evaluation.more` has an unknown name.
     """
     run = Run.open(run_path)
     config = config or run.config()
+    evaluators = wanted(config.evaluation.more)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     splits = load(config.data, device)
     images = {"training images": splits.train, "test images": splits.require_test()}
-    if any(evaluator.needs_labels for evaluator in EVALUATORS):
+    if any(evaluator.needs_labels for evaluator in evaluators):
         images = dict(zip(images, splits.labelled(), strict=True))
     vit = load_backbone(run).to(device)
     started = time.monotonic()
@@ -95,13 +96,14 @@ def measure_teacher(run: Run, config: Config, images: Mapping[str, ImageDataset]
     )
     measured = {
         evaluator.name: evaluator.measure(frozen.network, train, test, config)
-        for evaluator in EVALUATORS
+        for evaluator in wanted(config.evaluation.more)
         if evaluator.of_features
     }
     return {**learnt_from, **{name: value for name, value in measured.items() if value is not None}}
 
 
 def measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any]:
-    """The values of all evaluators for a backbone, by name. Images and backbone must be on the same device."""
-    measured = {evaluator.name: evaluator.measure(vit, train, test, config) for evaluator in EVALUATORS}
+    """The values of all wanted evaluators for a backbone, by name. Images and backbone must be on the same device."""
+    evaluators = wanted(config.evaluation.more)
+    measured = {evaluator.name: evaluator.measure(vit, train, test, config) for evaluator in evaluators}
     return {name: value for name, value in measured.items() if value is not None}

@@ -78,10 +78,14 @@ class Evaluator:
     probe). It is None if the config skips the measurement.
     """
     needs_labels: bool = True
+    needs_masks: bool = False
+    """Whether it reads object masks; it measures nothing where there are none."""
     of_features: bool = True
     """Whether it reads features alone, so that it can measure a frozen teacher, which may be any network."""
     of_pixels: bool = False
     """Whether comparisons measure it on raw pixels, too; it then looks at features alone, never at the backbone."""
+    optional: bool = False
+    """Whether it is measured only where `evaluation.more` names it, because it takes long."""
     formerly: str = ""
     """Key that it had in the `evaluation.json` of older versions."""
 

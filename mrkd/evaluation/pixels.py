@@ -11,7 +11,7 @@ from mrkd.config import Config
 from mrkd.data.dataset import ImageDataset
 from mrkd.data.load import load
 from mrkd.data.sources.splits import sample
-from mrkd.evaluation.evaluators import EVALUATORS
+from mrkd.evaluation.evaluators import wanted
 from mrkd.evaluation.features import FeatureSet, compute_features
 from mrkd.model.backbone import ViT
 from mrkd.runs.comparability import measurement_settings
@@ -50,11 +50,12 @@ def evaluate_pixels(config: Config) -> dict[str, Any]:
     started = time.monotonic()
     train, test = pixel_features(*splits.labelled("raw pixels"))
     no_network = cast(ViT, None)
-    results: dict[str, Any] = {
+    measured = {
         evaluator.name: evaluator.measure(no_network, train, test, config)
-        for evaluator in EVALUATORS
+        for evaluator in wanted(config.evaluation.more)
         if evaluator.of_pixels
     }
+    results: dict[str, Any] = {name: value for name, value in measured.items() if value is not None}
     results["data"] = {
         "name": splits.name,
         "train_images": len(train),

@@ -14,6 +14,7 @@ from mrkd.config.overrides import differences, with_overrides
 from mrkd.config.sections.objective import canonical_method
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
+from mrkd.evaluation.evaluators import wanted
 from mrkd.evaluation.pixels import evaluate_pixels
 from mrkd.objective.checks import learns_from_frozen
 from mrkd.objective.resolve import resolve_terms
@@ -24,6 +25,7 @@ from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
 from mrkd.runs.run import PIXELS, Run
+from mrkd.studies.across_runs import across_runs
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import read_json, write_json, write_text
 from mrkd.system.output import say
@@ -85,6 +87,7 @@ def compare(
     for variant in planned:
         resolve_terms(variant.objective)
         check_optimizer(variant.optim.name)
+        wanted(variant.evaluation.more)
     alone = dict.fromkeys(one.objective.method for one in planned if one.teacher.source != config.teacher.source)
     if alone:
         say(f"these take nothing from a teacher, and train without: {', '.join(alone)}")
@@ -97,8 +100,10 @@ def compare(
     runs = [out / "runs" / run_name(variant) for variant in planned if run_name(variant) not in failures]
     if not runs:
         raise UserError(f"every run failed; the first: {next(iter(failures.values()))}")
-    table = make_table([read_run(path) for path in runs])
+    records = [read_run(path) for path in runs]
+    table = make_table(records)
     table["conclusion"] = conclusion(table["rows"])
+    table["across_runs"] = across_runs(records)
     table["failures"] = failures
     table["command"] = command
     table["jobs"] = jobs

@@ -14,6 +14,7 @@ from mrkd.data.sources.find import check_outside
 from mrkd.distributed.fabric import make_fabric
 from mrkd.distributed.gather import destroy_process_group_together, world_size
 from mrkd.errors import Interrupted, UserError
+from mrkd.evaluation.evaluators import wanted
 from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.runs.run import Run
@@ -48,6 +49,7 @@ def pretrain(config: Config, out: str | os.PathLike[str], *, profile: bool = Fal
         check_outside(out, config.data.source)
     terms = resolve_terms(config.objective)
     check_optimizer(config.optim.name)
+    wanted(config.evaluation.more)
     if Run(out).finished:
         follow_moved_images(config, out)
         say(f"{out} is finished: nothing is left to train")

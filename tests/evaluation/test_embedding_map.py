@@ -26,6 +26,8 @@ def test_neighbours_and_clusters_follow_the_features():
     assert len(set(zip(shown["clusters"], labels, strict=True))) == 2
     assert shown["explained"][0] > 0.9
     assert shown["tsne"].shape == (40, 2)
+    assert shown["features"].shape == (40, 4)
+    np.testing.assert_allclose(np.linalg.norm(shown["features"].astype(np.float64), axis=1), 1, atol=2e-3)
 
 
 def test_all_runs_show_the_same_images(tmp_path):

@@ -66,6 +66,15 @@ def test_clusters_are_matched_to_classes_independently_of_their_numbers():
     assert clustering.score_clusters(np.array([2, 2, 0, 0, 1, 0]), labels).acc == pytest.approx(100 * 5 / 6)
 
 
+def test_the_five_most_likely_clusters_stand_for_the_classes_that_are_matched_to_them():
+    # Clusters 0, 1, 2 are matched to classes 1, 2, 0. The last image's best cluster is 0 and its second best is 2.
+    scores = np.array([[3, 1, 2], [3, 2, 1], [1, 3, 2], [2, 1, 3], [3, 1, 2]], dtype=float)
+    labels = np.array([1, 1, 2, 0, 0])
+    assert clustering.top_accuracy(scores, labels, top=1) == pytest.approx(80.0)
+    assert clustering.top_accuracy(scores, labels, top=2) == pytest.approx(100.0)
+    assert clustering.top_accuracy(scores, labels, top=1) == clustering.score_clusters(scores.argmax(1), labels).acc
+
+
 def test_the_clustering_head_finds_separated_groups_without_labels():
     torch.manual_seed(0)
     features, labels = blobs(300)

@@ -1,12 +1,16 @@
 """The interface of evaluators, and their registry."""
 
+import dataclasses
+
 import pytest
 import torch
 
+import mrkd
+from mrkd.config import EvaluationConfig
 from mrkd.data.resident import ResidentDataset
 from mrkd.errors import UserError
 from mrkd.evaluation.evaluator import Column, Evaluator, main_results
-from mrkd.evaluation.evaluators import EVALUATORS
+from mrkd.evaluation.evaluators import EVALUATORS, wanted
 from mrkd.evaluation.features import FeatureSet
 from mrkd.model.backbone import create_vit
 
@@ -65,7 +69,9 @@ def test_the_probes_of_an_older_version_are_read_as_what_they_were():
 
 @pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda evaluator: evaluator.name)
 def test_an_evaluator_declares_whether_it_needs_labels(evaluator, tiny_config):
-    images = ResidentDataset(images=torch.zeros(20, 3, 32, 32, dtype=torch.uint8), labels=None, class_names=())
+    pixels, masks = torch.zeros(20, 3, 32, 32, dtype=torch.uint8), torch.zeros(20, 32, 32, dtype=torch.bool)
+    masks[:, :16] = True
+    images = ResidentDataset(images=pixels, labels=None, class_names=(), masks=masks)
     features = FeatureSet(images=images, features=torch.randn(20, 16))
     vit = create_vit(tiny_config.model, 32)
     if evaluator.needs_labels:
@@ -73,3 +79,37 @@ def test_an_evaluator_declares_whether_it_needs_labels(evaluator, tiny_config):
             evaluator.measure(vit, features, features, tiny_config)
     else:
         assert evaluator.measure(vit, features, features, tiny_config)
+
+
+def test_optional_evaluators_are_measured_only_where_they_are_named():
+    optional = [evaluator for evaluator in EVALUATORS if evaluator.optional]
+    assert [*wanted(())] == [evaluator for evaluator in EVALUATORS if not evaluator.optional]
+    assert optional[0] in wanted((optional[0].name,))
+    assert wanted([evaluator.name for evaluator in optional]) == EVALUATORS
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("retreival", "unknown measurement 'retreival' in evaluation.more: did you mean 'retrieval'"),
+        ("knn", "evaluation.more names 'knn', which is always measured: leave it out"),
+    ],
+)
+def test_a_wrong_name_of_an_optional_evaluator_is_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        wanted((name,))
+
+
+def test_a_measurement_named_twice_is_refused():
+    with pytest.raises(UserError, match="must name each measurement once"):
+        EvaluationConfig(more=("retrieval", "retrieval"))
+
+
+def test_a_wrong_name_is_refused_before_anything_is_trained(tiny_config, tmp_path):
+    evaluation = dataclasses.replace(tiny_config.evaluation, more=("retreival",))
+    config = dataclasses.replace(tiny_config, evaluation=evaluation)
+    with pytest.raises(UserError, match="did you mean 'retrieval'"):
+        mrkd.pretrain(config, tmp_path / "run")
+    with pytest.raises(UserError, match="did you mean 'retrieval'"):
+        mrkd.compare(config, ["rkd-d"], [0], tmp_path / "table")
+    assert not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ def assert_similar(found, expected, key=""):
         assert found.keys() == expected.keys()
         for inner in expected.keys() - {"learning_rate"}:  # the best of several on 40 images
             assert_similar(found[inner], expected[inner], inner)
-    elif key.startswith(("acc", "nmi", "ari")):
+    elif key.startswith(("acc", "nmi", "ari", "same")):
         assert found == pytest.approx(expected, abs=5)
     elif isinstance(expected, float):
         assert found == pytest.approx(expected, rel=1e-3)

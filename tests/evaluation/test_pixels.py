@@ -38,7 +38,7 @@ def test_of_too_many_training_images_a_sample_is_taken(monkeypatch):
 
 def test_pixels_are_measured_as_an_evaluation_is(tiny_config):
     results = evaluate_pixels(tiny_config)
-    assert results.keys() == {"knn", "linear", "data", "seconds", "measured_with"}
+    assert results.keys() == {"knn", "linear", "few_shot", "data", "seconds", "measured_with"}
     assert (results["data"]["train_images"], results["data"]["test_images"]) == (200, 100)
     from mrkd.data.load import load
 

@@ -49,6 +49,8 @@ class EvaluationConfig:
     """Number of k-means initialisations; the one with the lowest inertia is used."""
     cluster_head_epochs: int = 20
     """Epochs of training of the clustering head on frozen features; 0 skips it."""
+    more: tuple[str, ...] = ()
+    """Optional measurements to make, too, such as `retrieval`; docs/measurements.md lists them. Each takes longer."""
     map_images: int = setting(1000, part_of_measurement=False)
     """Maximum number of test images on the report's map; 0 makes no map."""
     heldout_fraction: float = 0.2
@@ -74,6 +76,10 @@ class EvaluationConfig:
         require(
             0.01 <= self.heldout_fraction <= 0.5,
             f"evaluation.heldout_fraction must be in [0.01, 0.5], got {self.heldout_fraction}",
+        )
+        require(
+            len(set(self.more)) == len(self.more),
+            f"evaluation.more must name each measurement once, got {list(self.more)}",
         )
         lengths = self.linear_epochs
         require(len(lengths) > 0, "evaluation.linear_epochs must name at least one length, got none")

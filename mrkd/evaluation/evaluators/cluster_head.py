@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mrkd.evaluation.evaluator import Column, Evaluator
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mrkd.config import Config
     from mrkd.evaluation.features import FeatureSet
     from mrkd.model.backbone import ViT
@@ -19,20 +17,28 @@ COPIES = 4
 
 
 def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> dict[str, Any] | None:
-    """`acc`, `nmi` and `ari` of the clusters of test images."""
+    """`acc`, `nmi` and `ari` of the clusters of test images, and `acc5` of the five most likely ones.
+
+    For `acc5` each cluster stands for the class that is matched to it for `acc`.
+    """
+    import torch
+
+    from mrkd.evaluation.augmented import augmented_features
     from mrkd.evaluation.classifiers import linear
-    from mrkd.evaluation.clustering import cluster_count, fit_cluster_head, score_clusters
+    from mrkd.evaluation.clustering import cluster_count, fit_cluster_head, score_clusters, top_accuracy
 
     settings = config.evaluation
     if settings.cluster_head_epochs == 0:
         return None
     count = cluster_count(train.labels("clustering"))
-    copies = _augmented_features(vit, train, config)
+    copies = augmented_features(vit, train, config, copies=COPIES)
+    copies = torch.stack([linear.standardize(copy, train.features) for copy in copies])
     weights = fit_cluster_head(copies, clusters=count, epochs=settings.cluster_head_epochs, seed=settings.seed)
     scores = linear.predict(linear.standardize(test.features, train.features), weights)
     truth = test.labels("clustering").cpu().numpy()
     return {
         **dataclasses.asdict(score_clusters(scores.argmax(dim=1).cpu().numpy(), truth)),
+        "acc5": top_accuracy(scores.cpu().numpy(), truth, top=5),
         "protocol": {
             "clusters": count,
             "epochs": settings.cluster_head_epochs,
@@ -41,25 +47,6 @@ def _measure(vit: ViT, train: FeatureSet, test: FeatureSet, config: Config) -> d
             "matching": "Hungarian",
         },
     }
-
-
-def _augmented_features(vit: ViT, train: FeatureSet, config: Config) -> Tensor:
-    """(COPIES, n, D) standardised class tokens of random views of the training images."""
-    import torch
-
-    from mrkd.data.augment.views import ViewMaker
-    from mrkd.data.dataset import in_order, readable_batches
-    from mrkd.evaluation.classifiers import linear
-
-    settings = config.evaluation
-    torch.manual_seed(settings.seed)
-    maker = ViewMaker(config.evaluation.augmentation, config.data.size)
-    copies = train.features.repeat(COPIES, 1, 1)
-    for copy in copies:
-        for rows, pixels in readable_batches(train.images, in_order(train.images)):
-            copy[rows] = vit.forward_features(maker(pixels, views=1)[0][0])[:, 0].detach().float()
-        copy.copy_(linear.standardize(copy, train.features))
-    return copies
 
 
 EVALUATOR = Evaluator(
@@ -73,6 +60,14 @@ EVALUATOR = Evaluator(
             title="cluster head",
             group="clusters of a trained head",
             score="accuracy",
+        ),
+        Column(
+            key="cluster_head_acc5",
+            path=("acc5",),
+            heading="head ACC @5",
+            title="cluster head @5",
+            group="clusters of a trained head",
+            score="top-5",
         ),
     ),
     measure=_measure,
