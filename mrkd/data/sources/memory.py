@@ -26,9 +26,7 @@ from mrkd.data.sources.given import image_pixels, split_label
 from mrkd.data.sources.labels import Found
 from mrkd.errors import UserError
 
-Images: TypeAlias = (
-    str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | Sequence[Any] | Dataset[Any]  # of one or many images
-)
+Images: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | Sequence[Any] | Dataset[Any]
 """One image or several: paths of image files, PIL images, arrays (H, W, 3) or (n, H, W, 3), tensors (3, H, W) or
 (n, 3, H, W); a list of such images, or a torch data set of them. Items may be pairs (image, label)."""
 
