@@ -24,7 +24,7 @@ lint: install
 	$(BIN)/mypy
 
 docs: install
-	$(BIN)/mkdocs build --strict
+	MRKD_NOTEBOOK=run $(BIN)/mkdocs build --strict
 
 dist: install
 	$(BIN)/python -m build

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 
-def machine() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Processor or GPU, threads, torch and the commit."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     known = os.environ.get("MRKD_COMMIT") or commit.stdout.strip()  # a copied tree has no history to ask
@@ -21,11 +21,14 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "commit": known or "unknown",
-        "matrix_gflops": {
-            name: round(matrix_rate(dtype) / 1e9)
-            for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
-        },
     }
+
+
+def machine() -> dict[str, Any]:
+    """The environment, and the rate of a large matrix product, which takes seconds to measure."""
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    rates = {name: round(matrix_rate(dtype) / 1e9) for name, dtype in dtypes.items()}
+    return {**environment(), "matrix_gflops": rates}
 
 
 def matrix_rate(dtype: torch.dtype) -> float:

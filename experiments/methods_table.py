@@ -2,15 +2,19 @@
 
     python experiments/methods_table.py
 
-Facts come from `mrkd.objective.methods`, figures from docs/results/family.json (a `table.json` of `mrkd compare`).
+Facts come from `mrkd.objective.methods`, equations from `tables.equations`, and figures from docs/results/family.json
+(a `table.json` of `mrkd compare`).
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+from tables.equations import EQUATIONS
+
 from mrkd.evaluation.evaluators import EVALUATORS
-from mrkd.objective.methods import METHODS
+from mrkd.objective.methods import METHODS, Method
 from mrkd.reporting.columns import COLUMNS
 from mrkd.reporting.table import format_cell
 
@@ -33,18 +37,33 @@ def _sentence(summary: str) -> str:
     return (summary if summary[1].isupper() else summary[0].upper() + summary[1:]) + "."
 
 
+def _equation(name: str) -> list[str]:
+    equation = EQUATIONS[name]
+    where = [equation.where, ""] if equation.where else []
+    return ["$$", equation.latex, "$$", "", *where]
+
+
+def _facts(method: Method) -> list[str]:
+    facts = [
+        ("Invariant to", "nothing" if method.invariant_to == "-" else method.invariant_to),
+        ("Collapses to", method.collapses_to),
+        ("Cost", f"${_power(method.cost)}$" if re.fullmatch(r"[A-Z0-9 ^+()]+", method.cost) else method.cost),
+        ("Source", re.sub(r"arXiv:([0-9.]+[0-9])", r"[arXiv:\1](https://arxiv.org/abs/\1)", method.source)),
+    ]
+    return [*(f"- {name}: {fact}." for name, fact in facts), ""]
+
+
+def _power(cost: str) -> str:
+    """`N^2 D` in LaTeX, with thin spaces between factors."""
+    return re.sub(r"(?<=[\w)]) (?=[\w(])", r"\\,", cost)
+
+
 def page(rows: dict[str, dict[str, Any]]) -> str:
     lines = []
     for name, method in METHODS.items():
         lines += [f"### `{name}`", "", _sentence(method.summary), ""]
         if method.terms:
-            lines += [
-                f"    {method.equation}",
-                "",
-                f"Invariant to: {method.invariant_to}. Collapses to: {method.collapses_to}. Cost: {method.cost}.",
-                f"Source: {method.source}.",
-                "",
-            ]
+            lines += [*_equation(name), *_facts(method)]
         measured = [
             f"{label}: {figures(rows[table_name])}"
             for label, table_name in (("alone", name), ("with `ibot`", f"ibot+{name}"))
@@ -55,14 +74,18 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    table = json.loads((DOCS / "results" / "family.json").read_text())
+def filled(text: str) -> str:
+    """The text of docs/methods.md with its generated part made anew."""
+    table = json.loads((DOCS / "results" / "family.json").read_text(encoding="utf-8"))
     rows = {row["method"]: row for row in table["rows"]}
-    path = DOCS / "methods.md"
-    text = path.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n\n{page(rows)}\n{END}{after}")
+    return f"{before}{BEGIN}\n\n{page(rows)}\n{END}{after}"
+
+
+def main() -> None:
+    path = DOCS / "methods.md"
+    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

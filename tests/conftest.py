@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import mrkd
+from mrkd.cli import main
 from mrkd.config import Config
-from mrkd.config.overrides import build, load_recipe
+from mrkd.config.overrides import build, load_recipe, to_dict
+from mrkd.studies.subprocesses import Subprocesses
 
 CIFAR10 = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10"
 
@@ -89,3 +92,21 @@ def cifar10() -> Path:
     if not CIFAR10.is_dir():
         pytest.skip(f"no CIFAR-10 parquet at {CIFAR10}")
     return CIFAR10
+
+
+@pytest.fixture
+def trains_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons and sweeps train here: a process of its own opens torch for longer than a tiny training takes."""
+    one_at_a_time = threading.Lock()
+
+    def run(self: Any, config: Config, path: Path, request: Any, *, then: Any = (), **_: Any) -> str | None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settings = path.parent / f"{path.name}.yaml"
+        settings.write_text(yaml.safe_dump(to_dict(config)))
+        command = ["pretrain", "--config", str(settings), "--out", str(path)]
+        with one_at_a_time:
+            status = main([*command, *(["--then", ",".join(then)] if then else [])])
+        settings.unlink()
+        return None if status == 0 else f"exit status {status}"
+
+    monkeypatch.setattr(Subprocesses, "run", run)

@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mrkd"
 
 LAYERS = (
+    ("api",),
     ("cli",),
     ("studies",),
     ("downstream", "train"),
@@ -34,6 +35,7 @@ ONLY = {
 """Folders that know still less than their line allows, besides `errors`."""
 
 WITHOUT_TORCH = (
+    "api",
     "config",
     "evaluation/__init__.py",
     "evaluation/evaluator.py",
@@ -44,7 +46,7 @@ WITHOUT_TORCH = (
     "runs/run.py",
     "system",
 )
-"""What opens instantly: the command line's help and refusals, and the report."""
+"""What opens instantly: the command line's help and refusals, runs and comparisons in Python, and the report."""
 
 RANK = {folder: number for number, line in enumerate(LAYERS) for folder in line}
 
@@ -96,7 +98,7 @@ def test_every_folder_has_its_line():
 def test_what_must_open_instantly_imports_no_torch():
     for path in (path for place in WITHOUT_TORCH for path in files(place)):
         assert not {name.split(".")[0] for name in imports_at_once(path)} & {"torch", "timm", "lightning_fabric"}, path
-    opened = "import sys, mrkd.reporting.listing; assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)"
+    opened = "import sys, mrkd.api.verbs; assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", opened], check=True)
 
 

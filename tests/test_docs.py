@@ -31,9 +31,26 @@ def test_the_page_of_methods_names_every_method_potential_and_divergence(name):
     assert f"`{name}`" in (DOCS / "methods.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
-def test_the_page_of_methods_shows_the_equation_in_the_code(name):
-    assert METHODS[name].equation in (DOCS / "methods.md").read_text(encoding="utf-8")
+def script(name: str, monkeypatch) -> Any:
+    """A module of experiments/, which is no package."""
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    loader = SourceFileLoader(name, str(ROOT / "experiments" / f"{name}.py"))
+    module = ModuleType(name)
+    module.__file__ = loader.path
+    loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_methods_is_the_one_that_its_script_writes(monkeypatch):
+    text = (DOCS / "methods.md").read_text(encoding="utf-8")
+    assert script("methods_table", monkeypatch).filled(text) == text, "python experiments/methods_table.py"
+
+
+def test_the_equations_in_latex_are_those_of_the_methods(monkeypatch):
+    equations = script("methods_table", monkeypatch).EQUATIONS
+    assert {name: equation.plain for name, equation in equations.items()} == {
+        name: method.equation for name, method in METHODS.items() if method.terms
+    }, "change experiments/tables/equations.py as well"
 
 
 @pytest.fixture
@@ -86,6 +103,13 @@ def test_the_cells_of_the_notebook_run(reader):
             exec("".join(cell["source"]), namespace)
 
 
+def test_every_bash_block_of_a_page_is_run_by_a_test():
+    """Commands for a shell, not for mrkd alone, are in `sh` blocks."""
+    for page in PAGES:
+        shown = re.findall(r"^```bash$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(shown) == sum(block.language == "bash" for block in blocks(page)), page.name
+
+
 def test_commands_shown_in_pages_name_verbs_and_options_that_exist():
     import shlex
 
@@ -94,10 +118,8 @@ def test_commands_shown_in_pages_name_verbs_and_options_that_exist():
     from mrkd.cli.verbs import VERBS
 
     parser = make_parser(VERBS)
-    for page in PAGES:
-        for code in re.findall(
-            r"^```(?:bash)?\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        ):
+    for page in [*PAGES, *DOCS.glob("results/*.md")]:
+        for code in COMMANDS.findall(page.read_text(encoding="utf-8")):
             for line in code.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True) if line.startswith("mrkd ") else []
                 if "|" in words:
@@ -108,8 +130,12 @@ def test_commands_shown_in_pages_name_verbs_and_options_that_exist():
                     parse_overrides(extra)
 
 
+def four_commands() -> Block:
+    return blocks(ROOT / "README.md")[0]
+
+
 def test_the_readme_and_the_page_show_the_same_four_commands():
-    [shown] = [block.code for block in blocks(ROOT / "README.md") if block.slow]
+    shown = four_commands().code
     assert shown == blocks(DOCS / "own-images.md")[0].code
     assert shown.count("\n") == 4
 
@@ -123,8 +149,7 @@ def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_p
 
     monkeypatch.chdir(tmp_path)
     assert make_photographs(Path("photos")) > 500
-    [block] = [block for block in blocks(ROOT / "README.md") if block.slow]
-    run_block(block, {})
+    run_block(four_commands(), {})
     assert (tmp_path / "runs" / "photos" / "attention.png").stat().st_size > 10_000
     rows = mrkd.runs.run.Run("runs/photos").metrics()
     losses = [row["loss"] for row in rows if "loss" in row]
@@ -138,21 +163,26 @@ def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_p
     assert model(torch.zeros(1, 3, 48, 48)).shape == (1, found.vectors.shape[1])
 
 
+SAMPLES = ("api/relational-losses", "methods", "tutorial")
+
+
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
+    pytest.importorskip("latex2mathml")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "rkd_angle" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+    page = {name: (tmp_path / name / "index.html").read_text(encoding="utf-8") for name in SAMPLES}
+    assert 'id="mrkd.losses.angle.rkd_angle"' in page["api/relational-losses"]
+    assert page["api/relational-losses"].count(">Raises:</span>") > 3
+    assert page["methods"].count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"') > len(METHODS)
+    assert "arithmatex" not in page["methods"]
+    assert "mrkd.pretrain" in re.sub(r"<[^>]+>", "", page["tutorial"])
 
 
 def test_the_tables_of_the_result_pages_are_those_of_the_json_beside_them(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "experiments")
-    loader = SourceFileLoader("results_tables", str(ROOT / "experiments" / "results_tables.py"))
-    tables: Any = ModuleType("results_tables")
-    tables.__file__ = loader.path
-    loader.exec_module(tables)
+    tables = script("results_tables", monkeypatch)
     pages = [page for page in tables.pages() if "<!-- table: " in page.read_text(encoding="utf-8")]
     assert len(pages) >= 3
     for page in pages:

@@ -23,9 +23,11 @@ def markdown(head: list[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def machine(record: dict[str, Any]) -> str:
-    rates, threads = record["matrix_gflops"], record["threads"]
-    return (
-        f"Machine: {record['device']}, {threads} thread{'s' * (threads > 1)}; a large matrix product reaches "
-        f"{rates['float32']} GFLOP/s in float32 and {rates['bfloat16']} in bfloat16. torch {record['torch']}, commit "
-        f"{record['commit']}."
-    )
+    """With the rates of matrix products where they were measured."""
+    rates, threads = record.get("matrix_gflops"), record["threads"]
+    reached = ""
+    if rates:
+        reached = f"; a large matrix product reaches {rates['float32']} GFLOP/s in float32 and {rates['bfloat16']} in "
+        reached += "bfloat16"
+    device = f"Machine: {record['device']}, {threads} thread{'s' * (threads > 1)}{reached}"
+    return f"{device}. torch {record['torch']}, commit {record['commit']}."

@@ -1,14 +1,15 @@
 """The attention figure of a run: images, attention of each head, mean over heads, and the mask made from it."""
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mrkd.attention.figure import attention_figure
 from mrkd.attention.maps import AttentionMaps, last_block_attention, mass_mask, patch_maps
 from mrkd.attention.segmentation import MASSES, enlarge, segmentation
 from mrkd.config import Config
@@ -26,7 +27,7 @@ MAX_QUERIES = 256
 """The report shows attention maps of at most this many query patches; finer grids are pooled over squares."""
 
 
-def attend(run_path: str | Path, config: Config | None = None) -> Path:
+def attend(run_path: str | os.PathLike[str], config: Config | None = None) -> Path:
     """Draw `attention.png` and write the arrays to `attention.npz` in the run directory.
 
     If the data has object masks, also write `attention.json`: the overlap of attention with the objects.
@@ -54,7 +55,8 @@ def attend(run_path: str | Path, config: Config | None = None) -> Path:
         write_json(run.path / SEGMENTATION, _segmentation(vit, source.in_memory(), config))
     target = run.path / ATTENTION_FIGURE
     title = f"{config.objective.method} · last block, class token"
-    write_atomically(target, lambda path: _draw(path, selected.images, maps, config.attention.mass, title))
+    figure = attention_figure(selected.images, maps, config.attention.mass, title)
+    write_atomically(target, lambda path: figure.savefig(path, format="png"))
     return target
 
 
@@ -103,32 +105,3 @@ def _select(images: ImageDataset, count: int) -> Tensor:
     selected = set(of_each)
     rest = (index for index in range(len(images)) if index not in selected)
     return torch.tensor([*of_each, *itertools.islice(rest, count)][:count])
-
-
-def _draw(path: Path, images: Tensor, maps: AttentionMaps, mass: float, title: str) -> None:
-    from matplotlib.figure import Figure
-
-    heads = maps.heads.shape[1]
-    titles = ["image", *(f"head {head + 1}" for head in range(heads)), "all heads", f"{mass:.0%} of attention"]
-    figure = Figure(figsize=(1.25 * len(titles), 1.25 * len(images) + 0.45), dpi=150, layout="constrained")
-    axes = figure.subplots(len(images), len(titles), squeeze=False)
-    keep = mass_mask(maps.combined, mass)
-    for row, image in enumerate(images):
-        pixels = image.permute(1, 2, 0).numpy()
-        extent = (0, pixels.shape[1], pixels.shape[0], 0)
-        grey = pixels.mean(axis=2)
-        panels = [*maps.heads[row], maps.combined[row]]
-        axes[row, 0].imshow(pixels, interpolation="bicubic", extent=extent)
-        for column, panel in enumerate(panels, start=1):
-            axes[row, column].imshow(grey, cmap="gray", interpolation="bicubic", extent=extent)
-            axes[row, column].imshow(panel.numpy(), cmap="magma", alpha=0.72, interpolation="bilinear", extent=extent)
-        visible = F.interpolate(keep[row][None, None].float(), size=pixels.shape[:2], mode="nearest")[0, 0, :, :, None]
-        # Patches outside the mask become pale blue, which is visible on dark and on light images.
-        shown = np.where(visible.numpy() > 0, pixels, 0.25 * pixels + 0.75 * np.array([148, 184, 214]))
-        axes[row, -1].imshow(shown.astype(np.uint8), interpolation="bicubic", extent=extent)
-    for column, name in enumerate(titles):
-        axes[0, column].set_title(name, fontsize=8)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    figure.suptitle(title, fontsize=9)
-    figure.savefig(path, format="png")

@@ -2,7 +2,8 @@
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,19 +77,48 @@ SHORTHANDS = (
 )
 
 
-def load_config(recipe: str | None = None, file: str | Path | None = None, **overrides: Any) -> Config:
+def load_config(recipe: str | None = None, file: str | os.PathLike[str] | None = None, **overrides: Any) -> Config:
     """Build a config from a recipe, a YAML file and overrides; later ones take precedence.
 
-    Overrides use two underscores for the dot: `load_config("quick", train__epochs=3)`.
+    Overrides have the names of the short options, or two underscores for the dot:
+    `load_config("quick", epochs=3, train__log_steps=10)`.
 
     Raises:
         UserError: an unknown recipe or setting, or a value of the wrong type.
     """
-    dotted = {name.replace("__", ".", 1): value for name, value in overrides.items()}
-    return build(_merged_settings(recipe, file, dotted))
+    return build(_merged_settings(recipe, file, _dotted(overrides)))
 
 
-def _merged_settings(recipe: str | None, file: str | Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+def changed_config(config: Config, **overrides: Any) -> Config:
+    """The config with other values of some settings, named as for `load_config`.
+
+    Raises:
+        UserError: an unknown setting, or a value of the wrong type.
+    """
+    return build(_with_precedence(flatten(to_dict(config), "config"), _dotted(overrides)))
+
+
+_KEYWORDS = {shorthand.option.removeprefix("--").replace("-", "_"): shorthand.key for shorthand in SHORTHANDS}
+"""Name of a keyword, such as `batch_size` -> key of its setting."""
+
+
+def _dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of Python as dotted keys, paths as text."""
+    dotted: dict[str, Any] = {}
+    for name, value in overrides.items():
+        key = _KEYWORDS.get(name, name.replace("__", ".", 1))
+        if "." not in key and (close := difflib.get_close_matches(name, _KEYWORDS, n=1, cutoff=0.8)):
+            raise UserError(f"unknown setting {name!r}: {did_you_mean(close)}")
+        check_key(key)
+        if key in dotted:
+            raise UserError(f"{key} is given twice, the second time as {name}={value!r}: leave out one of them")
+        dotted[key] = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return dotted
+
+
+def _merged_settings(
+    recipe: str | None, file: str | os.PathLike[str] | None, overrides: dict[str, Any]
+) -> dict[str, Any]:
     flat = {} if recipe is None else load_recipe(recipe)
     if file is not None:
         flat.update(flatten(read_yaml(Path(file)), str(file)))
@@ -245,6 +275,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
-    from mrkd.runs.run import CONFIG, Run
+    from mrkd.runs.run import Run
 
-    return build(_with_precedence(flatten(Run(path).settings(), str(Path(path) / CONFIG)), overrides))
+    return build(_with_precedence(Run(path).flat_settings(), overrides))

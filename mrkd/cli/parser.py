@@ -34,6 +34,20 @@ def make_parser(verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
     return parser
 
 
+def refuse_empty(options: argparse.Namespace) -> None:
+    """Refuse empty words, as a script with an unset variable gives them: as a path they would be the current folder.
+
+    Settings, which have a dot in their name, are checked with all others.
+
+    Raises:
+        UserError: an option or argument is empty.
+    """
+    for name, value in vars(options).items():
+        words = value if isinstance(value, list) else [value]
+        if "." not in name and any(isinstance(word, str) and not word.strip() for word in words):
+            raise UserError(f"{name.replace('_', '-')!r} must not be empty: give a value, or leave it out")
+
+
 def _add(subparsers: Any, verb: Verb) -> argparse.ArgumentParser:
     sub: argparse.ArgumentParser = subparsers.add_parser(
         verb.name,

@@ -1,4 +1,4 @@
-"""How a source of images is written: the name of an embedded set, a path, or `hub:owner/name`."""
+"""How a source of images is written: the name of an embedded set, a path, or `hub:owner/name`; or images in memory."""
 
 import os
 import re
@@ -8,6 +8,8 @@ EMBEDDED = ("digits", "shapes")
 """Sets inside the installed packages; their names come before paths."""
 HUB = "hub:"
 """Start of a data set of the Hugging Face hub."""
+MEMORY = "memory:"
+"""Start of the name of images that were given in Python, which a digest of their content follows."""
 HUB_NAME = re.compile(r"[\w.-]+|[\w.-]+/[\w.-]+(:[\w.-]+)?")
 """`name`, `owner/name` or `owner/name:configuration`."""
 _FILE_SUFFIXES = (".parquet", ".tar", ".csv", ".tsv", ".zip", ".gz", ".tgz")
@@ -19,7 +21,7 @@ def absolute_source(source: str) -> str:
     A path becomes absolute, without links being followed. `owner/name` gets `hub:` in front where there is no such
     path and none was meant. A word that is nothing stays as it is, for whoever looks for the images to refuse.
     """
-    if source in EMBEDDED or source.startswith(HUB):
+    if source in EMBEDDED or source.startswith((HUB, MEMORY)):
         return source
     if source.startswith("hf:"):
         return HUB + source.removeprefix("hf:")
@@ -33,7 +35,7 @@ def stored_source(source: str) -> str:
 
     What they called `owner/name` may have been either; a path is supposed, so that the hub is never asked for it.
     """
-    if source in EMBEDDED or source.startswith((HUB, "hf:")):
+    if source in EMBEDDED or source.startswith((HUB, MEMORY, "hf:")):
         return absolute_source(source)
     return _absolute(source)
 
@@ -43,7 +45,7 @@ def source_name(source: str) -> str:
     if source.startswith(HUB):
         name = source.removeprefix(HUB)
         return name.partition("/")[2] or name
-    if source in EMBEDDED or not source:
+    if source in EMBEDDED or source.startswith(MEMORY) or not source:
         return source
     path = Path(source).resolve()
     return path.stem if path.suffix in _FILE_SUFFIXES else path.name

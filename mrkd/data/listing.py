@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,12 @@ class Listing:
             masks=None if self.masks is None else self.masks[chosen],
             source_rows=[self.source_rows[row] for row in chosen] if self.source_rows else (),
         )
+
+
+def missing_file(listing: Listing, row: int) -> str:
+    """What to add to the name of an image that cannot be read: that there is no file; empty when there is one."""
+    cell = listing.cells[row]
+    return f", no file at {cell}" if isinstance(cell, Path) and not os.path.lexists(cell) else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from mrkd.config import DataConfig
 from mrkd.data.cache import DecodedCache
 from mrkd.data.dataset import WHOLE_BATCH, Batch, need_labels
 from mrkd.data.decode import read_image
-from mrkd.data.listing import Listing
+from mrkd.data.listing import Listing, missing_file
 from mrkd.data.thread_pool import each_image
 from mrkd.data.transfer import to_device
 from mrkd.errors import UserError
@@ -120,8 +120,10 @@ def decode_listing(listing: Listing, config: DataConfig) -> ResidentDataset:
     sound = set(kept)
     broken = [name for row, name in enumerate(listing.names) if row not in sound]
     if len(broken) > config.max_broken_fraction * len(listing):
+        row = next(row for row in range(len(listing)) if row not in sound)
+        first = f"{broken[0]}{missing_file(listing, row)}"
         raise UserError(
-            f"{len(broken)} of {len(listing)} images cannot be read (first: {broken[0]}), more than "
+            f"{len(broken)} of {len(listing)} images cannot be read (first: {first}), more than "
             f"data.max_broken_fraction = {config.max_broken_fraction} allows"
         )
     labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in kept], dtype=torch.int64)

@@ -1,5 +1,6 @@
 """Every image of a source as a vector, with its name and label beside it. Axes: n images, D width."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from mrkd.data.dataset import ImageDataset
 from mrkd.data.listing import UNLABELLED
 from mrkd.data.load import load
 from mrkd.data.sources.find import check_outside
+from mrkd.data.sources.memory import Images, name_source
 from mrkd.errors import UserError
 from mrkd.evaluation.features import Tokens, extract_features
 from mrkd.runs.weights import load_backbone, open_run
@@ -45,31 +47,39 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The vectors, so that numpy and scikit-learn take this for an array."""
+        return np.array(self.vectors, dtype=dtype, copy=copy)
+
 
 def embed(
-    run_path: str | Path,
-    data: str | Path | None = None,
-    out: str | Path | None = None,
+    run_path: str | os.PathLike[str],
+    data: Images | None = None,
+    out: str | os.PathLike[str] | None = None,
     *,
     tokens: Tokens = "cls",
     checkpoint: str = "backbone",
     config: Config | None = None,
     batch: int = 256,
 ) -> Embeddings:
-    """Embed every image of a source with a run's teacher backbone.
+    """Embed images with a run's teacher backbone.
 
     Args:
         run_path: a directory written by `pretrain`.
-        data: any source that `--data` takes; the run's own when None.
+        data: any source that `--data` takes; or images: the path of an image file, a PIL image, an array (H, W, 3) or
+            (n, H, W, 3), a tensor (3, H, W) or (n, 3, H, W), a list of these, or a torch data set whose items are
+            images or (image, label). The run's own images when None.
         out: a `.parquet`, `.npz` or `.npy` file to write as well, outside the images' folder. The last holds the
             vectors alone; `NAME.paths.json` beside it lists the path of every row.
         tokens: the class token after the last norm, or the mean of the patch tokens.
         checkpoint: `backbone`, the result of the training; `best`, `last` or a step for one of its checkpoints.
         config: the run's own when None; given, its `data` section is used.
         batch: images at a time.
+    Returns:
+        The vectors, in the order of the images, with their paths and labels. `numpy.asarray` takes the vectors alone.
     Raises:
-        UserError: no such run, checkpoint or source, or `out` exists, has another ending or lies inside the images'
-            folder.
+        UserError: no such run, checkpoint or source, something that is no image, or `out` exists, has another ending
+            or lies inside the images' folder.
     """
     if tokens not in get_args(Tokens):
         raise UserError(f"tokens must be {' or '.join(get_args(Tokens))}, got {tokens!r}")
@@ -78,7 +88,9 @@ def embed(
     run = open_run(run_path, checkpoint)
     config = config or run.config()
     if data is not None:
-        config = with_other_data(config, str(data))
+        # `_held` keeps images that were given in Python until they have been read.
+        source, _held = name_source(data, config.data)
+        config = with_other_data(config, source)
     if out is not None:
         check_outside(out, config.data.source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

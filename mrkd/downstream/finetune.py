@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,6 +16,7 @@ from mrkd.config import Config
 from mrkd.config.overrides import with_other_data
 from mrkd.data.dataset import ImageDataset
 from mrkd.data.load import AnyDataset, load
+from mrkd.data.sources.memory import Images, name_source
 from mrkd.errors import UserError
 from mrkd.evaluation.classifiers.accuracy import accuracy
 from mrkd.evaluation.classifiers.finetuning import fit, predict
@@ -32,9 +34,9 @@ LEAST_STEPS = 200
 
 
 def finetune(
-    run_path: str | Path,
-    data: str | Path | None = None,
-    out: str | Path | None = None,
+    run_path: str | os.PathLike[str],
+    data: Images | None = None,
+    out: str | os.PathLike[str] | None = None,
     *,
     few: float | None = None,
     seeds: Sequence[int] = (0,),
@@ -47,7 +49,7 @@ def finetune(
 
     Args:
         run_path: a directory written by `pretrain`.
-        data: any labelled source that `--data` takes; the run's own when None.
+        data: any labelled source that `--data` takes, or labelled images as for `embed`; the run's own when None.
         out: a new directory for `results.json` and the first seed's classifier, `config.json` and `model.safetensors`,
             which `timm.create_model("local-dir:...", pretrained=True)` opens; nothing is written when None.
         few: use this part of the labels of each class (below 1), or so many labels of each class; all when None.
@@ -66,7 +68,8 @@ def finetune(
     run = open_run(run_path, checkpoint)
     config = config or run.config()
     if data is not None:
-        config = with_other_data(config, str(data))
+        source, _held = name_source(data, config.data)  # `_held` keeps images that were given in Python
+        config = with_other_data(config, source)
     evaluation = dataclasses.replace(config.evaluation, finetune_learning_rates=tuple(rates))
     config = dataclasses.replace(config, evaluation=evaluation)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -105,7 +108,7 @@ def finetune(
     return results
 
 
-def _check(few: float | None, seeds: Sequence[int], rates: Sequence[float], out: str | Path | None) -> None:
+def _check(few: float | None, seeds: Sequence[int], rates: Sequence[float], out: str | os.PathLike[str] | None) -> None:
     if few is not None and (few <= 0 or (few >= 1 and few != int(few))):
         raise UserError(f"few must be a fraction below 1, or a whole number of labels per class, got {few}")
     if not seeds or not rates or min(rates) <= 0:

@@ -1,8 +1,8 @@
 """Run all evaluators on a run, and compute the map of its test images."""
 
+import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from mrkd.system.files import read_json, write_json
 from mrkd.system.output import say
 
 
-def evaluate(run_path: str | Path, config: Config | None = None) -> dict[str, Any]:
+def evaluate(run_path: str | os.PathLike[str], config: Config | None = None) -> dict[str, Any]:
     """Evaluate the teacher's backbone of a run; write `evaluation.json`, and `embedding.npz`, a map of test images.
 
     Args:

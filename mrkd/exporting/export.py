@@ -1,5 +1,6 @@
 """Export the backbone of a run in one of several formats, and verify the result."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from mrkd.errors import UserError, nearest
 from mrkd.exporting import weights
 from mrkd.exporting.formats import FORMATS, Format
 from mrkd.exporting.trained_backbone import TrainedBackbone
-from mrkd.system.files import placed_when_good
+from mrkd.system.files import placed_when_good, require_utf8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,12 @@ class Exported:
 
 
 def export(
-    run_path: str | Path, out: str | Path, format: str = "timm", *, head: bool = False, checkpoint: str = "backbone"
+    run_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    format: str = "timm",
+    *,
+    head: bool = False,
+    checkpoint: str = "backbone",
 ) -> Exported:
     """Write the teacher's backbone of a run for other tools.
 
@@ -75,6 +81,7 @@ def _beside(out: Path) -> Path:
 def _check_target(target: Format, name: str, out: Path, head: Path | None) -> None:
     if target.suffixes and out.suffix not in target.suffixes:
         raise UserError(f"--format {name} writes a file ending in {' or '.join(target.suffixes)}, got {out.name}")
+    require_utf8(out)
     for path in (out, head):
         if path is not None and path.exists():
             raise UserError(f"{path} exists: choose another --out")

@@ -46,21 +46,26 @@ def hub_config(
         "global_pool": "token",
         "model_args": inner,
         **labels,
-        "pretrained_cfg": {
-            "tag": "mrkd",
-            "custom_load": False,
-            "input_size": [3, size, size],
-            "fixed_input_size": False,
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "crop_mode": "center",
-            "mean": list(MEAN),
-            "std": list(STD),
-            "num_classes": len(class_names),
-            "pool_size": None,
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
-        },
+        "pretrained_cfg": pretrained_cfg(size, classes=len(class_names)),
+    }
+
+
+def pretrained_cfg(size: int, classes: int = 0) -> dict[str, Any]:
+    """What timm stores with a model about its images, from which `timm.data.create_transform` makes the transform."""
+    return {
+        "tag": "mrkd",
+        "custom_load": False,
+        "input_size": [3, size, size],
+        "fixed_input_size": False,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "mean": list(MEAN),
+        "std": list(STD),
+        "num_classes": classes,
+        "pool_size": None,
+        "first_conv": "patch_embed.proj",
+        "classifier": "head",
     }
 
 

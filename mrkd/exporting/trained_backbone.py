@@ -4,9 +4,9 @@ Axes: B images, S pixels, D width.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -37,7 +37,7 @@ class TrainedBackbone:
     """Keyword arguments for `timm.create_model`."""
 
     @classmethod
-    def from_run(cls, run_path: str | Path, checkpoint: str) -> "TrainedBackbone":
+    def from_run(cls, run_path: str | os.PathLike[str], checkpoint: str) -> "TrainedBackbone":
         """Load the backbone of a run.
 
         Raises:

@@ -108,6 +108,8 @@ class TeacherStudent:
         # In training mode the head's BatchNorm uses batch statistics; nothing else differs, as the drop rate is 0.
         self.teacher.train()
         self.grid = patch_grid(self.network.backbone.vit, config.data.size)
+        self.target_width = predicted_width or self.network.backbone.vit.embed_dim
+        """Channels of the class token that relations are matched to, after its backbone."""
         self._plain_vit: ViT | None = None
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mrkd.config import Config, Term
+from mrkd.config.sections.objective import Space
 from mrkd.errors import UserError, nearest
 from mrkd.objective.loss_table import LOSSES, Loss
 from mrkd.objective.tokens import HeadNeed, Needs
@@ -22,6 +23,8 @@ def check_term(term: Term, config: Config) -> None:
     _check_tokens(term, loss)
     if term.anchors != "own" and not loss.accepts_anchors:
         raise UserError(f"{term.loss} cannot be used with anchors: leave anchors out")
+    if term.anchors == "queue" and term.tokens != "cls":
+        raise UserError(f"{term.loss}: anchors 'queue' needs tokens cls, which a queue holds, got {term.tokens!r}")
     if term.grad_norm_ratio is not None and (term.block is not None or not loss.reaches_output):
         raise UserError(
             f"{term.loss}: grad_norm_ratio is measured at the backbone's output, which this term does not use; give a "
@@ -101,17 +104,22 @@ class Widths:
     """Of the class token's attention; None where there is none."""
 
 
+def space_width(space: Space, backbone_width: int, config: Config) -> int:
+    """Number of channels of the class tokens in a space."""
+    in_head = {"projection": config.head.bottleneck, "bottleneck": config.head.bottleneck}
+    return {**in_head, "backbone": backbone_width, "logits": config.head.prototypes}[space]
+
+
 def check_widths(terms: Iterable[Term], config: Config, student: Widths, teacher: Widths) -> None:
     """Refuse terms that compare channels or heads one by one where student and frozen teacher differ in them.
 
     Raises:
         UserError: says both numbers and what does not depend on them.
     """
-    in_head = {"projection": config.head.bottleneck, "bottleneck": config.head.bottleneck}
     for term in (term for term in terms if LOSSES[term.loss].target == "any"):
         theirs = teacher.cls if term.tokens == "cls" else teacher.patch
-        ours = {**in_head, "backbone": student.cls, "logits": config.head.prototypes}[term.space]
-        if term.anchors == "teacher" and ours != theirs:
+        ours = space_width(term.space, student.cls, config)
+        if term.anchors != "own" and ours != theirs:
             raise UserError(
                 f"{term.loss} compares the student's {ours} channels with the teacher's {theirs}: set "
                 f"objective.relation_space projection and head.bottleneck {theirs}, or take a relation within each "

@@ -1,8 +1,8 @@
 """The training loss of one step: the weighted sum of a method's terms."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,10 @@ from mrkd.config import Config, Term
 from mrkd.errors import UserError
 from mrkd.losses.centering import MovingCenter
 from mrkd.losses.checks import without_value_checks
-from mrkd.objective.checks import check_teacher, check_term, label
+from mrkd.losses.queue import EmbeddingQueue
+from mrkd.objective.checks import check_teacher, check_term, label, space_width
 from mrkd.objective.loss_table import LOSSES
+from mrkd.objective.selection import target_cls_tokens
 from mrkd.objective.terms import Context
 from mrkd.objective.tokens import StepOutputs
 
@@ -33,7 +35,7 @@ class Losses:
 
 
 class Objective(nn.Module):
-    """The terms, with the state that they need: moving centres, and factors for terms with a gradient norm ratio."""
+    """The terms, with their state: moving centres, queues, and factors for terms with a gradient norm ratio."""
 
     grad_norm_factors: Tensor
     """(T,) float64, float32 on MPS; one factor per term, on the device, so that the host need not wait for it."""
@@ -55,7 +57,20 @@ class Objective(nn.Module):
         self.cls_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
         self.patch_center = MovingCenter(config.head.prototypes, distillation.center_momentum)
         self.register_buffer("grad_norm_factors", torch.zeros(len(terms), dtype=torch.float64), persistent=False)
+        self.queues = nn.ModuleDict()
         self.measured_steps = 0
+
+    def make_queues(self, backbone_width: int) -> None:
+        """Create the queues of the terms with anchors `queue`.
+
+        Args:
+            backbone_width: channels of the target's class token after the backbone.
+        """
+        for number, term in enumerate(self.terms):
+            if term.anchors == "queue":
+                frozen = self.config.teacher.source is not None  # a frozen teacher has no other space
+                width = backbone_width if frozen else space_width(term.space, backbone_width, self.config)
+                self.queues[str(number)] = EmbeddingQueue(self.config.objective.queue_images, width)
 
     def place_on(self, device: torch.device) -> None:
         """Move the state to the device, in float32 on Apple's GPUs, which have no float64."""
@@ -98,7 +113,8 @@ class Objective(nn.Module):
         )
         # The training loop checks losses and features; checks inside each term would wait for the device each time.
         with torch.autocast(step.student.features.device.type, enabled=False), without_value_checks():
-            values = [LOSSES[term.loss].value(context, step, term) for term in self.terms]
+            values = [self._value(number, context, step) for number in range(len(self.terms))]
+            self._fill_queues(step)
             ramps = [min(progress / term.ramp, 1.0) if term.ramp > 0 else 1.0 for term in self.terms]
             plain = step.student.features.new_zeros((), dtype=torch.float32)
             for term, value, ramp in zip(self.terms, values, ramps, strict=True):
@@ -112,6 +128,20 @@ class Objective(nn.Module):
                     total = total + (self.grad_norm_factors[number] * ramp).to(value.dtype) * value
         by_term = {label(term): value.detach() for term, value in zip(self.terms, values, strict=True)}
         return Losses(total=total, by_term=by_term)
+
+    def _queue(self, number: int) -> EmbeddingQueue | None:
+        key = str(number)
+        return cast(EmbeddingQueue, self.queues[key]) if key in self.queues else None
+
+    def _value(self, number: int, context: Context, step: StepOutputs) -> Tensor:
+        term = self.terms[number]
+        return LOSSES[term.loss].value(replace(context, queue=self._queue(number)), step, term)
+
+    def _fill_queues(self, step: StepOutputs) -> None:
+        """One view of each image of the batch goes into the queues, after the losses have used them."""
+        for number, term in enumerate(self.terms):
+            if (queue := self._queue(number)) is not None:
+                queue.push(target_cls_tokens(step, term)[0])
 
     def _measure_gradient_norms(
         self, plain: Tensor, values: list[Tensor], step: StepOutputs, all_reduce_sum: Callable[[Tensor], Tensor] | None

@@ -5,6 +5,7 @@ import inspect
 from typing import Any
 
 from mrkd.config import ObjectiveConfig, Term
+from mrkd.config.sections.objective import Anchors
 from mrkd.errors import UserError, nearest
 from mrkd.objective.loss_table import LOSSES
 from mrkd.objective.methods import METHODS, Method, on_class_tokens_and_patches
@@ -83,4 +84,11 @@ def _scaled_term(term: Term, objective: ObjectiveConfig, mixed: bool) -> Term:
         known = LOSSES[term.loss].options()
         overrides = {name: value for name, value in objective.relation_options.items() if name in known}
         changes |= {"space": objective.relation_space or term.space, "options": {**term.options, **overrides}}
+        changes["anchors"] = _anchors(term, objective)
     return dataclasses.replace(term, **changes)
+
+
+def _anchors(term: Term, objective: ObjectiveConfig) -> Anchors:
+    """Those of the settings; a queue holds class tokens, so patches keep their own anchors beside it."""
+    asked = objective.relation_anchors
+    return term.anchors if asked is None or (asked == "queue" and term.tokens != "cls") else asked

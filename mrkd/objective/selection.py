@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mrkd.config import Term
+from mrkd.losses.queue import EmbeddingQueue
 from mrkd.objective.tokens import StepOutputs, ViewTokens
 
 
@@ -85,12 +86,13 @@ def patch_tokens(tokens: ViewTokens, step: StepOutputs, term: Term) -> Tensor:
     return selected.float().unflatten(0, tuple(step.patch_mask.shape))
 
 
-def relation_batch(step: StepOutputs, term: Term) -> RelationBatch:
+def relation_batch(step: StepOutputs, term: Term, queue: EmbeddingQueue | None = None) -> RelationBatch:
     """The embeddings whose relations a term compares.
 
     Class tokens: a group is a pair of a teacher view and a different student view (the same view if the step says so);
     its rows are the images. Patches: the student's masked view is compared with the teacher's full view. A group is a
-    position (its rows are the images) or an image (its rows are the patches).
+    position (its rows are the images) or an image (its rows are the patches). With anchors `queue`, the anchors of a
+    group are the teacher's rows and the embeddings in `queue`.
     """
     if term.tokens == "cls":
         student_views, teacher_views = student_cls_tokens(step, term), target_cls_tokens(step, term)
@@ -106,6 +108,9 @@ def relation_batch(step: StepOutputs, term: Term) -> RelationBatch:
             mask = None if mask is None else mask.transpose(1, 2)
         student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
         mask = None if mask is None else mask.flatten(0, 1)
-    return RelationBatch(
-        student=student, teacher=teacher, anchors=teacher if term.anchors == "teacher" else None, row_weights=mask
-    )
+    anchors = None if term.anchors == "own" else teacher
+    if term.anchors == "queue":
+        assert queue is not None, "a term asks for a queue, and there is none"
+        # (Q, D) -> (G, B + Q, D)
+        anchors = torch.cat([teacher, queue.embeddings.expand(len(teacher), -1, -1)], dim=1)
+    return RelationBatch(student=student, teacher=teacher, anchors=anchors, row_weights=mask)

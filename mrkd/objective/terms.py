@@ -14,6 +14,7 @@ from mrkd.losses.centering import MovingCenter, sinkhorn_knopp
 from mrkd.losses.distillation import cls_cross_entropy, patch_cross_entropy
 from mrkd.losses.features import attention_transfer, byol
 from mrkd.losses.lejepa import lejepa
+from mrkd.losses.queue import EmbeddingQueue
 from mrkd.losses.regularizers import koleo, variance_hinge
 from mrkd.losses.simdino import simdino
 from mrkd.objective.selection import (
@@ -41,6 +42,8 @@ class Context:
     """Moving centre of the patches' logits."""
     seed: int
     """Seed of this step's random directions: the same on all devices, and again after a resume."""
+    queue: EmbeddingQueue | None = None
+    """Of the term, if its anchors are `queue`."""
 
 
 TermFunction = Callable[[Context, StepOutputs, Term], Tensor]
@@ -178,7 +181,7 @@ def relation_value(function: Callable[..., Tensor]) -> TermFunction:
     """A term for a relational loss function of student and teacher."""
 
     def value(context: Context, step: StepOutputs, term: Term) -> Tensor:
-        batch = relation_batch(step, term)
+        batch = relation_batch(step, term, context.queue)
         optional = {"anchors": batch.anchors, "row_weights": batch.row_weights}
         given = {name: tensor for name, tensor in optional.items() if tensor is not None}
         return function(batch.student, batch.teacher, **given, **term.options)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ from mrkd.reporting.table import format_cell
 from mrkd.system.files import write_text
 
 
-def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = None, command: str = "") -> Path:
+def report(
+    runs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    command: str = "",
+) -> Path:
     """Write one HTML file about one or several runs, and its figures as PNG and SVG in a folder beside it.
 
     The folder is `figures` for `report.html` and `other-figures` for `other.html`, so that pages may share a folder.
@@ -31,7 +36,7 @@ def report(runs: Sequence[str | Path] | str | Path, out: str | Path | None = Non
     Raises:
         UserError: a directory contains no run, or `out` is not an HTML file or exists and is not a report.
     """
-    given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
+    given = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(path) for path in runs]
     if not given:
         raise UserError("report needs at least one run")
     records = read_runs(given)

@@ -1,5 +1,6 @@
 """`mrkd runs`: list all runs below a folder, with method, data, progress, state, k-NN and verdict."""
 
+import dataclasses
 import math
 import os
 import re
@@ -47,7 +48,7 @@ class RunLine:
     """Why the run failed or cannot be read."""
 
 
-def list_runs(folder: str | Path) -> list[RunLine]:
+def list_runs(folder: str | os.PathLike[str]) -> list[RunLine]:
     """List all runs at or below `folder`, in natural order: `run-2` before `run-10`.
 
     Raises:
@@ -56,7 +57,10 @@ def list_runs(folder: str | Path) -> list[RunLine]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}")
-    return [_line(path, folder) for path in sorted(_runs_in(folder), key=lambda path: natural_key(_name(path, folder)))]
+    return [
+        read_line(path, _name(path, folder))
+        for path in sorted(_runs_in(folder), key=lambda path: natural_key(_name(path, folder)))
+    ]
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:
@@ -80,15 +84,25 @@ def _name(path: Path, folder: Path) -> str:
     return path.name if path == folder else str(path.relative_to(folder))
 
 
-def _line(path: Path, folder: Path) -> RunLine:
-    """One run; whatever is wrong with its files is told in its line and hides no other."""
-    name, age = _name(path, folder), 0.0
+def read_line(path: Path, name: str) -> RunLine:
+    """One run under this name; whatever is wrong with its files is told in its line and hides no other."""
+    age = 0.0
     try:
-        age = time.time() - max(_written(path / name) for name in (CONFIG, METRICS, SUMMARY, FAILURE))
-        return RunLine(name=name, age_seconds=age, **_state(path), **_settings_and_progress(path))
+        age = time.time() - max(_written(path / file) for file in (CONFIG, METRICS, SUMMARY, FAILURE))
+        line = RunLine(name=name, age_seconds=age, **_state(path), **_settings_and_progress(path))
+        return dataclasses.replace(line, reason=_cut_short(line)) if line.state == "finished" else line
     except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return RunLine(name=name, age_seconds=age, state="damaged", reason=_short(reason))
+
+
+def _cut_short(line: RunLine) -> str:
+    """That a finished run's metrics do not reach its end; empty where they do."""
+    if line.step is None:
+        return f"finished, but {METRICS} is missing or holds nothing"
+    if line.steps is not None and line.step < line.steps:
+        return f"finished, but {METRICS} ends with step {line.step:,} of {line.steps:,}: it was cut off"
+    return ""
 
 
 def _written(file: Path) -> float:

@@ -1,6 +1,7 @@
 """Read run directories into plain numbers and arrays."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class RunRecord:
         return read_npz(self.path / name) if (self.path / name).is_file() else None
 
 
-def find_runs(paths: Sequence[str | Path]) -> list[Path]:
+def find_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Find run directories; the directory of a comparison stands for its runs. Sorted by start of the run.
 
     Raises:
@@ -85,7 +86,9 @@ def _begun(run: Path) -> float:
     return (run / CONFIG).stat().st_mtime
 
 
-def read_runs(paths: Sequence[str | Path], known: dict[Path, ThinnedMetrics] | None = None) -> list[RunRecord]:
+def read_runs(
+    paths: Sequence[str | os.PathLike[str]], known: dict[Path, ThinnedMetrics] | None = None
+) -> list[RunRecord]:
     """Read the runs at these paths and in these comparisons, grouped by method and sorted by seed.
 
     Args:

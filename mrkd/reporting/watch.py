@@ -49,7 +49,7 @@ class WatchServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, runs: Sequence[str | Path], port: int) -> None:
+    def __init__(self, runs: Sequence[str | os.PathLike[str]], port: int) -> None:
         self.runs = [Path(run) for run in runs]
         self._metrics: dict[Path, ThinnedMetrics] = {}
         self._reading = threading.Lock()
@@ -162,12 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing to the terminal."""
 
 
-def watch(runs: Sequence[str | Path] | str | Path, port: int = 8765) -> None:
+def watch(runs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], port: int = 8765) -> None:
     """Serve the page about running jobs until interrupted.
 
     Raises:
         UserError: as `WatchServer`.
     """
-    with WatchServer([runs] if isinstance(runs, str | Path) else runs, port) as server:
+    with WatchServer([runs] if isinstance(runs, str | os.PathLike) else runs, port) as server:
         say(f"watching at {server.url} (Ctrl-C ends it)")
         server.serve_forever()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mrkd.errors import UserError
 from mrkd.model.backbone import ViT
 from mrkd.runs.run import BACKBONE
+from mrkd.system.files import require_utf8
 
 FOLDER_FILES = (BACKBONE, "model.safetensors", "pytorch_model.bin")
 """What is looked for in a folder: a run's backbone, then what the hub's folders hold."""
@@ -117,6 +118,7 @@ def weights_file(path: Path, setting: str) -> Path:
 
 def _read(path: Path, setting: str) -> Mapping[str, Any]:
     """What a file holds. Nothing but tensors, plain values and the options of a command line is ever unpickled."""
+    require_utf8(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(str(path))

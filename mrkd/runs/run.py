@@ -16,6 +16,7 @@ evaluation.json, embedding.npz, attention.png, attention.npz, attention.json   a
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -29,7 +30,7 @@ from mrkd.config.overrides import build, differences, flatten, read_yaml, to_dic
 from mrkd.errors import UserError
 from mrkd.runs.lock import LOCK, DirectoryLock, is_locked
 from mrkd.runs.metrics import complete_lines, parse_row
-from mrkd.system.files import TEMPORARY, remove_leftovers, write_json, write_text
+from mrkd.system.files import TEMPORARY, remove_leftovers, require_utf8, write_json, write_text
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -46,6 +47,8 @@ BROKEN = "broken.json"
 PIXELS = "pixels.json"
 """In the folder of a comparison: its data's raw pixels, measured as its runs are."""
 CHECKPOINTS = "checkpoints"
+_SECTIONS = ("data", "model", "objective", "optim", "train", "evaluation", "attention")
+"""Of the settings; every version has written them, the last one last."""
 
 
 class MetricsObserver(Protocol):
@@ -61,13 +64,13 @@ class MetricsObserver(Protocol):
 class Run:
     """A directory that holds one training run."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._lock: DirectoryLock | None = None
         self._observers: list[MetricsObserver] = []
 
     @classmethod
-    def start(cls, path: str | Path, config: Config) -> "Run":
+    def start(cls, path: str | os.PathLike[str], config: Config) -> "Run":
         """Take a new or empty directory, or one with an unfinished run of the same config; lock it, write the config.
 
         Raises:
@@ -100,14 +103,12 @@ class Run:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out must be a directory, got the file {self.path}")
         if not self.started:
+            require_utf8(self.path)
             if self.path.exists() and any(not _is_leftover(entry) for entry in self.path.iterdir()):
                 raise UserError(f"{self.path} is not empty: choose another --out, or remove it")
             return
         changed = differences(self.config(), config)
         refused = {key: values for key, values in changed.items() if not may_change(key)}
-        # The images of an unfinished run are compared with its checkpoint; a finished one is not asked for its images.
-        if self.finished and "data.source" in changed:
-            refused["data.source"] = changed["data.source"]
         # Nothing else may change but the length, which may grow.
         if not self.finished and "train.epochs" in refused and config.train.epochs > refused["train.epochs"][0]:
             del refused["train.epochs"]
@@ -117,7 +118,7 @@ class Run:
             raise UserError(f"{self.path} already holds {holds} with other settings ({shown}): choose another --out")
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
+    def open(cls, path: str | os.PathLike[str]) -> "Run":
         """An existing, finished run.
 
         Raises:
@@ -183,8 +184,38 @@ class Run:
         return with_present_names(read_yaml(self.path / CONFIG))
 
     def config(self) -> Config:
-        """The resolved config of the run."""
-        return build(flatten(self.settings(), str(self.path / CONFIG)))
+        """The resolved config of the run.
+
+        Raises:
+            UserError: the file is damaged or cut off.
+        """
+        return build(self.flat_settings())
+
+    def flat_settings(self) -> dict[str, Any]:
+        """The stored settings by dotted key, of a file with all sections that every version has written.
+
+        Raises:
+            UserError: the file is damaged or cut off: what is missing would silently be the default.
+        """
+        path, settings = self.path / CONFIG, self.settings()
+        missing = [section for section in _SECTIONS if not isinstance(settings.get(section), dict)]
+        if missing:
+            raise UserError(f"{path} is damaged or cut off, without the section {missing[0]!r}: restore the file")
+        return flatten(settings, str(path))
+
+    def store_place_of_images(self, source: str) -> None:
+        """Have the settings say that the images lie elsewhere now; whoever calls this has compared them.
+
+        Raises:
+            UserError: another process is writing the run.
+        """
+        lock = DirectoryLock(self.path)
+        try:
+            config = self.config()
+            moved = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+            write_text(self.path / CONFIG, yaml.safe_dump(to_dict(moved), sort_keys=False))
+        finally:
+            lock.release()
 
     def report_to(self, observer: MetricsObserver) -> None:
         """Have `observer` told every row from now on."""

@@ -1,6 +1,7 @@
 """A run's networks as files: the teacher's backbone that plain timm loads, and the teacher inside a checkpoint."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from mrkd.model.backbone import ViT, create_vit
 from mrkd.model.head import Head
 from mrkd.runs.checkpoint import Checkpoint, Checkpoints
 from mrkd.runs.run import BACKBONE, CHECKPOINTS, Run
-from mrkd.system.files import write_bytes
+from mrkd.system.files import require_utf8, write_bytes
 
 
 def save_tensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -77,7 +78,7 @@ def load_head(run: Run, checkpoint: str = "backbone") -> Head:
     return head.eval().requires_grad_(False)
 
 
-def open_run(path: str | Path, checkpoint: str = "backbone") -> Run:
+def open_run(path: str | os.PathLike[str], checkpoint: str = "backbone") -> Run:
     """The run whose weights are asked for: a finished one for `backbone`, any with a checkpoint otherwise.
 
     Raises:
@@ -114,6 +115,9 @@ def find_checkpoint(run: Run, name: str) -> Checkpoint:
 
 def _final_backbone(run: Run) -> dict[str, Tensor]:
     path = run.path / BACKBONE
+    require_utf8(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} must be a file: restore it, or remove it and train again")
     try:
         return load_file(str(path))
     except FileNotFoundError:

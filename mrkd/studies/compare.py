@@ -1,6 +1,7 @@
 """Methods x seeds on one data set, each in a process of its own, into one table."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -9,7 +10,7 @@ from typing import Any
 
 from mrkd.config import Config, DataConfig, TeacherConfig
 from mrkd.config.keys import equal_among_compared, part_of_measurement
-from mrkd.config.overrides import differences, flatten, with_overrides
+from mrkd.config.overrides import differences, with_overrides
 from mrkd.config.sections.objective import canonical_method
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.errors import Interrupted, UserError
@@ -34,7 +35,7 @@ def compare(
     config: Config,
     methods: Sequence[str],
     seeds: Sequence[int],
-    out: str | Path,
+    out: str | os.PathLike[str],
     *,
     tuned: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int = 1,
@@ -210,8 +211,10 @@ def _finished(path: Path, config: Config) -> bool:
         return False
     # Stricter than resuming: the rows of one table must be measured alike, too. What an older version did not know of
     # its evaluation is no difference: such a run is measured again.
-    known = flatten(run.settings(), str(path))
+    known = run.flat_settings()
     differing = differences(run.config(), config)
+    # Where the images lie is left to the training, which compares them; the run is then measured again.
+    differing.pop("data.source", None)
     if changed := {key: both for key, both in differing.items() if key in known or not part_of_measurement(key)}:
         shown = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in changed.items())
         raise UserError(f"{path} holds a run with other settings ({shown}): choose another --out, or remove it")

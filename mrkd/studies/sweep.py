@@ -1,6 +1,7 @@
 """A sweep: trials are claimed, trained in processes of their own, followed, and told their end."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from mrkd.config import Config
+from mrkd.config import Config, DataConfig
 from mrkd.config.overrides import to_dict, with_overrides
 from mrkd.config.sections.objective import canonical_method
+from mrkd.data.sources.find import list_splits
 from mrkd.errors import Interrupted, UserError
 from mrkd.objective.checks import check_teacher
 from mrkd.objective.resolve import resolve_terms
@@ -25,6 +27,7 @@ from mrkd.system.files import write_json, write_text
 from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, with_one_batch
+from mrkd.train.same_images import follow_moved_images
 
 TABLE = "sweep.md"
 
@@ -33,7 +36,7 @@ def sweep(
     config: Config,
     methods: Sequence[str],
     space: Space,
-    out: str | Path,
+    out: str | os.PathLike[str],
     *,
     trials: int = 10,
     jobs: int = 1,
@@ -80,6 +83,7 @@ def sweep(
         if not terms:
             raise UserError(f"{method} trains nothing: leave it out of the sweep")
         check_teacher(terms, dataclasses.replace(config, objective=objective))
+    _check_labelled(config.data)
     config = with_one_batch(config)
     studies = Studies(config, methods, space, out, trials, prune=prune)
     workers, children = _Workers(studies), Subprocesses(jobs)
@@ -90,6 +94,16 @@ def sweep(
     if request.received is not None:
         raise Interrupted.by(request.received, f"stopped in {out}; the same command goes on from there")
     return _write(studies, command)
+
+
+def _check_labelled(data: DataConfig) -> None:
+    """Before anything is trained: trials are scored by k-NN on training images."""
+    train = list_splits(data).train
+    if not train.labelled():
+        raise UserError(
+            f"a sweep compares k-NN, which needs labels, but of {data.source} no training image has one: "
+            f"{train.why_unlabelled}"
+        )
 
 
 class _Workers:
@@ -133,8 +147,6 @@ class _Workers:
                     inherited=[claim.lock.fileno()],
                 )
         follow.read()
-        if follow.unlabelled:
-            raise UserError("a sweep compares k-NN, which needs labels: these images have none")
         if Run(path).finished and follow.last is not None:
             studies.tell(claim, "complete", follow.last, seconds=follow.seconds)
             shown = f"k-NN {follow.last:.1f} %"
@@ -160,6 +172,8 @@ def _check_own(path: Path, config: Config) -> None:
     """Refuse a trial's directory that a former study has left, whose figures would count as this one's."""
     if Run(path).started:
         Run(path).check(recall(config, path))
+    if Run(path).finished:
+        follow_moved_images(config, path)
 
 
 def _write(studies: Studies, command: str) -> dict[str, Any]:
@@ -184,7 +198,7 @@ class _Follow:
         self.trial, self.path, self._told = claim.trial, path, claim.told
         self.last: float | None = None
         self.seconds = 0.0
-        self.pruned = self.unlabelled = False
+        self.pruned = False
         self._added = AddedLines(path / METRICS)
         self._measured = 0
 
@@ -196,7 +210,6 @@ class _Follow:
         for number, line in self._added.read():
             row = parse_row(self.path / METRICS, number, line)
             self.seconds = row.get("seconds", self.seconds)
-            self.unlabelled |= number == 1 and "knn" not in row  # the untrained network is always measured
             if "knn" in row:
                 self.last = row["knn"]
                 if self._measured > self._told:
@@ -206,7 +219,7 @@ class _Follow:
         return self._told > before
 
     def worth_going_on(self) -> bool:
-        """No once the pruner has given up on the trial, or there is nothing to compare."""
+        """No once the pruner has given up on the trial."""
         if self.read() and self._told > 0 and not Run(self.path).finished:
             self.pruned |= self.trial.should_prune()
-        return not (self.pruned or self.unlabelled)
+        return not self.pruned

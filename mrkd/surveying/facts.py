@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mrkd.config import DataConfig
 from mrkd.data.listing import Listings, SplitSummary
 from mrkd.surveying.look import Look
 
@@ -14,9 +15,9 @@ NAMED = 5
 """Names shown of a list; data.json has them all."""
 
 
-def gather(looks: dict[str, Look], listings: Listings, size: int) -> dict[str, Any]:
+def gather(looks: dict[str, Look], listings: Listings, config: DataConfig) -> dict[str, Any]:
     """Everything there is to say, in values that JSON holds."""
-    train, test = looks["train"], looks.get("test")
+    train, test, size = looks["train"], looks.get("test"), config.size
     seen = sum(len(look.headers) for look in looks.values())
     mean, square = np.sum([look.sums for look in looks.values()], axis=0) / max(seen, 1)
     headers = [header for look in looks.values() for header in look.headers.values()]
@@ -27,6 +28,9 @@ def gather(looks: dict[str, Look], listings: Listings, size: int) -> dict[str, A
         "splits": {split: _plain(summary) for split, summary in listings.splits.items()},
         "notes": list(listings.notes),
         "unscorable": listings.unscorable,
+        "refused": [
+            split for split, look in looks.items() if len(look.broken) > config.max_broken_fraction * len(look.listing)
+        ],
         "width": _spread([header.width for header in headers]),
         "height": _spread([header.height for header in headers]),
         "smaller_than_size": sum(min(header.width, header.height) < size for header in headers),
@@ -69,6 +73,11 @@ def describe(facts: dict[str, Any]) -> list[str]:
     lines = [f"images      {counts}", *_splits(facts["splits"]), *(f"note        {note}" for note in facts["notes"])]
     if facts["unscorable"]:
         lines.append(f"note        no evaluation will be possible: {facts['unscorable']}")
+    if facts["refused"]:
+        lines.append(
+            f"note        training will refuse the {' and '.join(facts['refused'])} images: more are broken than "
+            "data.max_broken_fraction allows"
+        )
     if facts["width"]:
         lines.append(f"size        width {_range(facts['width'])} · height {_range(facts['height'])} pixels")
     kinds = [", ".join(f"{kind} {count:,}" for kind, count in facts[key].items()) for key in ("formats", "modes")]

@@ -1,5 +1,6 @@
 """Two pictures: the images, and the views of them that student and teacher would get. V views, B images, S pixels."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ def _finish(figure: Any, axes: Any, title: str, path: Path) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
     figure.suptitle(printable(title), fontsize=9, parse_math=False)
-    figure.savefig(path, format="png")
+    with warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; data.json has the names.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, format="png")
 
 
 def _pixels(view: Tensor) -> np.ndarray:

@@ -1,12 +1,13 @@
 """`mrkd data`: look at every image once, say what was found, draw what training would see."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mrkd.config import Config
-from mrkd.data.listing import UNLABELLED, Listing
+from mrkd.data.listing import UNLABELLED, Listing, missing_file
 from mrkd.data.sources.find import check_outside, list_splits
 from mrkd.data.sources.splits import subset
 from mrkd.errors import UserError
@@ -21,7 +22,7 @@ SHOWN = 60
 VIEWED = 6
 
 
-def survey(config: Config, out: str | Path) -> dict[str, Any]:
+def survey(config: Config, out: str | os.PathLike[str]) -> dict[str, Any]:
     """Look at the images of `config.data`; write `data.json`, `images.png` and `views.png` into the folder `out`.
 
     Returns:
@@ -45,9 +46,10 @@ def survey(config: Config, out: str | Path) -> dict[str, Any]:
     shown = [row for row in chosen if row in train.kept]
     if not shown:
         raise UserError(
-            f"none of the images of {config.data.source} can be read (first: {train.names(train.broken)[0]})"
+            f"none of the images of {config.data.source} can be read "
+            f"(first: {train.names(train.broken)[0]}{missing_file(listings.train, train.broken[0])})"
         )
-    facts = gather(looks, listings, config.data.size)
+    facts = gather(looks, listings, config.data)
     write_json(out / FACTS, facts)
     pixels = [train.kept[row] for row in shown]
     captions = _captions(listings.train, shown)

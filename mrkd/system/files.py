@@ -132,6 +132,18 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     write_atomically(path, write)
 
 
+def require_utf8(path: Path) -> None:
+    """Refuse a name that is no UTF-8: libraries such as safetensors cannot open what it names.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path} must have a name in UTF-8, which safetensors needs: rename it") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text atomically."""
     write_bytes(path, text.encode())

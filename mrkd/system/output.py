@@ -2,13 +2,18 @@
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import re
 import select
 import sys
-from collections.abc import Iterator
-from typing import Any, TextIO
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TextIO, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, marks that turn the direction of writing, and bytes that are no UTF-8."""
@@ -53,6 +58,20 @@ def lasting_output() -> Iterator[Output]:
         sys.stdout, sys.stderr = before
 
 
+def with_lasting_output(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function with `lasting_output` around each call; a warning tells of text that was lost."""
+
+    @functools.wraps(function)
+    def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with lasting_output() as output:
+            result = function(*arguments, **options)
+        if output.lost is not None:
+            warnings.warn(f"a part of the printed text was lost ({output.lost.strerror})", stacklevel=2)
+        return result
+
+    return call
+
+
 def _fill_closed_descriptors() -> None:
     """Descriptors 0 to 2 that were closed at the start would be given to the next files, and be printed into."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -69,7 +88,8 @@ def _lasting(stream: TextIO | None, output: Output) -> TextIO:
         descriptor = stream.fileno()
     except OSError:
         return stream  # text that is collected in memory
-    stream.flush()
+    with contextlib.suppress(OSError):  # text from before; whoever printed it hears of it at the next flush
+        stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_LastingFile(descriptor, output)),
         encoding=stream.encoding,

@@ -9,6 +9,7 @@ import dataclasses
 import gc
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,7 @@ MARGIN = 0.95
 """Part of the time that is planned for steps and measurements; the rest is for checkpoints and the end of the run."""
 
 
-def recall(config: Config, out: str | Path) -> Config:
+def recall(config: Config, out: str | os.PathLike[str]) -> Config:
     """The config with the numbers that were chosen when the run in `out` was started, if there is one."""
     run = Run(out)
     if not run.started:
@@ -118,7 +119,7 @@ def run_length(config: Config, images: int) -> int:
     return each * config.train.epochs if config.train.steps is None else config.train.steps
 
 
-def without_replaced_weights(config: Config, out: str | Path) -> Config:
+def without_replaced_weights(config: Config, out: str | os.PathLike[str]) -> Config:
     """The config without `model.weights` if a checkpoint replaces them, because that file may be gone."""
     if config.model.weights is None or not Checkpoints(Path(out) / CHECKPOINTS, keep=1).listed():
         return config

@@ -22,11 +22,11 @@ from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, resolve, run_length, without_replaced_weights
 from mrkd.train.loggers import MetricsLoggers, check_logger
 from mrkd.train.loop import Training
-from mrkd.train.same_images import check_images_of_run
+from mrkd.train.same_images import check_images_of_run, follow_moved_images
 from mrkd.train.step import Learner
 
 
-def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
+def pretrain(config: Config, out: str | os.PathLike[str], *, profile: bool = False) -> Path:
     """Train one method on one data set and write everything into the run directory `out`.
 
     An unfinished run of the same config goes on after its last checkpoint; a finished one is left as it is.
@@ -49,6 +49,7 @@ def pretrain(config: Config, out: str | Path, *, profile: bool = False) -> Path:
     terms = resolve_terms(config.objective)
     check_optimizer(config.optim.name)
     if Run(out).finished:
+        follow_moved_images(config, out)
         say(f"{out} is finished: nothing is left to train")
         return Path(out)
     check_logger(config.train.logger)

@@ -69,6 +69,7 @@ class Learner:
         self.precision = str(fabric.strategy.precision.precision)
         self.objective = Objective(config, terms)
         self.pair, self.weights_note = make_pair(config, terms)
+        self.objective.make_queues(self.pair.target_width)
         self.objective.place_on(fabric.device)
         if fabric.device.type == "cpu" and self.matrix_dtype is torch.bfloat16:
             self.pair.use_plain_attention()
@@ -179,7 +180,7 @@ class Learner:
         return rate, temperature
 
     def _buffers(self) -> list[Tensor]:
-        """What a forward pass changes: BatchNorm's statistics, centres, factors of gradient norm ratios."""
+        """What a forward pass changes: BatchNorm's statistics, centres, queues, factors of gradient norm ratios."""
         return [*self.pair.network.buffers(), *self.objective.buffers()]
 
     def _restore_unless(self, finite: Tensor, buffers_before: list[Tensor]) -> None:

@@ -15,6 +15,7 @@ from mrkd.errors import UserError
 from tests.helpers.fast_settings import FAST
 
 
+@pytest.mark.usefixtures("trains_in_this_process")
 def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, capfd):
     arguments = ["compare", *FAST, "--methods", "random,rkd-d", "--seeds", "0", "--out", str(tmp_path / "t")]
     assert main(arguments) == 0
@@ -55,6 +56,10 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
         (["pretrain"], "--out"),
         (["pretrain", "--out"], "expected one argument"),
         (["evaluate", "/nope"], "no run at"),
+        (["pretrain", "--out", ""], "'out' must not be empty: give a value, or leave it out"),
+        (["evaluate", " "], "'run' must not be empty"),
+        (["report", "a", ""], "'runs' must not be empty"),
+        (["runs", ""], "'folder' must not be empty"),
         (["report", "/nope"], "no run at"),
         (["methods", "--bogus", "1"], "unexpected argument '--bogus': this verb takes no settings"),
         (["compare", "--methods", "random", "--seeds", "a", "--out", "x"], "whole numbers"),
@@ -273,3 +278,11 @@ def test_windows_is_refused_in_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "mrkd: mrkd runs on Linux and macOS, got Windows: use WSL, or `mrkd.losses` alone\n"
     )
+
+
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["runs", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "mrkd: the current folder has been removed: change to another one\n"

@@ -162,3 +162,17 @@ def test_vectors_inside_the_folder_of_their_images_are_refused(trained_run, tmp_
     assert main(["embed", str(trained_run), "--data", ".", "--out", name]) == 2
     assert "must lie outside the images' folder" in capsys.readouterr().err
     assert sorted(photos.rglob("*")) == before
+
+
+def test_images_in_python_give_the_vectors_of_the_same_images_in_files(trained_run, tmp_path):
+    photos = labelled_photos(tmp_path / "photos")
+    paths = sorted(photos.rglob("*.png"))
+    expected = mrkd.embed(trained_run, data=photos)
+    found = mrkd.embed(trained_run, [(Image.open(path), path.parent.name) for path in paths], out=tmp_path / "e.npz")
+    np.testing.assert_allclose(found, expected.vectors, atol=1e-6)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.class_names == expected.class_names
+    assert found.paths == tuple(f"image {row}" for row in range(20))
+    assert np.asarray(mrkd.embed(trained_run, paths[0])).shape == (1, 16)
+    array = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
+    np.testing.assert_array_equal(mrkd.embed(trained_run, array).vectors, found.vectors)

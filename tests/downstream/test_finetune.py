@@ -97,3 +97,11 @@ def test_images_without_labels_are_refused(trained_run, tmp_path):
         Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(tmp_path / "flat" / f"{number}.png")
     with pytest.raises(UserError, match="no test split, and no labels"):
         mrkd.finetune(trained_run, data=tmp_path / "flat")
+
+
+def test_a_classifier_is_trained_on_labelled_images_in_python(trained_run):
+    pixels = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
+    images = [(image, ("cat", "dog")[row % 2]) for row, image in enumerate(pixels)]
+    results = mrkd.finetune(trained_run, data=images, rates=(1e-3,), scratch=False)
+    assert results["data"]["source"].startswith("memory:")
+    assert (results["data"]["labels"], results["data"]["test_images"], results["data"]["classes"]) == (32, 8, 2)

@@ -2,10 +2,11 @@
 
 A fenced block is run when the line before it is `<!-- test -->`, or, with the slow tests, `<!-- test: slow -->`. The
 blocks of a page share a folder, and those in Python one namespace, so that one can go on where the other ended. In bash
-blocks every line is an `mrkd` command; it is run in this process, or, when it starts processes that repeat its command
-line, in one of its own: `python tests/docs_blocks.py RECIPES ARGUMENTS`.
+blocks every line is an `mrkd` command, or one that torchrun starts. It is run in this process, or, when it starts
+processes that repeat its command line, in one of its own: `python tests/helpers/docs_blocks.py RECIPES ARGUMENTS`.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -76,16 +77,19 @@ def run_block(block: Block, namespace: dict[str, Any]) -> None:
     for line in block.code.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words:
-            assert words[0] == "mrkd", f"only mrkd commands are run: {line}"
-            assert _run(words[1:]) == 0, line
+            assert words[0] in ("mrkd", "torchrun"), f"only mrkd commands are run: {line}"
+            launcher, arguments = words[: words.index("mrkd")], words[words.index("mrkd") + 1 :]
+            assert _run(launcher, arguments) == 0, line
 
 
-def _run(arguments: list[str]) -> int:
-    """Exit status of an `mrkd` command."""
-    if "--train.devices" not in arguments:
+def _run(launcher: list[str], arguments: list[str]) -> int:
+    """Exit status of an `mrkd` command, which `torchrun … -m` starts where it is given."""
+    if not launcher and "--train.devices" not in arguments:
         return main(arguments)
-    command = [sys.executable, __file__, str(mrkd.config.overrides.RECIPES), *arguments]
-    return subprocess.run(command, timeout=240, check=False).returncode
+    torchrun = ["-m", "torch.distributed.run", *launcher[1:-1]] if launcher else []
+    command = [sys.executable, *torchrun, __file__, str(mrkd.config.overrides.RECIPES), *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    return subprocess.run(command, env=environment, timeout=240, check=False).returncode
 
 
 if __name__ == "__main__":

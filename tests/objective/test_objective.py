@@ -5,6 +5,7 @@ import torch
 
 from mrkd.config import Config, DistillationConfig, HeadConfig, MaskConfig, ObjectiveConfig, Term
 from mrkd.errors import UserError
+from mrkd.losses.relations import structural
 from mrkd.objective.checks import needs_of
 from mrkd.objective.loss_table import LOSSES, relation
 from mrkd.objective.methods import METHODS
@@ -210,6 +211,7 @@ def test_unknown_and_impossible_methods_are_refused(method):
         ({"loss": "relation", "options": {"potential": "dot", "divergence": "listwise"}}, "orders distances"),
         ({"loss": "spkd", "rows": "masked"}, "needs a relation between patches"),
         ({"loss": "koleo", "anchors": "teacher"}, "cannot be used with anchors"),
+        ({"loss": "spkd", "anchors": "queue", "tokens": "patch-image"}, "needs tokens cls"),
         ({"loss": "spkd", "block": 1, "space": "logits"}, "leave out block or space"),
         ({"loss": "koleo", "tokens": "patch-image"}, "defined on tokens cls"),
         ({"loss": "simclr", "tokens": "patch-position", "space": "bottleneck"}, "defined on tokens cls"),
@@ -262,3 +264,40 @@ def test_factors_are_float64_where_the_device_has_it(monkeypatch, device, dtype)
     monkeypatch.setattr(objective, "to", lambda device: objective)
     objective.place_on(torch.device(device))
     assert objective.grad_norm_factors.dtype == dtype
+
+
+def with_queue(method: str, images: int) -> Objective:
+    settings = ObjectiveConfig(method=method, relation_anchors="queue", queue_images=images)
+    objective = Objective(dataclasses.replace(SMALL, objective=settings), resolve_terms(settings))
+    objective.make_queues(5)
+    return objective
+
+
+def test_a_queue_adds_the_teachers_embeddings_of_earlier_steps_to_the_anchors():
+    objective = with_queue("structural", 8)
+    first, second = make_step(), make_step()
+    objective(first, teacher_temperature=0.05, progress=0.0)
+    [queue] = objective.queues.values()
+    assert torch.equal(queue.embeddings, first.teacher.cls_backbone[0])
+    batch = relation_batch(second, objective.terms[0], queue)
+    assert batch.anchors.shape == (2, 8 + 8, 5)
+    assert torch.equal(batch.anchors[0, :8], second.teacher.cls_backbone[0])
+    assert torch.equal(batch.anchors[1, 8:], first.teacher.cls_backbone[0])
+    value = objective(second, teacher_temperature=0.05, progress=0.0).by_term["structural/cls"]
+    assert value.item() == pytest.approx(structural(batch.student, batch.teacher, anchors=batch.anchors).item())
+
+
+def test_patches_keep_their_own_anchors_beside_a_queue():
+    on_images, on_patches = with_queue("structural", 8).terms
+    assert (on_images.anchors, on_patches.anchors) == ("queue", "teacher")
+    own, _ = resolve_terms(ObjectiveConfig(method="structural", relation_anchors="own"))
+    assert own.anchors == "own"
+
+
+def test_queues_come_back_with_the_state_of_an_objective():
+    objective, restored = with_queue("spkd", 6), with_queue("spkd", 6)
+    objective(make_step(), teacher_temperature=0.05, progress=0.0)
+    restored.load_state_dict(objective.state_dict())
+    assert torch.equal(objective.queues["0"].embeddings, restored.queues["0"].embeddings)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        with_queue("spkd", 7).load_state_dict(objective.state_dict())

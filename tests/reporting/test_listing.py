@@ -46,6 +46,20 @@ def test_states_of_runs_are_distinguished(trained_run, tmp_path):
     assert "line 1 must be a JSON object" in lines["b-damaged"].reason
 
 
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (0, "finished, but metrics.jsonl is missing or holds nothing"),
+        (-1, "finished, but metrics.jsonl ends with step 3 of 4: it was cut off"),
+    ],
+)
+def test_metrics_that_do_not_reach_the_end_of_a_finished_run_are_told(trained_run, tmp_path, lines, reason):
+    file = copy(trained_run, tmp_path / "run") / "metrics.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:lines]))
+    [line] = list_runs(tmp_path)
+    assert (line.state, line.reason) == ("finished", reason)
+
+
 def test_a_failed_run_shows_its_error_until_it_is_resumed(tiny_config, tmp_path, monkeypatch):
     from mrkd.objective.loss_table import LOSSES
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -98,14 +99,14 @@ def test_an_evaluation_without_its_settings_counts_as_made_otherwise(resumed, tm
     assert not has_comparable_evaluation(run, run.config())
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("trains_in_this_process")
 def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path, capfd):
     path = tmp_path / "table" / "runs" / "ibot+rkd-d-seed0"
     shutil.copytree(resumed, path)
     shutil.copy(STORED / "older_run" / "config.yaml", path / "config.yaml")
     shutil.copy(STORED / "older_evaluation.json", path / EVALUATION)
     config = with_overrides(Run(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1})
-    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)
+    table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False).results
     assert [row["method"] for row in table["rows"]] == ["ibot+rkd-d"]
     assert has_comparable_evaluation(Run(path), config)
     assert Run(path).metrics() == Run(resumed).metrics()
@@ -115,3 +116,25 @@ def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path
     other = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, k=5))
     with pytest.raises(UserError, match=r"with other settings \(evaluation.k: 20 → 5\)"):
         mrkd.compare(other, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)
+
+
+@pytest.mark.parametrize("lines", [0, 1, 60, 137])
+def test_settings_that_were_cut_off_are_refused_and_not_taken_for_defaults(older, lines):
+    stored = (older / "config.yaml").read_text().splitlines(keepends=True)
+    (older / "config.yaml").write_text("".join(stored[:lines]))
+    with pytest.raises(UserError, match=r"config.yaml is damaged or cut off, without the section '\w+': restore"):
+        Run(older).config()
+    assert main(["pretrain", "--resume", str(older)]) == 2
+
+
+def test_a_run_has_a_name_that_every_library_can_open(tiny_config, tmp_path):
+    with pytest.raises(UserError, match="must have a name in UTF-8, which safetensors needs: rename it"):
+        mrkd.pretrain(tiny_config, tmp_path / os.fsdecode(b"\xff"))
+
+
+def test_a_folder_in_the_place_of_weights_is_told(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "run")
+    (tmp_path / "run" / "backbone.safetensors").unlink()
+    (tmp_path / "run" / "backbone.safetensors").mkdir()
+    with pytest.raises(UserError, match=r"backbone.safetensors must be a file: restore it"):
+        mrkd.embed(tmp_path / "run", tmp_path / "e.npz")

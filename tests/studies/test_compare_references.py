@@ -21,7 +21,7 @@ def test_pixels_and_random_weights_stand_in_every_comparison(tiny_config, tmp_pa
         return path.exists() or make_run(path, method=variant.objective.method)
 
     out = tmp_path / "table"
-    table = mrkd.compare(tiny_config, ["rkd-d"], [0], out)
+    table = mrkd.compare(tiny_config, ["rkd-d"], [0], out).results
     assert [row["method"] for row in table["rows"]] == ["pixels", "random", "rkd-d"]
     assert "random weights are compared, too: --no-references leaves them" in capfd.readouterr().out
     measured = json.loads((out / PIXELS).read_text())
@@ -32,7 +32,7 @@ def test_pixels_and_random_weights_stand_in_every_comparison(tiny_config, tmp_pa
     written = (out / PIXELS).stat().st_mtime_ns
     mrkd.compare(tiny_config, ["rkd-d"], [0], out)
     assert (out / PIXELS).stat().st_mtime_ns == written
-    table = mrkd.compare(tiny_config, ["rkd-d"], [0], out, references=False)
+    table = mrkd.compare(tiny_config, ["rkd-d"], [0], out, references=False).results
     assert [row["method"] for row in table["rows"]] == ["rkd-d"]
 
 

@@ -145,3 +145,12 @@ def test_unlabelled_images_among_others_are_counted(tmp_path):
     assert (
         "split       train: 30 images, 20 labelled (the label is null in 10), trained on, except 4 set aside" in lines
     )
+
+
+@pytest.mark.parametrize(("broken", "said"), [(0, False), (4, True)])
+def test_more_broken_images_than_training_takes_are_told(tmp_path, broken, said):
+    fill(tmp_path / "photos", "a", "b", each=10)
+    for number in range(broken):
+        (tmp_path / "photos" / "a" / f"broken-{number}.png").write_bytes(b"nothing")
+    facts = survey(settings(tmp_path / "photos"), tmp_path / "out")
+    assert any("training will refuse the train images" in line for line in describe(facts)) is said

@@ -97,3 +97,42 @@ def test_the_stream_of_a_notebook_is_left_as_it_is(monkeypatch, capfd):
         print("kept")
     assert stream.getvalue() == "kept\n"
     assert capfd.readouterr().out == ""
+
+
+def test_a_function_does_its_work_to_the_end_though_text_from_before_it_finds_no_reader(tmp_path):
+    script = """
+from mrkd.system.output import with_lasting_output
+@with_lasting_output
+def work(word):
+    for number in range(20000):
+        print("line", number, flush=True)
+    open(os.environ["DONE"], "w").write(word)
+    return word
+print("text from before")
+assert work("done") == "done"
+print("text from afterwards")
+"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = run(script, stdout=writing, env={**buffered, "DONE": str(tmp_path / "done")})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "done").read_text() == "done"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_function_warns_of_text_that_found_no_room():
+    script = "from mrkd.system.output import with_lasting_output\n"
+    script += "assert with_lasting_output(lambda: print('x', flush=True) or 7)() == 7"
+    with open("/dev/full", "w") as full:
+        done = run(script, stdout=full)
+    assert done.returncode == 0
+    assert b"UserWarning: a part of the printed text was lost (No space left on device)" in done.stderr
+
+
+def test_every_verb_of_the_package_has_lasting_output():
+    import mrkd
+    from mrkd.train.pretrain import pretrain
+
+    assert mrkd.pretrain.__wrapped__ is pretrain
+    assert mrkd.pretrain is mrkd.pretrain

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import mrkd
 from mrkd.cli import main
@@ -30,29 +31,37 @@ def last_step(run: Path) -> int:
     return max((row["step"] for row in Run(run).metrics()), default=-1)
 
 
-def memory_and_descriptors(process: int) -> tuple[float, int]:
-    """MiB that are resident, and open files."""
+def needs_of(process: int) -> tuple[float, int, int]:
+    """MiB that are resident, open files, and threads."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20, len(os.listdir(f"/proc/{process}/fd"))
+    counts = [len(os.listdir(f"/proc/{process}/{kind}")) for kind in ("fd", "task")]
+    return pages * resource.getpagesize() / 2**20, counts[0], counts[1]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.parametrize("mode", ["resident", "stream"])
-def test_two_thousand_steps_need_no_more_memory_and_files_than_three_hundred(tmp_path, mode):
+def test_two_thousand_steps_need_no_more_memory_files_and_threads_than_two_hundred(tmp_path, mode):
+    for number in range(150):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((32, 32), 10 + number).save(path)
     command = pretrain(tmp_path / "run", "--train.epochs", "1050", "--train.log_steps", "10", "--data.mode", mode)
+    command += ["--data", str(tmp_path / "images") if mode == "stream" else "digits"]
     command += ["--train.monitor_times", "100", "--train.checkpoint_steps", "50"]
     with (tmp_path / "log").open("w") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log)
     found = {}
-    for step in (300, 2000):
+    for step in (200, 2000):
         while last_step(tmp_path / "run") < step:
             assert child.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.3)
-        found[step] = memory_and_descriptors(child.pid)
+        found[step] = needs_of(child.pid)
     assert child.wait(timeout=120) == 0
-    assert found[2000][0] < found[300][0] + 40
-    assert found[2000][1] <= found[300][1] + 1
+    print(f"MiB, files and threads at steps 200 and 2,000: {found}")
+    assert found[2000][0] < found[200][0] + 40
+    assert found[2000][1] <= found[200][1] + 1
+    assert found[2000][2] <= found[200][2]
 
 
 @pytest.mark.slow

@@ -167,8 +167,22 @@ def test_a_run_goes_on_with_its_images_elsewhere_and_with_no_others(tmp_path, mo
         mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
     assert main(["pretrain", "--resume", str(tmp_path / "run"), "--data", "pictures"]) == 0
     assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
-    with pytest.raises(UserError, match=r"already holds a finished run with other settings \(data.source"):
+    with pytest.raises(UserError, match="the training images have changed"):
         mrkd.pretrain(trained_on(others, **more), tmp_path / "run")
+    assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
+
+
+def test_a_finished_run_follows_its_images_while_a_checkpoint_says_which_they_are(tmp_path, capsys):
+    photos = some_photos(tmp_path / "photos")
+    mrkd.pretrain(trained_on(photos), tmp_path / "run")
+    photos.rename(tmp_path / "moved")
+    mrkd.pretrain(trained_on(tmp_path / "moved"), tmp_path / "run")
+    assert f"are those at {tmp_path / 'moved'}, which were at {photos}" in capsys.readouterr().out
+    assert Run(tmp_path / "run").config() == trained_on(tmp_path / "moved")
+    assert not (tmp_path / "run" / "run.lock").exists()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(UserError, match="is finished and has no checkpoint to compare images with: name those at"):
+        mrkd.pretrain(trained_on(some_photos(tmp_path / "again")), tmp_path / "run")
 
 
 def test_a_link_to_the_images_is_another_spelling_of_their_place(tmp_path):

@@ -20,11 +20,11 @@ def _options(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--out", help="directory for the run: new, or with an unfinished run of the same settings")
     place.add_argument("--resume", metavar="RUN", help="resume an unfinished run with its own settings")
     parser.add_argument("--profile", action="store_true", help="print the time of each part of a step")
-    parser.add_argument("--then", default="", help="verbs to run afterwards, in this order: evaluate,attend,report")
+    parser.add_argument("--then", help="verbs to run afterwards, in this order: evaluate,attend,report")
 
 
 def _run(options: argparse.Namespace) -> None:
-    steps = [step.strip() for step in options.then.split(",") if step.strip()]
+    steps = [step.strip() for step in (options.then or "").split(",") if step.strip()]
     for step in steps:
         if step not in STEPS:
             raise UserError(f"--then takes evaluate, attend and report, got {step!r}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mrkd.config.checks import check_fraction, require
+from mrkd.config.checks import check_fraction, check_least, require
 from mrkd.config.setting import setting
 
 TokenKind = Literal["cls", "patch-position", "patch-image"]
 Space = Literal["backbone", "projection", "bottleneck", "logits"]
+Anchors = Literal["own", "teacher", "queue"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,9 @@ class Term:
     """Number of a block, counted from 0, to use its output instead of the backbone's."""
     rows: Literal["all", "masked"] = "all"
     """The patches used as rows of a relation between patches."""
-    anchors: Literal["own", "teacher"] = "own"
-    """Relations among a network's own tokens, or of both networks' tokens to the teacher's."""
+    anchors: Anchors = "own"
+    """Relations among a network's own tokens (`own`), of both networks' tokens to the teacher's (`teacher`), or to the
+    teacher's and to a queue of its class tokens of earlier steps (`queue`)."""
     weight: float = 1.0
     """Weight of this term in the sum."""
     grad_norm_ratio: float | None = setting(None, formerly="share")
@@ -67,6 +69,11 @@ class ObjectiveConfig:
     """Used instead of `relation_weight`: the `grad_norm_ratio` of relations combined with another kind of loss."""
     relation_space: Space | None = None
     """Space of all relations; null keeps the space of each method."""
+    relation_anchors: Anchors | None = None
+    """Anchors of all relations; null keeps those of each method. A `queue` holds class tokens, and relations between
+    patches keep their own."""
+    queue_images: int = 4096
+    """Number of earlier images whose embeddings a queue holds."""
     relation_options: dict[str, Any] = field(default_factory=dict)
     """Options for all relations that have them, such as `{standardize: true}`; they override a method's own."""
     patch_relation_weight: float = 1.0
@@ -83,3 +90,4 @@ class ObjectiveConfig:
             self.relation_grad_norm_ratio is None or self.relation_grad_norm_ratio > 0,
             f"objective.relation_grad_norm_ratio must be positive, got {self.relation_grad_norm_ratio}",
         )
+        check_least(1, "objective", self, "queue_images")

@@ -6,7 +6,7 @@ from typing import Any
 
 from mrkd.config import DataConfig
 from mrkd.data.sources.labels import USUAL_LABELS
-from mrkd.data.sources.text import clean, printable
+from mrkd.data.sources.text import clean, listed, printable
 from mrkd.errors import UserError
 
 USUAL_IMAGES = ("img", "image")
@@ -58,6 +58,22 @@ def find_column(source: str, columns: Sequence[str], wanted: Sequence[str]) -> s
             if alike:
                 return alike[0]
     return None
+
+
+def unread_columns(source: str, columns: Sequence[str], read: Sequence[str | None], config: DataConfig) -> list[str]:
+    """A line about columns that are not read, where nobody said which column holds the labels.
+
+    Args:
+        source: what a person calls the table.
+        columns: all there are.
+        read: those that are read; None for what there is no column for.
+        config: the names of columns that somebody asked for.
+    """
+    unread = [printable(column) for column in columns if column not in read]
+    if not unread or config.label_column is not None:
+        return []
+    used = ", ".join(repr(column) for column in read if column is not None)
+    return [f"{source}: of its columns {used} are read, not {listed(unread, 5)}"]
 
 
 def without_label(columns: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mrkd.config import DataConfig
 from mrkd.data.listing import KeptCells
-from mrkd.data.sources.columns import find_column, image_and_label_columns, without_label
+from mrkd.data.sources.columns import find_column, image_and_label_columns, unread_columns, without_label
 from mrkd.data.sources.labels import Found, numbers_of
 from mrkd.data.sources.splits import SPLIT_COLUMNS, rows_by_split
 from mrkd.data.sources.text import clean, listed, printable, shortened
@@ -23,33 +23,46 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
     """The images that a CSV or TSV with a line of column names lists.
 
     Names of columns and values are taken without spaces around them. A column `split` (or `set`, `subset`, `partition`)
-    says train, test or validation.
+    says train, test, validation or unlabeled.
 
     Raises:
-        UserError: it cannot be read, lacks a column, names no split, or a path leads out of its folder without
-            `data.outside_paths`.
+        UserError: it cannot be read, is empty, lacks a column, names no split, or a path leads out of its folder
+            without `data.outside_paths`.
     """
     columns, rows = _read(path, config)
     image, label = image_and_label_columns(path.name, columns, config, USUAL_PATHS)
     split = find_column(path.name, columns, SPLIT_COLUMNS)
+    if not rows:
+        raise UserError(f"{path.name} names no image: expected one line per image below the line of column names")
     paths = [row[columns.index(image)] for row in rows]
-    labels = None if label is None else numbers_of(row[columns.index(label)] for row in rows)
     texts = [] if label is None else [row[columns.index(label)] for row in rows]
+    _refuse_zero_bytes(path, label, texts)
+    labels = numbers_of(texts)
     by_split = {"train": [*range(len(rows))]}
     if split is not None:
         by_split = rows_by_split([row[columns.index(split)] for row in rows], f"{path.name}: column {split!r}")
-    notes = _repeated(path, paths, texts)
+    notes = (*unread_columns(path.name, columns, (image, label, split), config), *_repeated(path, paths, texts))
     return {
         name: Found(
             names=[paths[row] for row in chosen],
             cells=KeptCells(_inside(path, row, paths[row], config.outside_paths) for row in chosen),
-            values=None if labels is None else [_kept(labels[row], texts[row]) for row in chosen],
+            values=None if label is None else [labels[row] for row in chosen],
             column=f"{path.name}: column {label!r}",
             why_unlabelled=without_label(columns) if label is None else "",
             notes=notes if name == next(iter(by_split)) else (),
         )
         for name, chosen in by_split.items()
     }
+
+
+def _refuse_zero_bytes(path: Path, label: str | None, texts: list[str]) -> None:
+    """In a label they are damage, or another encoding, and would make a class of their own."""
+    for row, text in enumerate(texts):
+        if "\0" in text:
+            raise UserError(
+                f"{path.name}: column {label!r} must be text, got {shortened(text)} in row {row}, with a zero byte: "
+                "restore the file, or save it as UTF-8"
+            )
 
 
 def _repeated(path: Path, paths: list[str], texts: list[str]) -> tuple[str, ...]:
@@ -63,11 +76,6 @@ def _repeated(path: Path, paths: list[str], texts: list[str]) -> tuple[str, ...]
     return (f"{path.name}: {told}: {printable(listed(again))}",)
 
 
-def _kept(label: object, text: str) -> object:
-    """An unlabelled row keeps its text, so that a person is told what stands there."""
-    return text if label is None else label
-
-
 def _read(path: Path, config: DataConfig) -> tuple[list[str], Rows]:
     """The names of the columns and the rows, all of them as long as the names."""
     try:
@@ -76,7 +84,9 @@ def _read(path: Path, config: DataConfig) -> tuple[list[str], Rows]:
         lines = _parsed(text, _delimiter(text, path, config))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path.name} as CSV in UTF-8: {error}; save it as UTF-8 if it is not") from None
-    columns = [clean(name) for name in lines[0]] if lines else []
+    if not lines:
+        raise UserError(f"{path.name} is empty: expected a line of column names, then one line per image")
+    columns = [clean(name) for name in lines[0]]
     return columns, [_fitted(path, number, row, len(columns)) for number, row in enumerate(lines[1:])]
 
 

@@ -42,6 +42,8 @@ class Files:
     """Pipes, sockets, devices and dead links that are named like a table, a shard or without an ending."""
     closed: list[str] = field(default_factory=list)
     """Folders that cannot be opened."""
+    empty: list[str] = field(default_factory=list)
+    """Folders without a file or folder, such as that of a class without images."""
 
     def notes(self) -> tuple[str, ...]:
         """One line for each kind of file that a person may have meant to be read."""
@@ -62,6 +64,8 @@ class Files:
         ]
         if self.closed:
             notes.append(f"folders that cannot be opened: {listed(self.closed)}")
+        if self.empty:
+            notes.append(f"{len(self.empty):,} folders are empty, and no class: {listed(sorted(self.empty))}")
         return tuple(notes)
 
     def lists(self) -> list[str]:
@@ -74,7 +78,7 @@ def look_through(root: Path) -> Files:
     """Sort the files below `root`, through links too; hidden ones are left out."""
     files = Files(root)
     images = (*IMAGE_SUFFIXES, *(HEIF_SUFFIXES if can_read_heif() else ()))
-    for path in sorted(_walk(root, files.closed)):
+    for path in sorted(_walk(root, files)):
         suffix = path.suffix.lower()
         if suffix in images:
             files.images.append(path)  # a pipe among them counts as an unreadable image
@@ -101,19 +105,22 @@ def _sort(path: Path, suffix: str, files: Files) -> None:
         (files.images if _starts_like_an_image(path) else files.others).append(path)
 
 
-def _walk(root: Path, closed: list[str]) -> Iterator[Path]:
+def _walk(root: Path, into: Files) -> Iterator[Path]:
     def note(error: OSError) -> None:
-        closed.append(printable(str(error.filename)))
+        into.closed.append(printable(str(error.filename)))
 
     seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=note):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=note):
         state = os.stat(folder)
         if (state.st_dev, state.st_ino) in seen:  # a link that leads back up
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
         folders[:] = [name for name in folders if not is_hidden(name)]
-        yield from (Path(folder, name) for name in files if not is_hidden(name))
+        shown = [name for name in names if not is_hidden(name)]
+        if not folders and not shown and folder != str(root):
+            into.empty.append(printable(str(Path(folder).relative_to(root))))
+        yield from (Path(folder, name) for name in shown)
 
 
 def _starts_like_an_image(path: Path) -> bool:

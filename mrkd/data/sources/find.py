@@ -1,19 +1,21 @@
 """Find the images of any source and share them out to splits; nothing is decoded yet."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from mrkd.config import DataConfig
-from mrkd.config.source import HUB, HUB_NAME, absolute_source, source_name
+from mrkd.config.source import HUB, HUB_NAME, MEMORY, absolute_source, source_name
 from mrkd.data.listing import Listing, Listings
 from mrkd.data.sources.any_folder import find_in_any_folder
 from mrkd.data.sources.csv import find_in_csv
 from mrkd.data.sources.digits import find_digits
 from mrkd.data.sources.files import IMAGE_SUFFIXES
 from mrkd.data.sources.hub import find_on_hub
-from mrkd.data.sources.labels import Found, classify
+from mrkd.data.sources.labels import Found, classify, spelled_apart
+from mrkd.data.sources.memory import find_in_memory
 from mrkd.data.sources.parquet import find_in_parquet
 from mrkd.data.sources.shapes import find_shapes
 from mrkd.data.sources.sharing import share_out
@@ -32,13 +34,14 @@ def list_splits(config: DataConfig) -> Listings:
     """
     name, found = _find(config)
     notes = tuple(note for part in found.values() for note in part.notes)
+    notes += spelled_apart(found) if config.use_labels else ()
     listings = share_out(_numbered(classify(found, use_labels=config.use_labels)), config, name, notes)
     if listings is None:
         raise no_images(config.source, notes)
     return listings
 
 
-def check_outside(out: str | Path, source: str) -> None:
+def check_outside(out: str | os.PathLike[str], source: str) -> None:
     """Refuse to write into the images' own folder: what is written there would be found as images from then on.
 
     Raises:
@@ -67,6 +70,8 @@ def _find(config: DataConfig) -> tuple[str, dict[str, Found]]:
     source, name = config.source, source_name(config.source)
     if source in FINDERS:
         return name, FINDERS[source](config.size)
+    if source.startswith(MEMORY):
+        return name, find_in_memory(source, config)
     if HUB_NAME.fullmatch(source.removeprefix(HUB)) and source.startswith(HUB):
         return name, find_on_hub(source.removeprefix(HUB), config)
     path = Path(source)

@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face hub, downloaded by its library `datasets` at their first use."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 
 from mrkd.config import DataConfig
 from mrkd.data.listing import Cell, stamp_of
-from mrkd.data.sources.columns import image_and_label_columns, image_of
+from mrkd.data.sources.columns import image_and_label_columns, image_of, unread_columns, without_label
+from mrkd.data.sources.joining import joined
 from mrkd.data.sources.labels import Found
-from mrkd.data.sources.splits import split_of
+from mrkd.data.sources.splits import read_as_one, split_of
 from mrkd.errors import UserError
 
 
@@ -69,10 +71,20 @@ def find_on_hub(name: str, config: DataConfig) -> dict[str, Found]:
         raise UserError(f"cannot get {name!r} from the Hugging Face hub: {type(error).__name__}: {reason}") from None
     # Cells that are paths lie in the cache of what was downloaded, and nowhere else.
     inside = Path(datasets.config.HF_CACHE_HOME).resolve()
-    found: dict[str, Found] = {}
-    for split, table in tables.items():
-        found.setdefault(split_of(split), _found(table, name, split, inside, config))
-    return found
+    by_split: dict[str, list[str]] = {}
+    for split in tables:
+        by_split.setdefault(split_of(split), []).append(split)
+    found = {
+        split: joined([_found(tables[own], name, own, inside, config) for own in several])
+        for split, several in by_split.items()
+    }
+    return {
+        # What is said of the columns is said of one split: they are the same in all.
+        split: dataclasses.replace(
+            part, notes=(*(part.notes[:1] if number == 0 else ()), *read_as_one(split, by_split[split]))
+        )
+        for number, (split, part) in enumerate(found.items())
+    }
 
 
 def _found(table: Any, name: str, split: str, inside: Path, config: DataConfig) -> Found:
@@ -86,9 +98,11 @@ def _found(table: Any, name: str, split: str, inside: Path, config: DataConfig) 
         raise UserError(f"{source}: column {image!r} must hold images, got {type(error).__name__}") from None
     feature = None if label is None else table.features[label]
     return Found(
+        notes=tuple(unread_columns(source, table.column_names, (image, label), config)),
         names=[f"{split} row {row}" for row in range(len(table))],
         cells=TableCells(images, image, inside),
-        values=None if label is None else table[label],
+        values=None if label is None else list(table[label]),
         class_names=feature.names if isinstance(feature, ClassLabel) else None,
         column=f"{source}: column {label!r}",
+        why_unlabelled=without_label(table.column_names) if label is None else "",
     )

@@ -17,9 +17,9 @@ USUAL_LABELS = ("label", "labels", "fine_label", "class", "category", "target")
 """Columns that hold labels where nobody says which one does."""
 MAX_CLASSES = 1_000_000
 """More are taken for a mistake, such as identifiers in the label column."""
-UNLABELLED_TEXTS = ("", "-1", "-1.0", "nan", "NaN", "null", "None")
-"""Texts that mean an image without a label, as programs write -1, NaN and null."""
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.IGNORECASE)
+UNLABELLED_TEXTS = ("", "-1", "-1.0", "nan", "NaN", "null", "None", "unlabeled", "unlabelled")
+"""Texts that mean an image without a label, as programs write -1, NaN and null, and people say it."""
+_NUMBER = re.compile(r"[+-]?(?!0\d)(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Found:
 
     names: list[str]
     cells: Cells
-    values: Iterable[Any] | None = None
+    values: Sequence[Any] | None = None
     """Whole numbers or names, one per image; None without labels."""
     class_names: Sequence[str] | None = None
     """What the numbers stand for, where the source says so."""
@@ -56,12 +56,16 @@ def label_of(value: Any) -> Any:
 
 
 def numbers_of(values: Iterable[Any]) -> list[Any]:
-    """Labels of a source that writes numbers as text: numbers when every text spells one, unchanged otherwise."""
-    labels = [label_of(value) for value in values]
-    texts = [label for label in labels if isinstance(label, str)]
-    if not all(_NUMBER.fullmatch(text) for text in texts):
-        return labels
-    return [_number(label) if isinstance(label, str) else label for label in labels]
+    """Labels of a source that writes numbers as text: numbers when every text spells one, unchanged otherwise.
+
+    With a zero before its digits, as in `007`, a text is a name: as a number it would be another one's label, too.
+    What means unlabelled stays as it is written, so that a person can be told.
+    """
+    written = list(values)
+    labels = [label_of(value) for value in written]
+    if not all(_NUMBER.fullmatch(label) for label in labels if isinstance(label, str)):
+        return written
+    return [_number(label) if isinstance(label, str) else value for value, label in zip(written, labels, strict=True)]
 
 
 def _number(text: str) -> int | float:
@@ -99,6 +103,18 @@ def classify(found: Mapping[str, Found], *, use_labels: bool = True) -> dict[str
             why_unlabelled=why,
         )
     return listings
+
+
+def spelled_apart(found: Mapping[str, Found]) -> tuple[str, ...]:
+    """A line about classes that are written in several ways, with other spaces around them or other Unicode forms."""
+    written: dict[str, set[str]] = {}
+    for part in found.values():
+        for value in {value for value in part.values or () if isinstance(value, str)}:
+            label = label_of(value)
+            if label is not None:
+                written.setdefault(label, set()).add(value)
+    several = sorted(label for label, ways in written.items() if len(ways) > 1)
+    return (f"classes written in several ways are one each: {listed(several)}",) if several else ()
 
 
 def _why(part: Found, raw: list[Any] | None) -> str:
@@ -147,13 +163,34 @@ def _foreign(labels: Mapping[str, list[Any]]) -> dict[str, str]:
 
 
 def _classes(found: Mapping[str, Found], labels: Mapping[str, list[Any]]) -> tuple[str, ...]:
-    named = [part.class_names for split, part in found.items() if split in labels and part.class_names is not None]
-    if named:
-        return max((tuple(map(clean, names)) for names in named), key=len)
+    named = same_names((part.column, part.class_names) for split, part in found.items() if split in labels)
+    if named is not None:
+        return named
     known = {value for values in labels.values() for value in values if value is not None}
     if any(isinstance(value, str) for value in known):
         return tuple(sorted(known))
     return tuple(map(str, range(int(max(known, default=-1)) + 1)))
+
+
+def same_names(parts: Iterable[tuple[str, Sequence[str] | None]]) -> tuple[str, ...] | None:
+    """What the numbers stand for in all of these parts, or None where none says it; one may know more than others.
+
+    Args:
+        parts: for each what a person calls its labels, and the names if it has any.
+    Raises:
+        UserError: a number stands for different classes.
+    """
+    longest: tuple[str, ...] | None = None
+    for column, own in parts:
+        names = None if own is None else tuple(map(clean, own))
+        for number, (one, other) in enumerate(zip(longest or (), names or (), strict=False)):
+            if one != other:
+                raise UserError(
+                    f"{column} must name the classes as the others do, got {other!r} for {number}, which is "
+                    f"{one!r} elsewhere: give the splits of one data set"
+                )
+        longest = max((some for some in (longest, names) if some is not None), key=len, default=None)
+    return longest
 
 
 def _index(value: Any, index: Mapping[str, int]) -> int:

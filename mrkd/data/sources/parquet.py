@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config import DataConfig
-from mrkd.data.sources.columns import find_column, image_and_label_columns, without_label
-from mrkd.data.sources.labels import Found
+from mrkd.data.sources.columns import find_column, image_and_label_columns, unread_columns, without_label
+from mrkd.data.sources.labels import Found, same_names
 from mrkd.data.sources.row_groups import ParquetCells, RowGroup
-from mrkd.data.sources.splits import SPLIT_COLUMNS, rows_by_split, split_of
+from mrkd.data.sources.splits import SPLIT_COLUMNS, notes_on_names, rows_by_split, told_by_names
 from mrkd.data.sources.text import listed
 from mrkd.errors import UserError
 
@@ -20,18 +20,19 @@ def find_in_parquet(files: list[Path], root: Path, config: DataConfig) -> dict[s
     Raises:
         UserError: a file is no parquet, lacks a column, or has no images in it.
     """
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(split_of(*file.relative_to(root).with_suffix("").parts), []).append(file)
+    by_split = told_by_names(files, root)
     tables = {split: [_Table(path, config) for path in paths] for split, paths in by_split.items()}
     found = {split: _found(own, config) for split, several in tables.items() if (own := _with_rows(several))}
     if set(found) == {"train"}:
         found = _by_column(found["train"], _with_rows(tables["train"]))
+    notes = list(notes_on_names(by_split, root))
     empty = [table.path.name for several in tables.values() for table in several if not table.rows]
-    if empty and found:
+    if empty:
+        notes.append(f"{len(empty)} of {len(files)} parquet files have no rows ({listed(empty)})")
+    if found:
         first = next(iter(found))
-        note = f"{len(empty)} of {len(files)} parquet files have no rows ({listed(empty)})"
-        found[first] = dataclasses.replace(found[first], notes=(note,))
+        notes += next(_with_rows(several)[0].unread(config) for several in tables.values() if _with_rows(several))
+        found[first] = dataclasses.replace(found[first], notes=tuple(notes))
     return found
 
 
@@ -71,7 +72,7 @@ def _found(tables: list["_Table"], config: DataConfig) -> Found:
         names=[f"{table.path.name} row {row}" for table in tables for row in range(table.rows)],
         cells=ParquetCells([group for table in tables for group in table.groups()], first.image),
         values=[value for table in tables for value in table.values(first.label)] if with_labels else None,
-        class_names=next((names for table in tables if (names := table.class_names()) is not None), None),
+        class_names=same_names((f"{table.path}: column {first.label!r}", table.class_names()) for table in tables),
         column=f"{first.path}: column {first.label!r}",
         why_unlabelled=without_label(first.schema.names) if first.label is None else "",
     )
@@ -129,6 +130,11 @@ class _Table:
         if len(values) != self.rows:
             raise UserError(f"{self.path}: column {column!r} must have {self.rows} rows, got {len(values)}")
         return values
+
+    def unread(self, config: DataConfig) -> list[str]:
+        """A line about columns that are not read."""
+        split = find_column(str(self.path), self.schema.names, SPLIT_COLUMNS)
+        return unread_columns(self.path.name, self.schema.names, (self.image, self.label, split), config)
 
     def class_names(self) -> list[str] | None:
         """What the label's numbers stand for, where the hub's libraries have written it into the footer."""

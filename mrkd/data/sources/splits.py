@@ -1,13 +1,14 @@
 """Which images are trained on and which are scored: by the names a source gives, or by a fixed draw."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mrkd.data.sources.text import clean, shortened
+from mrkd.data.sources.text import clean, listed, printable, shortened
 from mrkd.errors import UserError
 
 SPLIT_SEED = 0
@@ -16,24 +17,43 @@ VALIDATION = ("val", "valid", "validation", "eval", "dev")
 """What a validation split is called; it is scored where there is no test split with labels."""
 TRAINING = ("train", "training")
 TESTING = ("test", "testing")
+WITHOUT_LABELS = ("unlabeled", "unlabelled")
+"""What a split is called whose images are there to be trained on beside the labelled ones."""
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 """Columns that name the split of each row."""
+_SHARD = re.compile(r"(?:^|[-_.])\d+(?:[-_.].*)?$")
+"""The number of a shard at the end of a name, and what follows it."""
+_OF = re.compile(r"-(\d{5})-of-(\d{5})(?!\d)")
+"""The number of a shard and how many there are, as the hub's libraries write them."""
 
 
 def split_of(*names: str) -> str:
-    """`train`, `test` or `validation`: what the words of a file's, folder's or split's name say; train otherwise."""
+    """`train`, `test` or `validation`: what the words of a file's, folder's or split's name say; train otherwise.
+
+    `unlabelled` images are training images.
+    """
     said = {split_said(name) for name in names}
     return next((split for split in ("test", "validation") if split in said), "train")
 
 
 def split_said(name: str) -> str | None:
-    """`train`, `test` or `validation` when a word of this name says so, None otherwise; `train_val` is trained on."""
+    """`train`, `test`, `validation` or `unlabelled`, as a word of this name says; None when none does.
+
+    `train_val` is trained on.
+    """
     words = set(_words(name))
     if words & set(TESTING):
         return "test"
     if words & set(VALIDATION) and not (words & set(TRAINING) and not other_words(name)):
         return "validation"
+    if words & set(WITHOUT_LABELS):
+        return "unlabelled"
     return "train" if words & set(TRAINING) else None
+
+
+def trained_or_held_out(split: str) -> str:
+    """The split that images of this one belong to: unlabelled ones to the training images."""
+    return "train" if split == "unlabelled" else split
 
 
 def rows_by_split(values: Sequence[Any], column: str) -> dict[str, list[int]]:
@@ -49,15 +69,55 @@ def rows_by_split(values: Sequence[Any], column: str) -> dict[str, list[int]]:
         split = said[word]
         if split is None:
             raise UserError(
-                f"{column} must say train, validation (val, dev) or test, got {shortened(values[row])} in row {row}"
+                f"{column} must say train, validation (val, dev), test or unlabeled, got {shortened(values[row])} "
+                f"in row {row}"
             )
-        by_split.setdefault(split, []).append(row)
+        by_split.setdefault(trained_or_held_out(split), []).append(row)
     return by_split
 
 
 def other_words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case and in order, that say nothing of a split: `images` of `Train_images2`."""
-    return tuple(word for word in _words(name) if word not in (*TRAINING, *TESTING, *VALIDATION))
+    said = (*TRAINING, *TESTING, *VALIDATION, *WITHOUT_LABELS)
+    return tuple(word for word in _words(name) if word not in said)
+
+
+def read_as_one(split: str, names: Iterable[str]) -> tuple[str, ...]:
+    """A line about parts of several names that together are one split, such as `extra` and `train`."""
+    several = sorted(set(names))
+    return (f"{split}: read as one: {listed(several, 5)}",) if len(several) > 1 else ()
+
+
+def told_by_names(files: Iterable[Path], root: Path) -> dict[str, list[Path]]:
+    """Files by the split that their names below `root` say."""
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        by_split.setdefault(split_of(*file.relative_to(root).with_suffix("").parts), []).append(file)
+    return by_split
+
+
+def notes_on_names(by_split: Mapping[str, Sequence[Path]], root: Path) -> tuple[str, ...]:
+    """Lines about files of several names in one split, and about shards that their numbers say are missing."""
+    notes: list[str] = []
+    for split, files in by_split.items():
+        stems = [file.relative_to(root).with_suffix("").as_posix() for file in files]
+        notes += read_as_one(split, map(_without_numbers, stems))
+        shards: dict[tuple[str, int], set[int]] = {}
+        for stem in stems:
+            if counted := _OF.search(stem):
+                shards.setdefault((stem[: counted.start()], int(counted[2])), set()).add(int(counted[1]))
+        notes += [
+            f"{split}: {count - len(there):,} of the {count:,} files {printable(name)}-*-of-{count:05d} are missing"
+            for (name, count), there in shards.items()
+            if len(there) < count
+        ]
+    return tuple(notes)
+
+
+def _without_numbers(stem: str) -> str:
+    """What the name of a shard below its folder says besides its number, such as `full/train` of `full/train-0007`."""
+    parts = (printable(_SHARD.sub("", part)) for part in stem.split("/"))
+    return "/".join(part for part in parts if part) or "files named by numbers"
 
 
 def _words(name: str) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from mrkd.config import DataConfig
 from mrkd.data.listing import Cell, stamp_of
 from mrkd.data.sources.labels import Found, label_of, numbers_of
-from mrkd.data.sources.splits import split_of
+from mrkd.data.sources.splits import notes_on_names, told_by_names
 from mrkd.data.sources.tar_samples import Sample, samples_of
 from mrkd.data.sources.text import listed
 
@@ -64,10 +64,8 @@ def find_in_shards(files: list[Path], root: Path, config: DataConfig) -> dict[st
     Raises:
         UserError: a file is no plain tar, a label cannot be read, or nothing says which image of a sample is meant.
     """
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(split_of(*file.relative_to(root).with_suffix("").parts), []).append(file)
-    notes: list[str] = []
+    by_split = told_by_names(files, root)
+    notes = [*notes_on_names(by_split, root)]
     samples = {
         split: [(number, sample) for number, path in enumerate(paths) for sample in samples_of(path, config, notes)]
         for split, paths in by_split.items()
@@ -81,9 +79,7 @@ def find_in_shards(files: list[Path], root: Path, config: DataConfig) -> dict[st
     ]
     if bare and filled:
         notes.append(f"{len(bare):,} of {len(files):,} tar files have no images: {listed(bare)}")
-    written = [sample.label for several in samples.values() for _, sample in several]
-    # An unlabelled sample keeps what is written, so that a person is told.
-    labels = iter([raw if number is None else number for raw, number in zip(written, numbers_of(written), strict=True)])
+    labels = iter(numbers_of(sample.label for several in samples.values() for _, sample in several))
     found: dict[str, Found] = {}
     for split, several in samples.items():
         first = tuple(notes) if not found else ()

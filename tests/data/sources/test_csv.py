@@ -58,7 +58,7 @@ def test_a_column_says_the_split_of_each_row(tmp_path, column, word):
 @pytest.mark.parametrize("word", ["holdout", "", "0"])
 def test_a_split_that_is_none_is_refused(tmp_path, word):
     path = write_csv(tmp_path, "image,label,split", [",a,train", f",b,{word}"])
-    with pytest.raises(UserError, match=rf"'split' must say train, validation .* or test, got '{word}' in row 1"):
+    with pytest.raises(UserError, match=rf"'split' must say train, validation .* or unlabeled, got '{word}' in row 1"):
         list_splits(config(path))
 
 
@@ -111,3 +111,27 @@ def test_numbers_of_spreadsheets_are_classes_and_fractions_are_refused(tmp_path)
     assert (listings.train.labels, listings.train.class_names) == ([1, 0, -1, 2], ("0", "1", "2"))
     with pytest.raises(UserError, match=r"whole numbers in \[0, 1000000\), got 0.5 in row 1"):
         list_splits(config(write_csv(tmp_path, "image,label", [",1", ",0.5"])))
+
+
+def test_columns_that_are_not_read_are_told(tmp_path):
+    path = write_csv(tmp_path, "image,label,class,is_train", [",a,1,0", ",b,2,1"])
+    assert list_splits(config(path)).notes == (
+        "list.csv: of its columns 'image', 'label' are read, not class, is_train",
+    )
+    assert list_splits(config(path, label_column="class")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "list.csv is empty: expected a line of column names"),
+        (b"image,label\n", "list.csv names no image: expected one line per image"),
+        (b"image,label\n0.png,1\0\0\0", "list.csv: column 'label' must be text, got .* in row 0, with a zero byte"),
+        (b"image,label\ngone.png,1\n", "gone.png, no file at .*gone.png"),
+        (b"image,label\nC:\\pictures\\a.png,1\n", "no file at"),
+    ],
+)
+def test_an_empty_or_damaged_list_says_what_is_wrong(tmp_path, content, message):
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load(config(tmp_path / "list.csv", cache=None))

@@ -200,7 +200,7 @@ def test_a_list_of_labels_beside_unlabelled_images_is_told(tmp_path):
     (note,) = list_splits(config(tmp_path)).notes
     assert "although labels may be in them: train.csv" in note
     fill(tmp_path, "more")
-    assert list_splits(config(tmp_path)).notes == ()
+    assert not any("labels may be in them" in note for note in list_splits(config(tmp_path)).notes)
 
 
 def test_a_folder_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
@@ -213,3 +213,30 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "walk", refused)
     assert list_splits(config(tmp_path)).notes == (f"folders that cannot be opened: {tmp_path / 'c'}",)
+
+
+def test_folders_inside_the_classes_are_told(tmp_path):
+    fill(tmp_path, "birds/jay", "birds/owl", "cats/lion")
+    (note,) = list_splits(config(tmp_path)).notes
+    assert note.startswith("train: folders inside the classes, such as birds/jay, are not taken for classes: name")
+
+
+@pytest.mark.parametrize("inside", ["images", "more/images"])
+def test_one_folder_inside_every_class_is_not_worth_a_word(tmp_path, inside):
+    assert list_splits(config(fill(tmp_path, f"a/{inside}", f"b/{inside}"))).notes == ()
+
+
+def test_a_folder_of_images_beside_one_of_masks_is_told(tmp_path):
+    (note,) = list_splits(config(fill(tmp_path, "images", "annotations/trimaps"))).notes
+    assert note == (
+        "train: the folders annotations, images are taken for classes: name 'images' itself as the source if the "
+        "others hold masks or the like"
+    )
+
+
+def test_empty_folders_are_told(tmp_path):
+    fill(tmp_path, "train/a", "train/b")
+    (tmp_path / "train" / "c").mkdir()
+    (tmp_path / "train" / "d").mkdir()
+    (tmp_path / "train" / "d" / ".hidden").write_text("nothing")
+    assert list_splits(config(tmp_path)).notes == ("2 folders are empty, and no class: train/c, train/d",)

@@ -82,3 +82,41 @@ def test_a_split_column_of_a_parquet_is_kept(tmp_path):
     columns = {"image": cells(1, 2, 3), "label": ["a", "b", "a"], "Split": ["train", "train", "TEST"]}
     listings = list_splits(config(write_parquet(tmp_path / "x.parquet", **columns)))
     assert (listings.train.labels, listings.test.labels) == ([0, 1], [0])
+
+
+@pytest.mark.parametrize("source", [from_csv, from_cls])
+def test_a_number_with_a_zero_before_it_is_a_name(tmp_path, source):
+    listings = list_splits(config(source(tmp_path, ["007", "7", "07", "", "7"])))
+    assert listings.train.class_names == ("007", "07", "7")
+    assert listings.train.labels == [0, 2, 1, -1, 2]
+
+
+def test_one_number_that_stands_for_several_classes_is_refused(tmp_path):
+    features = {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    for name, names in {"train": ["cat", "dog"], "test": ["dog", "cat"], "train-more": ["dog", "cat"]}.items():
+        features["label"]["names"] = names
+        with_features(labelled_parquet(tmp_path / name / f"{name}.parquet", [0, 1]), features)
+    (tmp_path / "train" / "test.parquet").write_bytes((tmp_path / "test" / "test.parquet").read_bytes())
+    with pytest.raises(UserError, match=r"must name the classes as the others do, got '(cat|dog)' for 0, which is"):
+        list_splits(config(tmp_path / "train"))
+    (tmp_path / "train" / "test.parquet").unlink()
+    (tmp_path / "train" / "more.parquet").write_bytes((tmp_path / "train-more" / "train-more.parquet").read_bytes())
+    with pytest.raises(UserError, match=r"must name the classes as the others do, got '(cat|dog)' for 0, which is"):
+        list_splits(config(tmp_path / "train"))
+
+
+def with_features(path, features):
+    """Write into a parquet file what the hub's libraries say of its columns."""
+    from pyarrow import parquet
+
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(parquet.read_table(path).replace_schema_metadata(about), path)
+
+
+def test_classes_that_are_written_in_two_ways_are_told(tmp_path):
+    from tests.helpers.sources import fill
+
+    fill(tmp_path, "caf\u00e9", "cafe\u0301", " tea", "tea", "milk")
+    listings = list_splits(config(tmp_path))
+    assert listings.train.class_names == ("caf\u00e9", "milk", "tea")
+    assert listings.notes == ("classes written in several ways are one each: caf\u00e9, tea",)

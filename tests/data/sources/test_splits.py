@@ -7,7 +7,7 @@ from mrkd.data.load import load
 from mrkd.data.sources.find import list_splits
 from mrkd.data.sources.splits import sample
 from mrkd.errors import UserError
-from tests.helpers.sources import cells, config, fill, labelled_parquet, put
+from tests.helpers.sources import cells, config, fill, labelled_parquet, png, put, shard, write_csv, write_parquet
 
 
 def test_limits_are_applied_before_anything_is_decoded(tmp_path):
@@ -87,8 +87,11 @@ def test_a_data_set_of_the_hub_whose_test_labels_are_minus_one_is_scored_on_vali
 @pytest.mark.parametrize(
     ("folders", "reason"),
     [
-        (("val/images", "test/images"), "they all lie in the folder images, which is no class of the training images"),
-        (("test/unknown",), "they all lie in the folder unknown, which is no class of the training images"),
+        (
+            ("val/images", "test/images"),
+            "they all lie in the folder 'images', which is no class of the training images",
+        ),
+        (("test/unknown",), "they all lie in the folder 'unknown', which is no class of the training images"),
         (("test/c", "test/d"), "no training image has a class of theirs"),
     ],
 )
@@ -132,3 +135,108 @@ def test_numbers_that_are_no_class_indices_are_told(tmp_path):
 def test_unlabelled_training_images_beside_labelled_test_images_cannot_be_scored(tmp_path):
     fill(tmp_path, "train", "test/a", "test/b")
     assert "the training images are unlabelled" in list_splits(config(tmp_path)).unscorable
+
+
+def labelled_or_not(folder, kind):
+    """Two labelled training images, two test images, three unlabelled ones, as sources of one kind have them."""
+    if kind == "folder":
+        fill(folder, "train/a", "train/b", "test/a", "test/b", each=1)
+        return fill(folder, "unlabeled", each=3)
+    if kind == "nested":  # a folder around the images, for libraries that want one
+        fill(folder, "train/a", "train/b", "test/a", "test/b", each=1)
+        return fill(folder, "unlabelled/x", "unlabelled/y", "unlabelled/z", each=1)
+    if kind == "csv":
+        rows = [",a,train", ",b,train", ",a,test", ",b,test", *[",,unlabeled"] * 3]
+        return write_csv(folder, "image,label,split", rows)
+    for split, labels in {"train": ["a", "b"], "test": ["a", "b"], "unlabeled": [None] * 3}.items():
+        if kind == "parquet":
+            write_parquet(folder / f"{split}-0.parquet", image=cells(*range(len(labels))), label=labels)
+        else:
+            images = [(f"{number}.png", png(number)) for number in range(len(labels))]
+            named = [(f"{number}.cls", label.encode()) for number, label in enumerate(labels) if label]
+            shard(folder / f"{split}-0.tar", *images, *named)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["folder", "nested", "csv", "parquet", "tar"])
+def test_a_split_of_unlabelled_images_is_trained_on_in_every_source(tmp_path, kind):
+    listings = list_splits(config(labelled_or_not(tmp_path, kind)))
+    assert listings.train.class_names == ("a", "b")
+    assert sorted(listings.train.labels) == [-1, -1, -1, 0, 1]
+    assert listings.test.labels == [0, 1]
+    assert any("3 of 5 images are unlabelled, trained on, not scored" in note for note in listings.notes)
+
+
+def test_unlabelled_images_may_be_all_there_is_to_train_on(tmp_path):
+    fill(tmp_path, "unlabeled", "test/a", "test/b", each=2)
+    listings = list_splits(config(tmp_path))
+    assert (len(listings.train), listings.train.labels, len(listings.test)) == (2, None, 4)
+
+
+def test_a_folder_called_unlabeled_among_classes_is_no_class(tmp_path):
+    listings = list_splits(config(fill(tmp_path, "cat", "dog", "unlabeled")))
+    assert listings.train.class_names == ("cat", "dog")
+    assert "the label is 'unlabeled' in 5" in listings.notes[0]
+
+
+def hub_of(monkeypatch, **labels):
+    """A data set of the hub with these splits: the numbers of their images, cat for 0 and dog for 1."""
+    datasets = pytest.importorskip("datasets")
+    kinds = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+            "source": datasets.Value("string"),
+        }
+    )
+    splits = {
+        split: datasets.Dataset.from_dict(
+            {"image": cells(*range(len(numbers))), "label": numbers, "source": ["x"] * len(numbers)}, features=kinds
+        )
+        for split, numbers in labels.items()
+    }
+    monkeypatch.setattr(datasets, "load_dataset", lambda *name: splits)
+
+
+def test_every_split_of_the_hub_is_read_and_a_line_says_which_are_read_as_one(monkeypatch):
+    hub_of(monkeypatch, train=[0, 1], test=[1, 0], unlabeled=[-1, -1, -1], extra=[1])
+    listings = list_splits(config("hub:some/one"))
+    assert listings.train.labels == [0, 1, -1, -1, -1, 1]
+    assert listings.test.labels == [1, 0]
+    assert listings.notes[:2] == (
+        "some/one, train: of its columns 'image', 'label' are read, not source",
+        "train: read as one: extra, train, unlabeled",
+    )
+    assert listings.train.names[2] == "unlabeled row 0"
+    assert load(config("hub:some/one", cache=None)).train.images.shape[0] == 6
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (["train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"], None),
+        (["train-00000-of-00001-3f0a", "test-00000-of-00001-77"], None),
+        (["0", "1"], None),
+        (["train-00000-of-00003", "train-00002-of-00003"], "train: 1 of the 3 files train-*-of-00003 are missing"),
+        (["full/train-0", "mini/train-0"], "train: read as one: full/train, mini/train"),
+        (["train", "extra"], "train: read as one: extra, train"),
+        (["test_a", "test_b", "train"], "test: read as one: test_a, test_b"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_files_of_several_names_in_one_split_and_missing_shards_are_told(tmp_path, kind, names, note):
+    for name in names:
+        if kind == "parquet":
+            labelled_parquet(tmp_path / f"{name}.parquet", [0, 1])
+        else:
+            shard(
+                tmp_path / f"{name}.tar",
+                *((f"{number}.{end}", part) for number in (0, 1) for end, part in both(number)),
+            )
+    notes = [note for note in list_splits(config(tmp_path)).notes if "read as one" in note or "missing" in note]
+    assert notes == ([] if note is None else [note])
+
+
+def both(number):
+    """An image and its label, by their endings."""
+    return ("png", png(number)), ("cls", str(number).encode())
