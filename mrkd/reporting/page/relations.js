@@ -30,7 +30,7 @@ export const relations = {
         h("div", { class: "moments" }, moments)),
       h("p", { class: "caption" },
         `One fixed batch of ${sets[view.set].sprite.count / 2} training images${sets[view.set].edges.length ? ", sorted by class, with lines between classes: learnt classes show as dark blocks" : ""}. The teacher sees one full view of each image, the student another view, masked. `,
-        "Matrices: distances between class tokens after the last norm, divided by their mean; dark is near. Scatter: each pair once, darker where there are more pairs; on the diagonal student and teacher agree. ",
+        "Matrices: distances between class tokens after the last norm, divided by their mean; dark is near. Scatter: each pair once, denser where there are more; on the diagonal student and teacher agree. ",
         "Angles: at each image, between each two others. RKD-D and RKD-A match the student's distances or angles to the teacher's; the numbers give these losses, also for methods that do not use them. "),
     ];
   },
