@@ -13,7 +13,6 @@ import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -42,32 +41,38 @@ class Views(Dataset[list[Tensor]]):
         return self.transform(self.images[index])
 
 
-class Optimization(Protocol):
-    """An optimizer with its schedules."""
+class Optimization:
+    """An optimizer, whose schedules are in subclasses."""
 
-    optimizer: torch.optim.Optimizer
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
 
-    def end_step(self) -> None: ...
+    def step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
 
-    def end_epoch(self) -> None: ...
+    def end_epoch(self) -> None:
+        """For schedules that change with the pass."""
 
 
-class Sgd:
+Optimize = Callable[[int], Optimization]
+"""Number of steps -> optimizer."""
+
+
+class Sgd(Optimization):
     """CIFAR's: rate 0.06 for a batch of 128, scaled with the batch; a cosine with one value for each pass."""
 
     def __init__(self, modules: list[nn.Module], task: Task) -> None:
         parameters = [one for module in modules for one in module.parameters()]
-        self.optimizer = torch.optim.SGD(parameters, lr=6e-2 * BATCH / 128, momentum=0.9, weight_decay=5e-4)
+        super().__init__(torch.optim.SGD(parameters, lr=6e-2 * BATCH / 128, momentum=0.9, weight_decay=5e-4))
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, task.epochs)
-
-    def end_step(self) -> None:
-        pass
 
     def end_epoch(self) -> None:
         self.schedule.step()
 
 
-class AdamW:
+class AdamW(Optimization):
     """VIT's: rate 0.0005 for a batch of 256, scaled with the batch, a cosine after the warm-up; decay of 0.04 to 0.4.
 
     `rate_factor` multiplies the rate: at 8 it is 0.004, which our recipe has for this network and number of passes.
@@ -79,19 +84,17 @@ class AdamW:
 
         decayed, others = get_weight_decay_parameters(modules)
         groups = [{"params": decayed, "weight_decay": 0.04}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=rate_factor * 5e-4 * BATCH / 256)
+        super().__init__(torch.optim.AdamW(groups, lr=rate_factor * 5e-4 * BATCH / 256))
         self.schedule = CosineWarmupScheduler(self.optimizer, warmup_epochs=steps // 10, max_epochs=steps)
-        self.step, self.steps = 0, steps
+        self.taken, self.steps = 0, steps
 
-    def end_step(self) -> None:
+    def step(self, loss: Tensor) -> None:
         from lightly.utils.scheduler import cosine_schedule
 
-        self.step += 1
+        self.optimizer.param_groups[0]["weight_decay"] = cosine_schedule(self.taken, self.steps, 0.04, 0.4)
+        super().step(loss)
         self.schedule.step()
-        self.optimizer.param_groups[0]["weight_decay"] = cosine_schedule(self.step, self.steps, 0.04, 0.4)
-
-    def end_epoch(self) -> None:
-        pass
+        self.taken += 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +108,8 @@ class Training:
     """Of the views of a batch, each (B, 3, S, S)."""
 
 
-def _train(task: Task, observe: Observe, training: Training, optimize: Callable[[int], Optimization]) -> None:
-    """Every pass over all whole batches; `optimize` is given the number of steps."""
+def _train(task: Task, observe: Observe, training: Training, optimize: Optimize) -> None:
+    """Every pass over all whole batches."""
     from lightly.transforms.utils import IMAGENET_NORMALIZE
     from torchvision.transforms.functional import normalize, to_pil_image
 
@@ -124,11 +127,7 @@ def _train(task: Task, observe: Observe, training: Training, optimize: Callable[
     observe(features)
     for _ in range(task.epochs):
         for views in loader:
-            loss = training.loss(views)
-            optimization.optimizer.zero_grad()
-            loss.backward()
-            optimization.optimizer.step()
-            optimization.end_step()
+            optimization.step(training.loss(views))
         optimization.end_epoch()
         observe(features)
 
@@ -147,7 +146,7 @@ def _vit() -> nn.Module:
     return VisionTransformer(img_size=32, patch_size=8, embed_dim=WIDTH, depth=3, num_heads=4, num_classes=0)
 
 
-def _simclr(task: Task, observe: Observe, backbone: nn.Module, head: nn.Module, optimize: Any) -> None:
+def _simclr(task: Task, observe: Observe, backbone: nn.Module, head: nn.Module, optimize: Optimize) -> None:
     """CIFAR's SimCLR: views, loss at its default temperature of 0.5."""
     from lightly.loss import NTXentLoss
     from lightly.transforms import SimCLRTransform

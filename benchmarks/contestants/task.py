@@ -19,7 +19,7 @@ class Task:
 
     source: str
     images: int
-    """Training images, a fifth of which is held out."""
+    """That are trained on."""
     epochs: int
     """A schedule ends with the last of these passes."""
     seed: int
@@ -28,7 +28,7 @@ class Task:
 
     @property
     def data(self) -> DataConfig:
-        """Nothing decoded is kept from run to run."""
+        """With a fifth of the training split held out, and nothing decoded kept from run to run."""
         return DataConfig(
             source=self.source, size=self.size, train_images=self.images, holdout="validation", cache=None
         )

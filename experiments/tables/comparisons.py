@@ -31,7 +31,7 @@ def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
     head = ["method", "seeds", COLUMNS["knn"].title, "− `ibot`", *titles]
     made = f"Commit {table['commit']}; {table['data']['device']} for each run."
     if any(len(row["peak_memory_mib"]["values"]) < len(row["seeds"]) for row in table["rows"] if row["seeds"]):
-        made += " For methods with seeds from several commits, memory is that of the last commit."
+        made += " Memory is that of the seeds that were added last."
     return f"{markdown(head, rows)}\n\n{made}"
 
 

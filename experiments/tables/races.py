@@ -31,7 +31,7 @@ def race() -> str:
         "whole run",
         "k-NN at its end",
     ]
-    images = f"{record['images'] * 4 // 5:,} images, {record['epochs']} passes"
+    images = f"{record['images']:,} images, {record['epochs']} passes, k-NN of {record['rows'][0]['held_out']:,} others"
     limit = f"the pass in which it exceeded {record['limit']:,.0f} core-seconds"
     lightly = f", lightly {record['lightly']}" if record["lightly"] else ""
     made = f"Median (range) over the runs. {images}{lightly}. A run was stopped after {limit}. {machine(record)}"

@@ -75,6 +75,14 @@ def _told_of_loss(output: Output) -> bool:
     return output.lost is not None
 
 
+def _refuse_removed_folder() -> None:
+    """Relative paths have no meaning in a folder that was removed, and torch's libraries cannot be loaded there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder has been removed: change to another one") from None
+
+
 def _run(arguments: list[str]) -> None:
     check_platform()
     parser = make_parser(VERBS)
@@ -93,6 +101,7 @@ def _run(arguments: list[str]) -> None:
     if options.verb is None:
         raise UserError(f"expected a verb, got none: {', '.join(VERBS)}")
     refuse_empty(options)
+    _refuse_removed_folder()
     verb = VERBS[options.verb]
     if not verb.takes_settings:
         refuse_unknown(extra)

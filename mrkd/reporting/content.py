@@ -159,8 +159,11 @@ def _best(column: Column, rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 def _differences(rows: Sequence[Mapping[str, Any]], key: str = "knn") -> list[dict[str, Any]]:
     """The leader in k-NN minus each other method, by paired seeds; empty if no two seeds are common."""
-    leader, *others = ranked(rows, key) or [None]
-    pairs = [(other, paired_difference(leader, other, key)) for other in others] if leader else []
+    order = ranked(rows, key)
+    if not order:
+        return []
+    leader, *others = order
+    pairs = [(other, paired_difference(leader, other, key)) for other in others]
     return [
         {
             "leader": leader["method"],
@@ -171,7 +174,7 @@ def _differences(rows: Sequence[Mapping[str, Any]], key: str = "knn") -> list[di
             "clear": difference.clear,
         }
         for other, difference in pairs
-        if leader and difference is not None and difference.interval is not None
+        if difference is not None and difference.interval is not None
     ]
 
 

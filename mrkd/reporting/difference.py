@@ -62,9 +62,10 @@ def ranked(rows: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: boo
 
 def told_apart(rows: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool = True) -> str | None:
     """The best method of a column if its interval of the difference to every other trained method excludes zero."""
-    best, *others = ranked(rows, key, higher_is_better=higher_is_better) or [None]
-    if best is None or not others:
+    order = ranked(rows, key, higher_is_better=higher_is_better)
+    if len(order) < 2:
         return None
+    best, *others = order
     differences = [paired_difference(best, other, key) for other in others]
     clear = all(difference is not None and difference.clear for difference in differences)
     return str(best["method"]) if clear else None

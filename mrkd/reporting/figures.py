@@ -139,7 +139,7 @@ def _line(axis: Axes, run: RunRecord, key: str, style: dict[str, str]) -> None:
         axis.axhline(values[0], **look)
     elif key in SINGLE_BATCH:
         axis.plot(steps, values, color=style["colour"], linewidth=0.6, alpha=0.45)
-        axis.plot(steps, smoothed(steps, values), **look)
+        axis.plot(steps, smoothed(steps.tolist(), values.tolist()), **look)
     else:
         axis.plot(steps, values, **look)
 
@@ -184,7 +184,7 @@ def _colour_bar(figure: Figure, axes: Any, cmap: str, top: float, ends: list[str
     bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.4, aspect=40, pad=0.02)
     bar.set_ticks([0, top], labels=ends)
     bar.ax.tick_params(labelsize=7, length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _enlarged(grid: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ def _scatter(axis: Axes, sides: Sequence[np.ndarray], colour: str) -> None:
     """Each pair once, student against teacher; every point is inside."""
     top = 1.04 * max(FARTHEST, *(float(pairs.max()) for pairs in sides))
     axis.plot([0, top], [0, top], color="#8b939c", linewidth=0.8, linestyle="dashed")
-    axis.scatter(*sides, s=4, linewidths=0, alpha=0.35, color=colour, rasterized=True, clip_on=False)
+    axis.scatter(sides[0], sides[1], s=4, linewidths=0, alpha=0.35, color=colour, rasterized=True, clip_on=False)
     axis.set(xlim=(0, top), ylim=(0, top), xlabel="teacher's", ylabel="student's")
     axis.set_aspect("equal")
     axis.spines[["top", "right"]].set_visible(False)

@@ -62,7 +62,8 @@ def test_the_clock_counts_this_process_and_children_that_run_or_have_ended(race)
 def test_the_score_is_that_of_the_evaluation(race):
     task = race.Task(source="digits", images=300, epochs=1, seed=0)
     judge = race.Judge.of(task, limit=1e9)
-    assert (len(judge.train), len(judge.held_out)) == (240, 60)
+    assert len(judge.train) == 300
+    assert len(judge.held_out) > 100
     judge.observe(lambda images: images.flatten(1).float())
     sets = [FeatureSet(images=one, features=one.images.flatten(1).float()) for one in (judge.train, judge.held_out)]
     expected = EVALUATOR.measure(None, *sets, Config())["acc1"]

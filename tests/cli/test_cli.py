@@ -278,3 +278,11 @@ def test_windows_is_refused_in_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "mrkd: mrkd runs on Linux and macOS, got Windows: use WSL, or `mrkd.losses` alone\n"
     )
+
+
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["runs", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "mrkd: the current folder has been removed: change to another one\n"

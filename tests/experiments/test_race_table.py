@@ -11,7 +11,8 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 
 def run(contestant: str, seed: int, to_40: float | None, knn: float) -> dict[str, object]:
     curve = [{"core_seconds": 5.0, "knn": 27.0}, {"core_seconds": 400.0 + seed, "knn": knn}]
-    return {"contestant": contestant, "seed": seed, "core_seconds_to": {"40": to_40, "50": None}, "curve": curve}
+    targets = {"40": to_40, "50": None}
+    return {"contestant": contestant, "seed": seed, "held_out": 9, "core_seconds_to": targets, "curve": curve}
 
 
 MADE_UP = {
@@ -45,5 +46,7 @@ def test_a_race_is_told_by_median_and_range_and_by_what_was_not_reached(race):
     _, _, quick, slow, _, made = race().split("\n")
     assert quick == "| `quick` | 3 | 110 (98.8–123) | not reached | 401 (400–402) | 45.0 (44.0–46.0) |"
     assert slow == "| `slow` | 2 | 300, 1 of 2 runs | not reached | 400 (400–401) | 39.5 (39.0–40.0) |"
-    assert made.startswith("Median (range) over the runs. 8,000 images, 13 passes, lightly 0.0. A run was stopped")
+    assert made.startswith(
+        "Median (range) over the runs. 10,000 images, 13 passes, k-NN of 9 others, lightly 0.0. A run was stopped"
+    )
     assert made.endswith("processor, 1 thread. torch 0.0, commit fixture.")

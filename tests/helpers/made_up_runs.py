@@ -17,7 +17,12 @@ def make_run(path: Path, method: str = "rkd-d", seed: int = 0, **more) -> Path:
     write_text(
         path / "config.yaml",
         json.dumps(
-            {"objective": {"method": method}, "train": {"seed": seed, "epochs": 4}, "data": {"source": "digits"}}
+            {
+                **{section: {} for section in ("model", "optim", "evaluation", "attention")},
+                "objective": {"method": method},
+                "train": {"seed": seed, "epochs": 4},
+                "data": {"source": "digits"},
+            }
         ),
     )
     rows = [{"step": 0, "epoch": 0.0, "feature_std": 0.1, "rankme": 3.0, "knn": 20.0}]

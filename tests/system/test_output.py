@@ -114,7 +114,8 @@ print("text from afterwards")
 """
     reading, writing = os.pipe()
     os.close(reading)
-    done = run(script, stdout=writing, env={**os.environ, "DONE": str(tmp_path / "done")})
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = run(script, stdout=writing, env={**buffered, "DONE": str(tmp_path / "done")})
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "done").read_text() == "done"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import mrkd
 from mrkd.cli import main
@@ -41,7 +42,12 @@ def needs_of(process: int) -> tuple[float, int, int]:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.parametrize("mode", ["resident", "stream"])
 def test_two_thousand_steps_need_no_more_memory_files_and_threads_than_two_hundred(tmp_path, mode):
+    for number in range(150):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((32, 32), 10 + number).save(path)
     command = pretrain(tmp_path / "run", "--train.epochs", "1050", "--train.log_steps", "10", "--data.mode", mode)
+    command += ["--data", str(tmp_path / "images") if mode == "stream" else "digits"]
     command += ["--train.monitor_times", "100", "--train.checkpoint_steps", "50"]
     with (tmp_path / "log").open("w") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log)

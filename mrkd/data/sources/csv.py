@@ -23,11 +23,11 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
     """The images that a CSV or TSV with a line of column names lists.
 
     Names of columns and values are taken without spaces around them. A column `split` (or `set`, `subset`, `partition`)
-    says train, test or validation.
+    says train, test, validation or unlabeled.
 
     Raises:
-        UserError: it cannot be read, lacks a column, names no split, or a path leads out of its folder without
-            `data.outside_paths`.
+        UserError: it cannot be read, is empty, lacks a column, names no split, or a path leads out of its folder
+            without `data.outside_paths`.
     """
     columns, rows = _read(path, config)
     image, label = image_and_label_columns(path.name, columns, config, USUAL_PATHS)
@@ -36,6 +36,7 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
         raise UserError(f"{path.name} names no image: expected one line per image below the line of column names")
     paths = [row[columns.index(image)] for row in rows]
     texts = [] if label is None else [row[columns.index(label)] for row in rows]
+    _refuse_zero_bytes(path, label, texts)
     labels = numbers_of(texts)
     by_split = {"train": [*range(len(rows))]}
     if split is not None:
@@ -52,6 +53,16 @@ def find_in_csv(path: Path, config: DataConfig) -> dict[str, Found]:
         )
         for name, chosen in by_split.items()
     }
+
+
+def _refuse_zero_bytes(path: Path, label: str | None, texts: list[str]) -> None:
+    """In a label they are damage, or another encoding, and would make a class of their own."""
+    for row, text in enumerate(texts):
+        if "\0" in text:
+            raise UserError(
+                f"{path.name}: column {label!r} must be text, got {shortened(text)} in row {row}, with a zero byte: "
+                "restore the file, or save it as UTF-8"
+            )
 
 
 def _repeated(path: Path, paths: list[str], texts: list[str]) -> tuple[str, ...]:
@@ -73,8 +84,6 @@ def _read(path: Path, config: DataConfig) -> tuple[list[str], Rows]:
         lines = _parsed(text, _delimiter(text, path, config))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path.name} as CSV in UTF-8: {error}; save it as UTF-8 if it is not") from None
-    if "\0" in text:
-        raise UserError(f"{path.name} must be text, got a zero byte: save it as UTF-8, or restore it if it is damaged")
     if not lines:
         raise UserError(f"{path.name} is empty: expected a line of column names, then one line per image")
     columns = [clean(name) for name in lines[0]]

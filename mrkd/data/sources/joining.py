@@ -12,7 +12,7 @@ from mrkd.data.sources.labels import Found, same_names
 class JoinedCells:
     """The cells of several parts behind one another."""
 
-    def __init__(self, parts: Sequence[Cells], rows: Sequence[int] | None = None) -> None:
+    def __init__(self, parts: Sequence[Cells], rows: Sequence[int] | np.ndarray | None = None) -> None:
         self.parts = parts
         self.starts = np.cumsum([0, *map(len, parts)])
         """First row of each part, and the number of all."""

@@ -55,7 +55,7 @@ function moment(view, set, name, place, choose) {
   const asSheet = () => ({ svg: sheet([{ label: "", cells: [
     { title: "teacher", canvas: matrices[0] }, { title: "student", canvas: matrices[1] },
     { title: "student against teacher", canvas: scatter }, { title: "cosines of angles", svg: histogram.querySelector("svg") },
-  ] }], `${view.method}, step ${view.steps[place]}`), ...relationNotes(view, images, edges) });
+  ] }], `${view.method}, step ${view.steps[place]}`, 160), ...relationNotes(view, images, edges) });
   const element = h("div", { class: "moment" },
     h("h3", {}, `${name}: step ${view.steps[place]}`),
     h("div", { class: "controls" }, view.steps.length > 1 && slider("At", `relations-${name}`, { min: 0, max: view.steps.length - 1, step: 1, value: place, show: (value) => `step ${view.steps[value]}` }, choose), saveButtons(`relations ${view.data} ${view.label} step ${view.steps[place]}`, asSheet)),

@@ -88,9 +88,9 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** One SVG of rows of canvases with their titles: rows are {label, cells: [{title, canvas or svg}]}. */
-export function sheet(rows, title) {
-  const side = 96, gap = 8, left = rows.some((row) => row.label) ? 92 : 8, top = 34, caption = 15;
+/** One SVG of rows of canvases with their titles: rows are {label, cells: [{title, canvas or svg}]}; `side` in pixels. */
+export function sheet(rows, title, side = 96) {
+  const gap = 8, left = Math.max(...rows.map((row) => (row.label ? textWidth(row.label) + 20 : 8))), top = 34, caption = 15;
   const columns = Math.max(...rows.map((row) => row.cells.length));
   const width = left + columns * (side + gap), height = top + rows.length * (side + caption + gap);
   const ink = themeColour("ink"), soft = themeColour("soft");
@@ -106,7 +106,7 @@ export function sheet(rows, title) {
         for (const [name, value] of Object.entries({ x, y, width: side, height: side })) nested.setAttribute(name, value);
         figure.append(nested);
       } else figure.append(
-        s("image", { x, y, width: side, height: side, href: cell.canvas.toDataURL("image/png"), style: "image-rendering: pixelated" }));
+        s("image", { x, y, width: side, height: side, href: cell.canvas.toDataURL("image/png") }));
       figure.append(
         s("text", { x: x + side / 2, y: y + side + 11, "font-size": 9, fill: soft, "text-anchor": "middle" }, cell.title),
       );

@@ -58,7 +58,7 @@ def test_a_column_says_the_split_of_each_row(tmp_path, column, word):
 @pytest.mark.parametrize("word", ["holdout", "", "0"])
 def test_a_split_that_is_none_is_refused(tmp_path, word):
     path = write_csv(tmp_path, "image,label,split", [",a,train", f",b,{word}"])
-    with pytest.raises(UserError, match=rf"'split' must say train, validation .* or test, got '{word}' in row 1"):
+    with pytest.raises(UserError, match=rf"'split' must say train, validation .* or unlabeled, got '{word}' in row 1"):
         list_splits(config(path))
 
 
@@ -126,7 +126,7 @@ def test_columns_that_are_not_read_are_told(tmp_path):
     [
         (b"", "list.csv is empty: expected a line of column names"),
         (b"image,label\n", "list.csv names no image: expected one line per image"),
-        (b"image,label\n0.png,1\n\0\0\0\0", "list.csv must be text, got a zero byte"),
+        (b"image,label\n0.png,1\0\0\0", "list.csv: column 'label' must be text, got .* in row 0, with a zero byte"),
         (b"image,label\ngone.png,1\n", "gone.png, no file at .*gone.png"),
         (b"image,label\nC:\\pictures\\a.png,1\n", "no file at"),
     ],

@@ -200,7 +200,7 @@ def test_a_list_of_labels_beside_unlabelled_images_is_told(tmp_path):
     (note,) = list_splits(config(tmp_path)).notes
     assert "although labels may be in them: train.csv" in note
     fill(tmp_path, "more")
-    assert list_splits(config(tmp_path)).notes == ()
+    assert not any("labels may be in them" in note for note in list_splits(config(tmp_path)).notes)
 
 
 def test_a_folder_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
