@@ -195,7 +195,7 @@ def dino_vit(task: Task, observe: Observe, *, rate_factor: float = 1.0) -> None:
     _seed(task.seed)
     backbone, head = _vit(), _dino_head()
     student = nn.Sequential(backbone, head)
-    teacher = copy.deepcopy(student)
+    teacher = nn.Sequential(copy.deepcopy(backbone), _dino_head())  # CIFAR's teacher has a head drawn anew
     deactivate_requires_grad(teacher)
     criterion = DINOLoss(output_dim=2048)
 
