@@ -19,9 +19,9 @@ from mrkd.evaluation.features import FeatureSet, compute_features, extract_featu
 from mrkd.model.backbone import ViT
 from mrkd.model.frozen_teacher import FrozenTeacher
 from mrkd.runs.comparability import measurement_settings
+from mrkd.runs.load_teacher import open_teacher
 from mrkd.runs.npz import write_npz
 from mrkd.runs.run import EMBEDDING, EVALUATION, SUMMARY, Run
-from mrkd.runs.teacher_source import open_teacher
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import read_json, write_json
 from mrkd.system.output import say

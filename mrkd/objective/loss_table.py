@@ -17,7 +17,7 @@ from mrkd.losses.features import dist, hint
 from mrkd.losses.lejepa import lejepa
 from mrkd.losses.regularizers import variance_hinge
 from mrkd.losses.simdino import simdino
-from mrkd.objective.terms import (
+from mrkd.objective.term_values import (
     TermFunction,
     attention_value,
     byol_value,

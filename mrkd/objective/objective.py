@@ -15,7 +15,7 @@ from mrkd.losses.queue import EmbeddingQueue
 from mrkd.objective.checks import check_teacher, check_term, label, space_width
 from mrkd.objective.loss_table import LOSSES
 from mrkd.objective.selection import target_cls_tokens
-from mrkd.objective.terms import Context
+from mrkd.objective.term_values import Context
 from mrkd.objective.tokens import StepOutputs
 
 GRAD_NORM_STEPS = 10

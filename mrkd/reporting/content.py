@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrkd.evaluation.evaluator import Column
+from mrkd.reporting.conclusion import conclusion
 from mrkd.reporting.curves import CURVES, SINGLE_BATCH, SMOOTHING
-from mrkd.reporting.difference import conclusion, paired_difference, ranked, told_apart
+from mrkd.reporting.difference import paired_difference, ranked, told_apart
 from mrkd.reporting.opening import UNTRAINED, opening
 from mrkd.reporting.palette import CLASSES, method_styles, untrained_style
 from mrkd.reporting.pictures import attention_views, image_maps, relation_views

@@ -20,7 +20,7 @@ from mrkd.objective.checks import learns_from_frozen
 from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
-from mrkd.reporting.difference import conclusion
+from mrkd.reporting.conclusion import conclusion
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings

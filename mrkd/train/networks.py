@@ -11,7 +11,7 @@ from mrkd.model.teacher_student import TeacherStudent
 from mrkd.objective.checks import Widths, check_widths, needs_of
 from mrkd.objective.tokens import Needs
 from mrkd.runs.initial_weights import load_weights
-from mrkd.runs.teacher_source import open_teacher
+from mrkd.runs.load_teacher import open_teacher
 
 
 def make_pair(config: Config, terms: Sequence[Term]) -> tuple[TeacherStudent, str]:

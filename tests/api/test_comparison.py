@@ -5,7 +5,8 @@ import pytest
 
 import mrkd
 from mrkd.errors import UserError
-from mrkd.reporting.difference import conclusion, paired_difference
+from mrkd.reporting.conclusion import conclusion
+from mrkd.reporting.difference import paired_difference
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table
 from tests.helpers.made_up_runs import make_run

@@ -6,9 +6,9 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from mrkd.reporting.conclusion import conclusion
 from mrkd.reporting.content import page_content
 from mrkd.reporting.curves import smoothed
-from mrkd.reporting.difference import conclusion
 from mrkd.reporting.html import render
 from mrkd.reporting.read import read_runs
 from mrkd.reporting.table import make_table

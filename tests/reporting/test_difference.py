@@ -1,6 +1,7 @@
 import pytest
 
-from mrkd.reporting.difference import conclusion, paired_difference, told_apart
+from mrkd.reporting.conclusion import conclusion
+from mrkd.reporting.difference import paired_difference, told_apart
 from mrkd.reporting.table import mean_std
 
 

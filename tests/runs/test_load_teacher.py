@@ -12,8 +12,8 @@ from timm.models import save_for_hf
 import mrkd
 from mrkd.config import TeacherConfig
 from mrkd.errors import UserError
+from mrkd.runs.load_teacher import open_teacher
 from mrkd.runs.run import BACKBONE
-from mrkd.runs.teacher_source import open_teacher
 from mrkd.runs.weights import load_backbone, open_run
 
 
