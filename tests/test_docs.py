@@ -79,6 +79,7 @@ def test_every_marked_block_of_a_page_runs(page, reader):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(b.slow for b in blocks(page))], ids=lambda page: page.name
 )
