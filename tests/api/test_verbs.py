@@ -52,7 +52,7 @@ def test_the_same_images_are_the_same_run_and_others_are_refused(run, capsys):
     again = mrkd.pretrain(data=labelled_images(), method="rkd-d", out=run, **TINY)
     assert "nothing is left to train" in capsys.readouterr().out
     assert again == run
-    with pytest.raises(UserError, match=r"already holds a finished run with other settings \(data.source: memory:"):
+    with pytest.raises(UserError, match="the training images have changed: expected 48x3x16x16"):
         mrkd.pretrain(data=labelled_images(seed=1), method="rkd-d", out=run, **TINY)
 
 
