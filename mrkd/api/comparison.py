@@ -11,7 +11,7 @@ from mrkd.api.notebook import table_html
 from mrkd.api.run import Run
 from mrkd.errors import UserError, nearest
 from mrkd.reporting.difference import Difference, paired_difference
-from mrkd.reporting.read import find_runs
+from mrkd.reporting.read import find_runs, read_run
 from mrkd.reporting.table import columns_of, format_cell
 from mrkd.system.files import read_json
 
@@ -66,10 +66,9 @@ class Comparison(Directory):
             for number, row in enumerate(self.results["rows"])
             for seed in row["seeds"]
         }
-        runs = [Run(path) for path in find_runs([self.path])]
-        return sorted(
-            (run for run in runs if (run.method, run.seed) in place), key=lambda run: place[run.method, run.seed]
-        )
+        records = [read_run(path) for path in find_runs([self.path])]
+        listed = [record for record in records if (record.method, record.seed) in place]
+        return [Run(record.path) for record in sorted(listed, key=lambda record: place[record.method, record.seed])]
 
     @property
     def failures(self) -> dict[str, str]:

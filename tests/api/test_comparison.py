@@ -78,7 +78,7 @@ def test_methods_without_a_common_seed_have_no_difference(comparison):
 
 def test_runs_are_those_of_the_table_in_its_order(comparison):
     runs = comparison.runs
-    assert [(run.method, run.seed) for run in runs] == [(name, seed) for name in SCORES for seed in (0, 1)]
+    assert [run.path.name for run in runs] == [f"{name}-seed{seed}" for name in SCORES for seed in (0, 1)]
     assert runs[0] == comparison / "runs" / "random-seed0"
     assert comparison.failures == {"dino-seed1": "killed"}
 
