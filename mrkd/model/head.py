@@ -30,8 +30,8 @@ class _Linear(nn.Linear):
 class Head(nn.Module):
     """iBOT's head: an MLP to a bottleneck, L2 normalisation, and cosines with prototypes of unit length.
 
-    An untrained ViT gives all images nearly the same token. An MLP without normalisation would make all cosines equal,
-    and the cross-entropy would start on a plateau; BatchNorm subtracts the common part.
+    An untrained ViT gives all images nearly the same token. BatchNorm subtracts the common part; without it, iBOT's
+    losses learn much less in short trainings (docs/results/why-relations.md).
 
     Source:
         Caron et al., DINO, ICCV 2021 (arXiv:2104.14294), appendix C; BatchNorm as in BYOL and MoCo v3.

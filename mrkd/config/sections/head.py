@@ -21,7 +21,8 @@ class HeadConfig:
     layers: int = 3
     """Number of linear layers up to the bottleneck."""
     norm: Literal["batch", "none"] = "batch"
-    """`batch` puts BatchNorm after each hidden layer, which avoids a plateau at the start; `none` is iBOT's head."""
+    """`batch` puts BatchNorm after each hidden layer, without which iBOT's losses learn much less in short
+    trainings; `none` is iBOT's head."""
 
     def __post_init__(self) -> None:
         for name in ("prototypes", "hidden", "bottleneck", "layers"):
