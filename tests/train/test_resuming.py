@@ -1,65 +1,26 @@
 """Trainings that are put down, killed or disturbed, and taken up again."""
 
 import dataclasses
-import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 import mrkd
 from mrkd.cli import main
 from mrkd.cli.verbs import VERBS
-from mrkd.config import Config
-from mrkd.errors import Interrupted, UserError
+from mrkd.errors import UserError
 from mrkd.runs.run import Run
-from mrkd.train.step import Learner
 from tests.helpers.fast_settings import FAST
 from tests.helpers.interruptions import assert_like, newest_step, settings
+from tests.helpers.stopping import stopped
 
 STEPS = 24  # of interruptions.settings()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower with more, and much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """An undisturbed run."""
-    return mrkd.pretrain(settings(), tmp_path_factory.mktemp("whole") / "run")
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: object) -> None:
-    """Have something happen while a step is taken."""
-    true_take = Learner.training_step
-
-    def take(learner: Learner, images: torch.Tensor, number: int) -> object:
-        if number + 1 == step:
-            act()
-        return true_take(learner, images, number)
-
-    monkeypatch.setattr(Learner, "training_step", take)
-
-
-def stopped(config: Config, out: Path, step: int, number: int = signal.SIGTERM) -> Interrupted:
-    with pytest.MonkeyPatch.context() as patch:
-        at_step(patch, step, lambda: os.kill(os.getpid(), number))
-        with pytest.raises(Interrupted) as caught:
-            mrkd.pretrain(config, out)
-    return caught.value
 
 
 def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_undisturbed(whole, tmp_path):
@@ -129,86 +90,6 @@ def test_a_changed_setting_is_refused_with_both_values_and_harmless_ones_are_tak
     assert Run(tmp_path / "run").config() == changed
 
 
-def test_changed_training_images_are_refused(tmp_path, monkeypatch):
-    stopped(settings(), tmp_path / "run", 4)
-    monkeypatch.setattr("mrkd.data.resident.ResidentDataset.fingerprint", "120x3x32x32-00000000")
-    with pytest.raises(UserError, match="the training images have changed: expected 120x3x32x32-"):
-        mrkd.pretrain(settings(), tmp_path / "run")
-
-
-def some_photos(folder: Path, first: int = 10, count: int = 30) -> Path:
-    from PIL import Image
-
-    folder.mkdir(parents=True)
-    for number in range(count):
-        Image.effect_noise((32, 32), first + number).save(folder / f"{number:02d}.png")
-    return folder
-
-
-def trained_on(source: Path | str, **more: object) -> Config:
-    return settings(**{"data.source": str(source), "train.batch": 20, "train.epochs": 8, **more})
-
-
-@pytest.mark.parametrize("mode", ["resident", "stream"])
-def test_a_run_goes_on_with_its_images_elsewhere_and_with_no_others(tmp_path, monkeypatch, mode):
-    photos, more = some_photos(tmp_path / "a" / "photos"), {"data.mode": mode, "data.workers": 1}
-    monkeypatch.chdir(tmp_path / "a")
-    stopped(trained_on("photos", **more), tmp_path / "run", 4)
-    assert Run(tmp_path / "run").config().data.source == str(photos)
-    before = (tmp_path / "run" / "config.yaml").read_text()
-    others = some_photos(tmp_path / "others", first=60, count=30 if mode == "resident" else 31)
-    with pytest.raises(UserError, match="the training images have changed"):
-        mrkd.pretrain(trained_on(others, **more), tmp_path / "run")
-    assert (tmp_path / "run" / "config.yaml").read_text() == before
-    shutil.copytree(photos, tmp_path / "b" / "pictures")
-    shutil.rmtree(photos)
-    monkeypatch.chdir(tmp_path / "b")
-    with pytest.raises(UserError, match=r"must be an existing path, and nothing is there: .* --data\.source"):
-        mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
-    assert main(["pretrain", "--resume", str(tmp_path / "run"), "--data", "pictures"]) == 0
-    assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
-    with pytest.raises(UserError, match="the training images have changed"):
-        mrkd.pretrain(trained_on(others, **more), tmp_path / "run")
-    assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
-
-
-def test_a_finished_run_follows_its_images_while_a_checkpoint_says_which_they_are(tmp_path, capsys):
-    photos = some_photos(tmp_path / "photos")
-    mrkd.pretrain(trained_on(photos), tmp_path / "run")
-    photos.rename(tmp_path / "moved")
-    mrkd.pretrain(trained_on(tmp_path / "moved"), tmp_path / "run")
-    assert f"are those at {tmp_path / 'moved'}, which were at {photos}" in capsys.readouterr().out
-    assert Run(tmp_path / "run").config() == trained_on(tmp_path / "moved")
-    assert not (tmp_path / "run" / "run.lock").exists()
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
-    with pytest.raises(UserError, match="is finished and has no checkpoint to compare images with: name those at"):
-        mrkd.pretrain(trained_on(some_photos(tmp_path / "again")), tmp_path / "run")
-
-
-def test_a_link_to_the_images_is_another_spelling_of_their_place(tmp_path):
-    photos = some_photos(tmp_path / "photos")
-    (tmp_path / "link").symlink_to(photos)
-    stopped(trained_on(photos), tmp_path / "run", 4)
-    mrkd.pretrain(trained_on(tmp_path / "link"), tmp_path / "run")
-    assert Run(tmp_path / "run").finished
-
-
-def test_the_relative_path_of_an_older_run_is_never_asked_of_the_hub(tmp_path, monkeypatch):
-    import datasets
-
-    some_photos(tmp_path / "a" / "my" / "photos")
-    monkeypatch.chdir(tmp_path / "a")
-    stopped(trained_on("my/photos"), tmp_path / "run", 4)
-    file = tmp_path / "run" / "config.yaml"
-    file.write_text(file.read_text().replace(str(tmp_path / "a" / "my"), "my"))
-    monkeypatch.setattr(datasets, "load_dataset", lambda *name: pytest.fail("the hub was asked"))
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="must be an existing path, and nothing is there"):
-        mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
-    monkeypatch.chdir(tmp_path / "a")
-    assert main(["pretrain", "--resume", str(tmp_path / "run")]) == 0
-
-
 def test_a_checkpoint_of_another_network_is_refused_in_one_line(tmp_path):
     stopped(settings(), tmp_path / "run", 4)
     config = tmp_path / "run" / "config.yaml"
@@ -244,93 +125,6 @@ def test_a_damaged_line_in_the_middle_of_the_metrics_is_named(tmp_path):
         metrics.write_text("\n".join([lines[0], damaged, *lines[2:]]) + "\n")
         with pytest.raises(UserError, match=r"metrics\.jsonl line 2 must be a JSON object with a step"):
             mrkd.pretrain(settings(), tmp_path / "run")
-
-
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
-    (tmp_path / ".own.settings").write_text("mine")
-    with pytest.raises(UserError, match="is not empty"):
-        mrkd.pretrain(settings(), tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == [".own.settings"]
-
-
-def test_a_run_inside_the_folder_of_its_images_is_refused(tmp_path):
-    from PIL import Image
-
-    for number in range(4):
-        Image.effect_noise((32, 32), 10 + number).save(tmp_path / f"{number}.png")
-    config = settings(**{"data.source": str(tmp_path), "train.batch": 2})
-    with pytest.raises(UserError, match="must lie outside the images' folder"):
-        mrkd.pretrain(config, tmp_path / "run")
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_a_folder_left_by_a_killed_export_does_not_stop_a_run_from_going_on(tmp_path):
-    stopped(settings(), tmp_path / "run", 4)
-    for place in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
-        (place / ".mrkd-backbone.pt.abc" / "backbone").mkdir(parents=True)
-        (place / ".mrkd-backbone.pt.abc" / "backbone" / "half").write_bytes(b"half")
-    mrkd.pretrain(settings(), tmp_path / "run")
-    assert not list((tmp_path / "run").rglob(".mrkd-*"))
-
-
-def test_a_directory_in_use_is_refused_and_a_lock_left_by_a_crash_is_not(tmp_path):
-    run = Run.start(tmp_path / "run", settings())
-    with pytest.raises(UserError, match="another process is writing"):
-        Run.start(tmp_path / "run", settings())
-    run.close()
-    (tmp_path / "run" / "run.lock").write_text("")
-    Run.start(tmp_path / "run", settings()).close()
-
-
-def test_a_lock_file_removed_while_waiting_for_it_gives_no_second_writer(tmp_path, monkeypatch):
-    import fcntl
-
-    first = Run.start(tmp_path / "run", settings())
-    true_flock = fcntl.flock
-
-    def release_first(lock: object, how: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", true_flock)
-        first.close()
-        true_flock(lock, how)
-
-    monkeypatch.setattr(fcntl, "flock", release_first)
-    second = Run.start(tmp_path / "run", settings())
-    with pytest.raises(UserError, match="another process is writing"):
-        Run.start(tmp_path / "run", settings())
-    second.close()
-
-
-def test_a_full_disk_a_read_only_one_and_a_vanished_directory_are_one_line(whole, tmp_path, capsys, monkeypatch):
-    import mrkd.runs.run as run_module
-
-    true_replace = Path.replace
-
-    out = tmp_path / "run"
-    stopped(settings(), out, 4)
-    for number, reason in ((errno.ENOSPC, "the disk is full"), (errno.EROFS, "Read-only file system")):
-
-        def refuse(path: Path, target: Path, number: int = number) -> Path:
-            if "step-00000006" in str(target):
-                raise OSError(number, os.strerror(number))
-            return true_replace(path, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(run_module.Path, "replace", refuse)
-            assert main(["pretrain", "--resume", str(out)]) == 2
-        error = capsys.readouterr().err
-        assert "step-00000006" in error
-        assert reason in error
-        assert error.count("\n") == 1
-        assert newest_step(out) == 4
-    with monkeypatch.context() as patch:
-        at_step(patch, 6, lambda: shutil.move(out, tmp_path / "moved"))
-        assert main(["pretrain", "--resume", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert "No such file or directory" in error
-    assert error.count("\n") == 1
-    assert not out.exists()
-    mrkd.pretrain(settings(), tmp_path / "moved")
-    assert_like(tmp_path / "moved", whole)
 
 
 def test_broken_images_are_named_in_a_file_of_the_run(tmp_path):
