@@ -1,4 +1,4 @@
-"""Differences between methods over common seeds, and the sentence that closes a comparison."""
+"""Differences between methods over common seeds, and the sentence with which `mrkd compare` and its report conclude."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
