@@ -62,7 +62,7 @@ SHORTHANDS = (
         one_run=True,
     ),
     Shorthand(option="--seed", key="train.seed", help="seed of weights, data order, views and masks", one_run=True),
-    Shorthand(option="--logger", key="train.logger", help="also log to wandb or mlflow (install the extra)"),
+    Shorthand(option="--logger", key="train.logger", help="also log to wandb or mlflow"),
     Shorthand(option="--batch-size", key="train.batch", help="images per step, or auto"),
     Shorthand(option="--epochs", key="train.epochs", help="number of passes over the images"),
     Shorthand(option="--minutes", key="train.minutes", help="minutes for the whole training; sets the number of steps"),
