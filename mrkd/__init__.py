@@ -1,10 +1,10 @@
 """Masked relational knowledge distillation for self-supervised vision.
 
-`pretrain` returns a `Run` and `compare` a `Comparison`, which can be used wherever the path of their directory can;
-`Run("runs/a")` opens an existing one. The other verbs of the command line are functions, too: `evaluate`, `attend`,
-`report`, `watch`, `sweep`, `embed`, `finetune`, `export`; `survey` is `mrkd data`, `list_runs` is `mrkd runs`. Wrong
-input raises `UserError`, a line that says what to do. Everything is loaded at its first use, so that `import mrkd` is
-instant and the losses of `mrkd.losses` can be used without the rest.
+`pretrain` returns a `Run` and `compare` returns a `Comparison`. Functions that take the path of such a directory also
+take these objects. `Run("runs/a")` opens an existing run. The other verbs of the command line are functions, too:
+`evaluate`, `attend`, `report`, `watch`, `sweep`, `embed`, `finetune`, `export`; `survey` is `mrkd data`, and
+`list_runs` is `mrkd runs`. Wrong input raises `UserError`, whose message of one line says what to do. Everything is
+loaded at its first use, so `import mrkd` is instant, and the losses of `mrkd.losses` can be used without the rest.
 """
 
 from functools import cache

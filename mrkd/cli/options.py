@@ -45,7 +45,7 @@ SHORTHANDS = (
     Shorthand(option="--size", key="data.size", help="side of the images in pixels, such as 96 or 224"),
     Shorthand(option="--patch", key="model.patch", help="side of a patch in pixels; with --model, what its name says"),
     Shorthand(
-        option="--weights", key="model.weights", help="initial weights: a timm file, a run, or an export of a run"
+        option="--weights", key="model.weights", help="initial weights: a file of a timm ViT, a run, or an export"
     ),
     Shorthand(
         option="--model",
@@ -62,7 +62,7 @@ SHORTHANDS = (
         one_run=True,
     ),
     Shorthand(option="--seed", key="train.seed", help="seed of weights, data order, views and masks", one_run=True),
-    Shorthand(option="--logger", key="train.logger", help="also log to wandb or mlflow (extras)"),
+    Shorthand(option="--logger", key="train.logger", help="also log to wandb or mlflow"),
     Shorthand(option="--batch-size", key="train.batch", help="images per step, or auto"),
     Shorthand(option="--epochs", key="train.epochs", help="number of passes over the images"),
     Shorthand(option="--minutes", key="train.minutes", help="minutes for the whole training; sets the number of steps"),

@@ -15,7 +15,7 @@ from mrkd.cli.verb import Verb
 from mrkd.config import Config
 from mrkd.errors import UserError, nearest
 
-DESCRIPTION = "Learn images without labels by matching relations; measure; compare."
+DESCRIPTION = "Train Vision Transformers without labels, and compare self-supervised losses."
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""How a source of images is written: the name of an embedded set, a path, or `hub:owner/name`; or images in memory."""
+"""Names of image sources: an embedded set, a path, `hub:owner/name`, or `memory:` and a digest; suffixes of files."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Where the images of a source are, before any of them is decoded."""
+"""Listings: names, places and labels of a source's images, before any of them is decoded."""
 
 import dataclasses
 import hashlib

@@ -1,1 +1,1 @@
-"""What a trained backbone is used for: embeddings and classifiers."""
+"""Uses of a trained backbone: embeddings of images, and fine-tuned classifiers."""

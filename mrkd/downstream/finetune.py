@@ -1,4 +1,4 @@
-"""What a backbone is worth on somebody's own labels: fine-tuned beside the same network from random weights."""
+"""Fine-tune a backbone on labels, and compare it with the same network trained from random weights."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Raw pixels in the place of features: what every learnt feature must leave behind. Axes: B images, S pixels."""
+"""Raw pixels in place of features: the reference that learnt features must exceed. Axes: B images, S pixels."""
 
 import time
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""The table of formats: how each is written, verified and loaded."""
+"""The table of export formats: how each is written, verified and loaded. `mrkd.cli.verbs.export` lists their names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

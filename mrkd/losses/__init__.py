@@ -1,4 +1,4 @@
-"""The losses: each takes tensors and returns a scalar. They use nothing else of the package but its errors."""
+"""The losses: each takes tensors and returns a scalar. They import nothing else of the package except `mrkd.errors`."""
 
 from mrkd.losses.angle import rkd_angle, rkd_angle_sampled
 from mrkd.losses.contrastive import barlow_twins, nt_xent, vicreg

@@ -1,4 +1,6 @@
-"""RKD-A: the angle loss, computed exactly in O(N^2) memory instead of O(N^2 D + N^3); the work is O(N^2 D + N^3).
+"""RKD-A: the angle loss, computed exactly. It needs O(N^2) memory; the authors' code needs O(N^2 D + N^3).
+
+The work is O(N^2 D + N^3).
 
 The law of cosines gives each angle from three distances, and the distances come from a Gram matrix. The forward pass
 computes the value together with its derivatives with respect to the distances; docs/methods.md derives both.

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 class EmbeddingQueue(nn.Module):
     """The teacher's embeddings of the last images, oldest first; it starts with random directions.
 
+    `mrkd.objective` adds the teacher's class tokens after each step and uses the queue as anchors of a relational loss.
+
     Source:
         He et al., MoCo, CVPR 2020 (arXiv:1911.05722), section 3.2; for relations Zheng et al., ReSSL, NeurIPS 2021.
     """

@@ -1,4 +1,6 @@
-"""A trained network of any kind that stays as it is, and what the student's terms are matched to.
+"""A frozen teacher: a trained timm model that does not change, whose outputs the student's terms are matched to.
+
+`mrkd.runs.teacher_source` finds and loads the network.
 
 Axes: V views, B images, S pixels, N patches of the student's grid, H heads, D width of the teacher.
 """

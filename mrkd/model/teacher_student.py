@@ -1,7 +1,7 @@
 """Student and EMA teacher: the student sees masked views and local crops, the teacher sees full views.
 
-A frozen teacher may see them, too: relations and features are then matched to it, and the EMA teacher runs only for
-terms that need it. Where none does, it is the student itself: what is measured and kept does not lag behind.
+With a frozen teacher, relations and features are matched to its outputs, and the EMA teacher runs only for terms that
+need it. If no term needs it, `teacher` is a copy of the student after each step, so the student is measured and saved.
 
 Axes: V views, B images, N patches, M patch tokens through the head, D width, E bottleneck, K prototypes.
 """

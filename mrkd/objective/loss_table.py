@@ -1,4 +1,7 @@
-"""The table of losses: one record for each says how to compute it and what it needs. A new loss is one entry."""
+"""The table of losses: one record for each says how to compute it and what it needs.
+
+A new relational loss is one entry. Another loss also needs a function in `mrkd.objective.terms`.
+"""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""Compute terms: from the outputs of one step to the arguments of a loss function, and its value.
+"""The value of each kind of term: select a loss function's arguments from the outputs of one step, and call it.
+
+A term itself (loss, tokens, weight, options) is `mrkd.config.Term`.
 
 Axes: V views, B images, N patches, M patch tokens through the head, D embedding, K prototypes.
 """

@@ -1,4 +1,4 @@
-"""The first words of the page: what was trained, on what, and whether the methods differ in more than their loss."""
+"""The first lines of the page: what was trained, on what, and the settings outside the loss that differ."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What must be the same for figures of several runs to stand in one table."""
+"""Whether the evaluations of several runs are comparable: the settings on which their numbers depend."""
 
 from typing import Any
 

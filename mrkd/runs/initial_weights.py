@@ -1,4 +1,4 @@
-"""Weights to start from: a ViT's file from timm or from another training, a run, or what was exported from one."""
+"""Load the weights that a training starts from: a file of a timm ViT or of another training, a run, or an export."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""Find a trained network on this machine: a run, an export, a file or folder of weights, a model in timm's caches."""
+"""Load the frozen teacher: from a run, an export, a file or folder of weights, or a timm model in the local caches."""
 
 import hashlib
 import importlib.util

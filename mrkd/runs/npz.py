@@ -1,4 +1,4 @@
-"""Plain arrays in a run directory, without pickle; apart from `run`, whose users need no numpy to say what is wrong."""
+"""Read and write arrays of a run directory, without pickle. They are not in `run`, which does not import numpy."""
 
 import io
 import zipfile

@@ -1,5 +1,7 @@
 """The run directory: config, metrics, weights, results. Every file is replaced atomically; one writer at a time.
 
+Training writes it with the `Run` of this module. The `Run` that `mrkd.pretrain` returns is in `mrkd.api.run`.
+
 config.yaml          the resolved settings
 metrics.jsonl        one JSON object per logged step
 tensorboard/         the same numbers as event files

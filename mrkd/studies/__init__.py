@@ -1,1 +1,1 @@
-"""Many runs as one question: comparing methods, and tuning each by the same number of trials."""
+"""Studies of several runs: `compare` trains methods under equal conditions, `sweep` tunes each with as many trials."""

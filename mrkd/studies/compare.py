@@ -1,4 +1,4 @@
-"""Methods x seeds on one data set, each in a process of its own, into one table."""
+"""Compare methods: train each with each seed in a process of its own, and write one table and report."""
 
 import dataclasses
 import os

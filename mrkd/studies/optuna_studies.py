@@ -1,7 +1,7 @@
 """The studies behind a sweep: one per method in one SQLite file, on which several processes may work.
 
-A trial belongs to whoever holds the lock on its file; the training inherits it, so that it is free only when neither
-lives. A trial that is marked as running but is not locked was interrupted: whoever comes next goes on with it.
+A trial belongs to the process that holds the lock on its file. The training inherits the lock, so the lock is free only
+after both have ended. A trial that is marked as running but is not locked was interrupted; the next process resumes it.
 """
 
 import contextlib

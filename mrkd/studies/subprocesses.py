@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, so that each gets its share of the threads, and every signal."""
+"""Run trainings in separate processes: each gets its share of the threads, and signals are passed on."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A sweep: trials are claimed, trained in processes of their own, followed, and told their end."""
+"""A sweep: claim trials, train each in a process of its own, report its k-NN to the study, and record how it ended."""
 
 import dataclasses
 import os

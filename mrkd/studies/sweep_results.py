@@ -1,4 +1,4 @@
-"""What a sweep found, as plain values, a table and the best settings."""
+"""The results of a sweep: plain values, a table, and the best settings of each method."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a source of images holds, and what training would see of it."""
+"""`mrkd data` and `mrkd doctor`: what a source of images contains, the views for training, and the installation."""
 
 from mrkd.surveying.survey import survey
 

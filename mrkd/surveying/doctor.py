@@ -1,4 +1,4 @@
-"""What is installed here, what the machine can do, and whether the angle kernels work on it, and how fast."""
+"""`mrkd doctor`: installed packages, devices, and whether the angle kernels work here and how fast they are."""
 
 import importlib.util
 import platform

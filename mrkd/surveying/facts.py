@@ -1,4 +1,4 @@
-"""What was seen, as plain values for `data.json`, and in a few lines for a person."""
+"""The findings of `mrkd data`: plain values for `data.json`, and the lines that are printed."""
 
 import dataclasses
 from collections import Counter

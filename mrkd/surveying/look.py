@@ -1,4 +1,4 @@
-"""One pass over the images of a split, which notes what a person should know before training on them."""
+"""Read each image of a split once, and collect the facts that `mrkd data` prints."""
 
 import hashlib
 from collections import Counter

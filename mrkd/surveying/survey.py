@@ -1,4 +1,4 @@
-"""`mrkd data`: look at every image once, say what was found, draw what training would see."""
+"""`mrkd data`: read every image once, print what was found, and draw the views for training."""
 
 import os
 from pathlib import Path

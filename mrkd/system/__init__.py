@@ -1,1 +1,1 @@
-"""The machine: files, signals, progress, processors."""
+"""The operating system and the terminal: files, signals, printed text, progress, CPU cores, memory."""

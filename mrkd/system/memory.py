@@ -1,4 +1,4 @@
-"""Recognises that the machine, a container or a limit has no more memory, whoever notices it."""
+"""Recognise errors that mean too little memory: of the machine, of a container, or under a limit."""
 
 _PHRASES = (
     "out of memory",  # CUDA, and the allocator of a C library

@@ -1,4 +1,4 @@
-"""What is said on the terminal: it may close while the work goes on, and names in it cannot steer it."""
+"""Print to the terminal: the work goes on if it closes, and control characters in names are escaped."""
 
 import contextlib
 import errno

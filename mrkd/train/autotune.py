@@ -1,7 +1,6 @@
-"""Choose the batch size and the number of steps, if the config leaves them open.
+"""Choose the batch size for `--batch-size auto`, and the number of steps for `--minutes`.
 
-They are chosen once, before the run directory is written. The numbers are stored in its config, and a resumed run reads
-them there.
+They are chosen once, before the run directory is written. Its config has the numbers, and a resumed run reads them.
 """
 
 import contextlib

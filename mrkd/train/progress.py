@@ -1,4 +1,4 @@
-"""Where a run stands, besides its networks."""
+"""The state of a run besides its networks: steps, seconds, measurements, verdict."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Everything that one training step moves: networks, objective, optimizer and the random generators."""
+"""One training step, and the state that it changes: networks, objective, optimizer and random generators."""
 
 import math
 from dataclasses import dataclass

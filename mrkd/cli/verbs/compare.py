@@ -22,7 +22,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--tuned", metavar="SWEEP", help="folder or sweep.json of a sweep, to use its best settings for each method"
     )
     parser.add_argument(
-        "--no-references", action="store_true", help="leave out raw pixels, and random unless it is named"
+        "--no-references",
+        action="store_true",
+        help="leave out the references: raw pixels, and random weights if --methods does not name random",
     )
     parser.add_argument("--out", required=True, help="directory for runs, table and report")
 

@@ -13,9 +13,11 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         required=True,
-        help="a .parquet, .npz or .npy file (.npy: vectors, beside a list of their paths)",
+        help="a .parquet, .npz or .npy file (.npy: vectors alone, with their paths in NAME.paths.json)",
     )
-    parser.add_argument("--tokens", choices=("cls", "patch-mean"), default="cls", help="class token or mean patch")
+    parser.add_argument(
+        "--tokens", choices=("cls", "patch-mean"), default="cls", help="class token (default) or mean of the patches"
+    )
     add_checkpoint_option(parser)
 
 

@@ -14,10 +14,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory")
     parser.add_argument("--data", help="labelled images, as for pretrain (default: those of the run)")
     parser.add_argument("--few", help="labels to use: a fraction of each class, such as 0.01, or a number per class")
-    parser.add_argument("--seeds", default="0", help="whole numbers joined by commas")
-    parser.add_argument("--rates", help="candidate learning rates joined by commas (0.0003,0.001,0.003)")
+    parser.add_argument("--seeds", default="0", help="whole numbers joined by commas (default %(default)s)")
+    parser.add_argument("--rates", help="learning rates to try, joined by commas (default 0.0003,0.001,0.003)")
     parser.add_argument(
-        "--no-scratch", action="store_true", help="do not also train the same network from random weights"
+        "--no-scratch", action="store_true", help="train from the run's weights only, not also from random ones"
     )
     parser.add_argument("--out", help="new directory for classifier and results (default: RUN/finetune)")
     add_checkpoint_option(parser)

@@ -16,8 +16,8 @@ class DataConfig:
 
     source: str = setting("digits", resumable=True, part_of_measurement=True)
     """`digits` or `shapes` (embedded); a folder of images, of parquet files or of WebDataset shards (.tar); one such
-    file; a CSV or TSV of paths; or `hub:owner/name` on the Hugging Face hub (`hub:owner/name:configuration` in full).
-    A path becomes absolute. A run goes on with another one where the images are the same."""
+    file; a CSV or TSV of paths; or `hub:owner/name` on the Hugging Face hub, with `:configuration` if it has several.
+    A path becomes absolute. It may be another one when a run is resumed, if the images are the same."""
     size: int = setting(32, part_of_measurement=True)
     """Side of the square images that enter the network, in pixels."""
     train_images: int | None = setting(None, part_of_measurement=True)
@@ -31,7 +31,7 @@ class DataConfig:
     label_column: str | None = setting(None, part_of_measurement=True)
     """Column of the labels, numbers or names; null looks for usual names such as `label` or `class`."""
     use_labels: bool = setting(True, part_of_measurement=True)
-    """Whether to look for labels; set it to false where folder names are no classes, such as dates."""
+    """Whether to use labels; set it to false if folders are not classes, for example if they are dates."""
     outside_paths: bool = False
     """Whether a CSV may contain paths outside its own folder."""
     cache: str | None = setting("auto", resumable=True)

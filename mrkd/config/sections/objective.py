@@ -68,18 +68,21 @@ class ObjectiveConfig:
     relation_grad_norm_ratio: float | None = setting(None, formerly="objective.relation_share")
     """Used instead of `relation_weight`: the `grad_norm_ratio` of relations combined with another kind of loss."""
     relation_space: Space | None = None
-    """Space of all relations; null keeps the space of each method."""
+    """Layer whose output all relations compare: `backbone`, or `projection`, `bottleneck` or `logits` of the head; null
+    keeps the space of each method."""
     relation_anchors: Anchors | None = None
-    """Anchors of all relations; null keeps those of each method. A `queue` holds class tokens, and relations between
-    patches keep their own."""
+    """What all relations compare their rows with: `own` (each other), `teacher` (the teacher's embeddings) or `queue`
+    (these and the teacher's class tokens of earlier steps; relations between patches then keep the anchors of the
+    method). Null keeps the anchors of each method."""
     queue_images: int = 4096
-    """Number of earlier images whose embeddings a queue holds."""
+    """Length of the queue of `relation_anchors: queue`, in images."""
     relation_options: dict[str, Any] = field(default_factory=dict)
     """Options for all relations that have them, such as `{standardize: true}`; they override a method's own."""
     patch_relation_weight: float = 1.0
     """Weight of relations between patches, relative to those between images."""
     koleo: float = 0.0
-    """Weight of KoLeo on the backbone's class tokens, which iBOT's class term gets in methods without relations."""
+    """Weight of a KoLeo term on the backbone's class tokens. Only methods with iBOT's class term and without relations
+    get this term."""
 
     def __post_init__(self) -> None:
         if self.terms is None:

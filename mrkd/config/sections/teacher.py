@@ -22,8 +22,8 @@ class TeacherConfig:
     size: int | None = None
     """Side in pixels of the views that it sees; null is the student's, or its own where it takes no other."""
     views: Literal["same", "other"] = setting("same", equal_among_compared=False)
-    """Which view of an image the teacher sees when the student's embedding of a view is matched to its own: the same
-    one, of which the student may see a masked part, or each other one. Patches are matched within the same view."""
+    """Which view of an image the teacher sees: `same`, the view that the student sees, but unmasked; or `other`, each
+    of the other views. Patches are always matched within the same view."""
 
     def __post_init__(self) -> None:
         require(self.size is None or self.size >= 8, f"teacher.size must be at least 8 pixels, got {self.size}")

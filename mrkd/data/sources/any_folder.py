@@ -1,4 +1,4 @@
-"""A folder of whatever kind: of parquet files, of shards, or of images; what it has most images in is read."""
+"""A folder of parquet files, shards or image files; the kind with the most images is read."""
 
 import dataclasses
 from collections.abc import Callable

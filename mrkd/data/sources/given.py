@@ -1,4 +1,4 @@
-"""One image as people hold it in Python: a path, a PIL image, an array or a tensor, alone or with its label.
+"""One image given in Python: a path, a PIL image, an array or a tensor, alone or with its label.
 
 Axes: H x W pixels, S pixels.
 """

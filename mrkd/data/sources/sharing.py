@@ -1,4 +1,4 @@
-"""Share the images of a source out: which are trained on, which are scored, and what a person is told about it."""
+"""Choose which images of a source are trained on and which are scored, and describe the choice in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
