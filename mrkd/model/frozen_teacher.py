@@ -1,6 +1,6 @@
 """A frozen teacher: a trained timm model that does not change, whose outputs the student's terms are matched to.
 
-`mrkd.runs.teacher_source` finds and loads the network.
+`mrkd.runs.load_teacher` finds and loads the network.
 
 Axes: V views, B images, S pixels, N patches of the student's grid, H heads, D width of the teacher.
 """
