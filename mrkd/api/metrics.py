@@ -24,6 +24,6 @@ def metric_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in row.items():
         if name == "terms" and isinstance(value, Mapping):
-            yield from ((f"terms/{term}", number) for term, number in value.items())
+            yield from ((f"terms/{term}", number) for term, number in _numbers(value))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield name, value

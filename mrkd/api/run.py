@@ -17,7 +17,7 @@ from mrkd.api.metrics import metric_columns
 from mrkd.api.notebook import facts_html
 from mrkd.cli.options import changed_config
 from mrkd.config import Config
-from mrkd.config.overrides import with_other_data
+from mrkd.config.overrides import differences, with_other_data
 from mrkd.config.source import absolute_source
 from mrkd.errors import UserError, nearest
 from mrkd.reporting.listing import RunLine, read_line
@@ -115,7 +115,7 @@ class Run(Directory):
         Returns:
             The content of `evaluation.json`: for each evaluator its results and protocol.
         Raises:
-            UserError: the training has not finished, or the data has no labels.
+            UserError: the training has not finished, the data has no labels, or a setting is of another section.
         """
         from mrkd.data.sources.memory import name_source
         from mrkd.evaluation.evaluate_run import evaluate
@@ -125,7 +125,12 @@ class Run(Directory):
             source, _held = name_source(data, config.data)  # `_held` keeps images that were given in Python
             if absolute_source(source) != config.data.source:
                 config = with_other_data(config, source)
-        return evaluate(self.path, changed_config(config, **settings))
+        changed = changed_config(config, **settings)
+        if other := [key for key in differences(config, changed) if not key.startswith(("data.", "evaluation."))]:
+            raise UserError(
+                f"evaluate takes settings of the data and the evaluation, got {', '.join(other)}: the training is over"
+            )
+        return evaluate(self.path, changed)
 
     def backbone(self, checkpoint: str = "backbone") -> ViT:
         """The trained network: timm's ViT in evaluation mode, without a classifier, features (n, D) of images.

@@ -99,9 +99,14 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "step": [row["step"] for row in rows],
         "epoch": [_number(row.get("epoch")) for row in rows],
         "seconds": [_number(row.get("seconds", 0.0 if row["step"] == 0 else None)) for row in rows],
-        "values": {key: values for key in CURVES if any(values := [_number(row.get(key)) for row in rows])},
+        "values": {key: [_number(row.get(key)) for row in rows] for key in CURVES if _logged(rows, key)},
         "terms": {name: [_number(_terms(row).get(name)) for row in rows] for name in terms},
     }
+
+
+def _logged(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
+    """Whether any row has the number; a curve that is 0 throughout counts."""
+    return any(_number(row.get(key)) is not None for row in rows)
 
 
 def _terms(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def paired_difference(row: Mapping[str, Any], other: Mapping[str, Any], key: str
 
 def _by_seed(row: Mapping[str, Any], key: str) -> dict[int, float]:
     cell = row[key]
-    return dict(zip(cell.get("seeds", row["seeds"]), cell["values"], strict=True))
+    seeds = cell.get("seeds", row["seeds"])
+    # Raw pixels and a frozen teacher have a value, but no seed.
+    return dict(zip(seeds, cell["values"], strict=True)) if seeds else {}
 
 
 def ranked(rows: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool = True) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ def test_rows_become_columns_of_numbers_with_nan_where_nothing_was_logged():
     columns = metric_columns(
         [
             {"step": 0, "knn": 12.5},
-            {"step": 5, "loss": 2, "terms": {"rkd-distance/cls": 0.5}, "verdict": "healthy", "odd": True},
+            {"step": 5, "loss": 2, "terms": {"rkd-distance/cls": 0.5, "text": "a"}, "verdict": "healthy", "odd": True},
         ]
     )
     assert list(columns) == ["step", "knn", "loss", "terms/rkd-distance/cls"]

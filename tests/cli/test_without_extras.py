@@ -12,8 +12,9 @@ from PIL import Image
 from tests.helpers.blocked import without
 
 MISSING = (
-    *("argcomplete", "datasets", "docstring_parser", "huggingface_hub", "jsonargparse", "mlflow", "onnx"),
-    *("onnxruntime", "onnxscript", "optuna", "pandas", "pydantic", "tensorboard", "tensorboardX", "wandb"),
+    *("argcomplete", "datasets", "docstring_parser", "huggingface_hub", "jsonargparse", "lightning", "mlflow", "onnx"),
+    *("onnxruntime", "onnxscript", "optuna", "pandas", "pydantic", "pytorch_lightning", "tensorboard"),
+    *("tensorboardX", "wandb"),
 )
 TINY = (
     *("--data.size", "16", "--patch", "4", "--model.width", "16", "--model.depth", "2", "--model.heads", "2"),

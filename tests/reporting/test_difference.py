@@ -26,6 +26,12 @@ def test_only_common_seeds_are_compared():
     assert paired_difference(row("a", 1.0, seeds=(0,)), row("b", 2.0, seeds=(1,))) is None
 
 
+def test_raw_pixels_and_frozen_teachers_have_no_seed_to_be_paired_by():
+    pixels = {"method": "pixels", "seeds": [], "knn": mean_std([30.0])}
+    assert paired_difference(row("a", 52.0, 53.0), pixels) is None
+    assert paired_difference(pixels, row("a", 52.0, 53.0)) is None
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [

@@ -137,6 +137,14 @@ def test_numbers_that_are_not_finite_are_left_out(tmp_path):
     assert values["terms"]["a"] == [None] * 6
 
 
+def test_a_curve_that_is_zero_throughout_is_shown(tmp_path):
+    run = make_run(tmp_path / "a")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (run / "metrics.jsonl").write_text("".join(json.dumps({**row, "feature_std": 0.0}) + "\n" for row in rows))
+    [shown] = page_content(read_runs([run]), "")["runs"]
+    assert shown["metrics"]["values"]["feature_std"] == [0.0] * len(rows)
+
+
 def test_a_run_in_training_is_shown_with_the_available_data(tmp_path):
     run = make_run(tmp_path / "run", finished=False)
     with (run / "metrics.jsonl").open("a") as file:

@@ -146,26 +146,35 @@ def sample(labels: Sequence[int] | Tensor, count: int) -> Tensor:
     """A fixed choice of `count` images, or all where there are no more: ascending int64 rows.
 
     Classes come in proportion; where that would leave fewer than `FEWEST` of each, a choice of them comes instead, so
-    that images have neighbours of their own class.
+    that images have neighbours of their own class. Where all classes have too few images for that, `FEWEST` of each
+    come, as far as there are, and the rest in proportion.
     """
     classes = torch.as_tensor(labels, dtype=torch.int64).cpu()
     if count >= len(classes):
         return torch.arange(len(classes))
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     kinds, sizes = classes.unique(return_counts=True)
-    if count < FEWEST * len(kinds):
+    certain = sizes.clamp(max=FEWEST if count < FEWEST * len(kinds) else 0)
+    if int(certain.sum()) >= count:
         order = torch.randperm(len(kinds), generator=torch.Generator().manual_seed(SPLIT_SEED))
-        enough = int((sizes[order].clamp(max=FEWEST).cumsum(0) < count).sum()) + 1
-        kinds, sizes = kinds[order[:enough]], sizes[order[:enough]].clamp(max=FEWEST)
-    exact = sizes * (count / int(sizes.sum()))
-    shares = exact.floor().long()
-    largest_rests = (exact - shares).argsort(descending=True, stable=True)
-    shares[largest_rests[: count - int(shares.sum())]] += 1
+        enough = int((certain[order].cumsum(0) < count).sum()) + 1
+        kinds, sizes = kinds[order[:enough]], certain[order[:enough]]
+        certain = torch.zeros_like(sizes)
+    shares = certain + _in_proportion(sizes - certain, count - int(certain.sum()))
     chosen = []
     for kind, share in zip(kinds, shares.tolist(), strict=True):
         members = (classes == kind).nonzero().flatten()
         chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
     return torch.cat(chosen).sort().values
+
+
+def _in_proportion(sizes: Tensor, count: int) -> Tensor:
+    """So many images of each class, `count` in all and at most its size, in proportion to the sizes: int64 as these."""
+    exact = sizes * (count / int(sizes.sum()))
+    shares = exact.floor().long()
+    largest_rests = (exact - shares).argsort(descending=True, stable=True)
+    shares[largest_rests[: count - int(shares.sum())]] += 1
+    return shares
 
 
 def subset(images: int, count: int) -> Tensor:

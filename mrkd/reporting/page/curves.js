@@ -102,7 +102,8 @@ function columnOf(run, key) {
 function methodSeries(runs, values, state) {
   if (!runs.length) return [];
   const style = { ...methodStyle(runs[0].method), name: runs[0].method };
-  const logged = runs.map((run) => points(run, values(run) ?? [], state.x)).filter((line) => line.length);
+  const drawn = runs.map((run) => ({ seed: run.seed, line: points(run, values(run) ?? [], state.x) })).filter(({ line }) => line.length);
+  const logged = drawn.map(({ line }) => line);
   // An untrained network has one measurement: a level to compare with.
   if (logged.length && logged.every((line) => line.length === 1)) {
     return [{ ...style, level: true, points: [{ ...logged[0][0], y: mean(logged.map((line) => line[0].y)) }] }];
@@ -110,7 +111,7 @@ function methodSeries(runs, values, state) {
   const thin = state.smooth ? logged.map((line) => ({ ...style, thin: true, points: line })) : [];
   const lines = logged.map((line) => smooth(line, state.smooth));
   if (lines.length < 2) return [...thin, ...lines.map((line) => ({ ...style, points: line }))];
-  if (state.seeds === "lines") return [...thin, ...lines.map((line, place) => ({ ...style, name: `${style.name} · seed ${runs[place].seed}`, points: line }))];
+  if (state.seeds === "lines") return [...thin, ...lines.map((line, place) => ({ ...style, name: `${style.name} · seed ${drawn[place].seed}`, points: line }))];
   return [...thin, { ...style, points: bands(lines) }];
 }
 

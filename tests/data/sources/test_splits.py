@@ -36,6 +36,13 @@ def test_a_sample_of_very_many_classes_has_neighbours_for_its_images():
     assert set(np.bincount(pairs[sample(pairs.tolist(), 400).numpy()], minlength=1000).tolist()) == {0, 2}
 
 
+def test_a_sample_of_one_large_and_many_small_classes_has_exactly_so_many_images():
+    labels = [0] * 1000 + list(range(1, 101))
+    counts = np.bincount(np.array(labels)[sample(labels, 500).numpy()], minlength=101)
+    assert counts.tolist() == [400] + [1] * 100
+    assert len(sample(labels, 1050)) == 1050
+
+
 def test_classes_too_small_to_be_split_make_no_test_split(tmp_path):
     for name in "abc":
         for number in range(2):
