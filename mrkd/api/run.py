@@ -17,7 +17,7 @@ from mrkd.api.metrics import metric_columns
 from mrkd.api.notebook import facts_html
 from mrkd.cli.options import changed_config
 from mrkd.config import Config
-from mrkd.config.overrides import differences, with_other_data
+from mrkd.config.overrides import changed_only_in, with_other_data
 from mrkd.config.source import absolute_source
 from mrkd.errors import UserError, nearest
 from mrkd.reporting.listing import RunLine, read_line
@@ -126,11 +126,7 @@ class Run(Directory):
             if absolute_source(source) != config.data.source:
                 config = with_other_data(config, source)
         changed = changed_config(config, **settings)
-        if other := [key for key in differences(config, changed) if not key.startswith(("data.", "evaluation."))]:
-            raise UserError(
-                f"evaluate takes settings of the data and the evaluation, got {', '.join(other)}: the training is over"
-            )
-        return evaluate(self.path, changed)
+        return evaluate(self.path, changed_only_in(("data", "evaluation"), config, changed, "evaluate"))
 
     def backbone(self, checkpoint: str = "backbone") -> ViT:
         """The trained network: timm's ViT in evaluation mode, without a classifier, features (n, D) of images.

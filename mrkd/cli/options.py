@@ -12,6 +12,7 @@ from mrkd.config import Config
 from mrkd.config.keys import known_keys
 from mrkd.config.overrides import (
     build,
+    changed_only_in,
     check_key,
     flatten,
     load_recipe,
@@ -218,16 +219,17 @@ def resumed_config(options: argparse.Namespace, path: str) -> Config:
     return _saved_config(path, _given(options))
 
 
-def run_config(options: argparse.Namespace) -> Config:
-    """The config of a finished run, with settings of the command line.
+def run_config(options: argparse.Namespace, verb: str, sections: Sequence[str]) -> Config:
+    """The config of a finished run, with settings of the command line, which may be of these sections.
 
     Raises:
-        UserError: there is no finished run, or a setting is wrong.
+        UserError: there is no finished run, or a setting is wrong or of another section.
     """
     from mrkd.runs.run import Run
 
     Run.open(options.run)
-    return _saved_config(options.run, _settings(options))
+    stored = _saved_config(options.run, {})
+    return changed_only_in(sections, stored, _saved_config(options.run, _settings(options)), verb)
 
 
 def run_config_on(options: argparse.Namespace) -> Config:

@@ -214,6 +214,19 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
 
 
+def changed_only_in(sections: Sequence[str], old: Config, new: Config, verb: str) -> Config:
+    """The new settings of a run that is trained already, of which only some sections can still have an effect.
+
+    Raises:
+        UserError: a setting of another section differs.
+    """
+    if other := [key for key in differences(old, new) if key.partition(".")[0] not in sections]:
+        raise UserError(
+            f"{verb} takes settings of {' and '.join(sections)}, got {', '.join(other)}: the training is over"
+        )
+    return new
+
+
 def with_other_data(config: Config, source: str) -> Config:
     """The same settings for another source of images: all images, the same size, default columns, the test split."""
     data = dataclasses.replace(

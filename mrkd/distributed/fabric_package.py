@@ -1,4 +1,4 @@
-"""Import Lightning Fabric: the package `lightning-fabric`, or the copy inside `lightning`.
+"""Import Lightning Fabric without the rest of Lightning: as `lightning_fabric`, or else as `lightning.fabric`.
 
 Fabric imports torchmetrics to compare its version, and torchmetrics imports torchvision, SciPy and audio packages: two
 seconds at every start. Here Fabric sees a module that has only that version.
@@ -41,7 +41,9 @@ if not TYPE_CHECKING:
     with version_only("torchmetrics"):
         try:
             root = importlib.import_module("lightning_fabric").__name__
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
+            if error.name != "lightning_fabric":
+                raise
             root = importlib.import_module("lightning.fabric").__name__
         Fabric = importlib.import_module(root).Fabric
         LightningEnvironment = importlib.import_module(f"{root}.plugins.environments.lightning").LightningEnvironment

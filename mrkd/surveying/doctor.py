@@ -17,7 +17,7 @@ from mrkd.errors import LISTED
 from mrkd.losses.angle import available_backends, rkd_angle
 from mrkd.system.cpu import usable_cores
 
-PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "triton", "pyarrow")
+PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "numba", "triton", "pyarrow")
 EXTRAS = {
     "heif": ("pillow_heif",),
     "hub": ("datasets",),

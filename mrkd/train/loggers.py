@@ -24,15 +24,15 @@ MLFLOW_RUN = "mlflow-run.json"
 
 
 def check_logger(name: str) -> None:
-    """Check that the packages of a logger are installed, before anything is written.
+    """Check that the package of a logger is installed, before anything is written.
 
     Raises:
-        UserError: `name` is neither "none" nor that of installed packages.
+        UserError: `name` is neither "none" nor that of an installed package.
     """
     if name == "none":
         return
-    if not (_installed(name) and _installed("lightning")):
-        raise UserError(f'--logger {name} needs packages that are not installed: pip install "mrkd[{name}]"')
+    if not _installed(name):
+        raise UserError(f'--logger {name} needs a package that is not installed: pip install "mrkd[{name}]"')
 
 
 def _installed(name: str) -> bool:

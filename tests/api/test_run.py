@@ -99,5 +99,5 @@ def test_results_are_written_and_read_again(run, tmp_path):
     assert own.report() == own / "report.html"
     with pytest.raises(UserError, match="did you mean 'epochs'"):
         own.evaluate(epoch=1)
-    with pytest.raises(UserError, match=r"settings of the data and the evaluation, got train\.epochs"):
+    with pytest.raises(UserError, match=r"evaluate takes settings of data and evaluation, got train\.epochs"):
         own.evaluate(epochs=77)

@@ -12,8 +12,8 @@ from PIL import Image
 from tests.helpers.blocked import without
 
 MISSING = (
-    *("argcomplete", "datasets", "docstring_parser", "huggingface_hub", "jsonargparse", "lightning", "mlflow", "onnx"),
-    *("onnxruntime", "onnxscript", "optuna", "pandas", "pydantic", "pytorch_lightning", "tensorboard"),
+    *("argcomplete", "datasets", "docstring_parser", "huggingface_hub", "jsonargparse", "mlflow", "onnx"),
+    *("onnxruntime", "onnxscript", "optuna", "pandas", "pydantic", "tensorboard"),
     *("tensorboardX", "wandb"),
 )
 TINY = (

@@ -20,7 +20,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    show_attention(options.run, run_config(options))
+    show_attention(options.run, run_config(options, "attend", ("data", "attention")))
 
 
 VERB = Verb(

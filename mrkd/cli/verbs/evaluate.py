@@ -41,7 +41,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    show_evaluation(options.run, run_config(options))
+    show_evaluation(options.run, run_config(options, "evaluate", ("data", "evaluation")))
 
 
 VERB = Verb(
