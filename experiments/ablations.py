@@ -22,7 +22,7 @@ from typing import Any
 import mrkd
 from mrkd.config import Config
 from mrkd.config.overrides import to_dict, with_overrides
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import write_json
 from mrkd.system.signals import StopRequest
@@ -145,7 +145,7 @@ def run_name(config: Config) -> str:
 
 def row(variant: Variant, path: Path) -> dict[str, Any]:
     """What the table shows of a finished run."""
-    run = Run.open(path)
+    run = RunDirectory.open(path)
     lines, summary = run.metrics(), json.loads((path / "summary.json").read_text(encoding="utf-8"))
     return {
         **dataclasses.asdict(variant),
@@ -170,13 +170,13 @@ def main() -> None:
     for variant in (variant for question in options.only for variant in ABLATIONS[question]):
         config = config_of(variant, options.data, options.rehearse)
         planned[run_name(config)] = config
-    unfinished = [name for name in planned if not Run(options.out / "runs" / name).finished]
+    unfinished = [name for name in planned if not RunDirectory(options.out / "runs" / name).finished]
     children = Subprocesses(options.jobs)
 
     def train(name: str) -> None:
         failure = children.run(planned[name], options.out / "runs" / name, request)
         if request.received is None:
-            left = sum(not Run(options.out / "runs" / other).finished for other in unfinished)
+            left = sum(not RunDirectory(options.out / "runs" / other).finished for other in unfinished)
             print(f"── {name} {failure or 'done'}, {left} left", flush=True)
             _write(options)
 
@@ -191,7 +191,7 @@ def _write(options: argparse.Namespace) -> None:
     for question, variants in ABLATIONS.items():
         for variant in variants:
             path = options.out / "runs" / run_name(config_of(variant, options.data, options.rehearse))
-            if Run(path).finished:
+            if RunDirectory(path).finished:
                 found.setdefault(question, []).append(row(variant, path))
     name = "rehearsal.json" if options.rehearse else "ablations.json"
     write_json(

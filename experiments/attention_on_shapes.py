@@ -13,11 +13,11 @@ from typing import Any
 
 from PIL import Image
 
-from mrkd.runs.run import ATTENTION_FIGURE, SEGMENTATION, Run
+from mrkd.runs.run import ATTENTION_FIGURE, SEGMENTATION, RunDirectory
 from mrkd.system.files import write_json
 
 
-def measured(run: Run) -> dict[str, Any]:
+def measured(run: RunDirectory) -> dict[str, Any]:
     """The best overlap over all shares of the attention, of all heads together and of the best head."""
     found = json.loads((run.path / SEGMENTATION).read_text(encoding="utf-8"))
     combined = found["jaccard"]["combined"]
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--figure", type=Path, required=True, metavar="RUN")
     options = parser.parse_args()
-    write_json(options.out, {"data": "shapes", "rows": [measured(Run.open(path)) for path in options.runs]})
+    write_json(options.out, {"data": "shapes", "rows": [measured(RunDirectory.open(path)) for path in options.runs]})
     picture = Image.open(options.figure / ATTENTION_FIGURE).convert("RGB")
     picture.quantize(256, dither=Image.Dither.NONE).save(options.out.with_suffix(".png"), optimize=True)
 

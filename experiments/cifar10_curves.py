@@ -14,7 +14,7 @@ import matplotlib
 
 from mrkd.reporting.palette import method_styles
 from mrkd.reporting.read import read_runs
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.system.files import write_json
 
 matplotlib.use("Agg")
@@ -34,7 +34,7 @@ DIGITS = 4
 
 def curves(path: Path) -> dict[str, list[list[float]]]:
     """Each number as pairs of step and value."""
-    rows = Run.open(path).metrics()
+    rows = RunDirectory.open(path).metrics()
     found = {key: [[row["step"], round(row[key], DIGITS)] for row in rows if key in row] for key in PANELS}
     # Without a loss on the prototypes these are random directions, and agreeing on them means nothing.
     if not any(name in ("ibot-cls", "ibot-patch") for name in rows[-1]["terms"]):

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mrkd.config.overrides import flatten, to_dict
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.system.files import write_json
 
 _LAST = ("rankme", "relation_correlation", "images_per_second", "terms")
 
 
 def trial(path: Path, first: dict[str, Any]) -> dict[str, Any]:
-    run = Run.open(path)
+    run = RunDirectory.open(path)
     rows, settings = run.metrics(), flatten(to_dict(run.config()), str(path))
     summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
     return {
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--images", required=True, help="what to call the images instead of their path")
     parser.add_argument("--out", required=True, type=Path)
     options = parser.parse_args()
-    finished = [path for path in options.runs if Run(path).finished]
-    first = flatten(to_dict(Run.open(finished[0]).config()), "first")
+    finished = [path for path in options.runs if RunDirectory(path).finished]
+    first = flatten(to_dict(RunDirectory.open(finished[0]).config()), "first")
     trials = [trial(path, first) for path in finished]
     write_json(options.out, {"first": {**first, "data.source": options.images}, "trials": trials})
     print(f"{len(trials)} finished runs of {len(options.runs)}: {options.out}")

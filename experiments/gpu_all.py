@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrkd.runs.run import EVALUATION, SUMMARY, Run
+from mrkd.runs.run import EVALUATION, SUMMARY, RunDirectory
 from mrkd.system.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,7 +190,7 @@ def keep(name: str, path: Path, status: int | None, record: Path, beside: int) -
     """Add what a run has come to; a run that failed or was stopped keeps what it measured so far."""
     rows: list[Any] = read_json(record)["runs"] if record.is_file() else []
     row: dict[str, Any] = {"name": name, "exit_status": status, "runs_at_once": beside}
-    run = Run(path)
+    run = RunDirectory(path)
     if run.started:
         logged = run.metrics()
         row["measured"] = [

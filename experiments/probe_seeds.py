@@ -13,12 +13,12 @@ from typing import Any
 from mrkd.data.load import load
 from mrkd.evaluation.evaluate_run import measure
 from mrkd.evaluation.features import extract_features
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import write_json
 
 
-def measured(run: Run, seeds: list[int]) -> dict[str, Any]:
+def measured(run: RunDirectory, seeds: list[int]) -> dict[str, Any]:
     config = run.config()
     splits, vit = load(config.data), load_backbone(run)
     train, test = extract_features(vit, splits.train), extract_features(vit, splits.require_test())
@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for path in options.runs:
-        rows.append(measured(Run.open(path), options.seeds))
+        rows.append(measured(RunDirectory.open(path), options.seeds))
         print(rows[-1], flush=True)
         write_json(options.out, {"seeds": options.seeds, "rows": rows})
 

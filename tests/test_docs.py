@@ -152,7 +152,7 @@ def test_a_new_user_goes_from_photographs_to_maps_vectors_and_a_timm_model(tmp_p
     assert make_photographs(Path("photos")) > 500
     run_block(four_commands(), {})
     assert (tmp_path / "runs" / "photos" / "attention.png").stat().st_size > 10_000
-    rows = mrkd.runs.run.Run("runs/photos").metrics()
+    rows = mrkd.runs.run.RunDirectory("runs/photos").metrics()
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < 0.8 * losses[0]
     assert rows[-1]["verdict"] in ("healthy", "flat")

@@ -47,7 +47,7 @@ class Run(Directory):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
-        self._directory = directory.Run(self.path)
+        self._directory = directory.RunDirectory(self.path)
         self._held: ImagesInMemory | None = None
         if not self._directory.started:
             raise UserError(f"no run at {self.path}: expected a directory written by mrkd.pretrain or mrkd.compare")

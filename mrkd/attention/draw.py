@@ -19,7 +19,7 @@ from mrkd.data.resident import ResidentDataset
 from mrkd.errors import UserError
 from mrkd.model.backbone import ViT, create_vit
 from mrkd.runs.npz import write_npz
-from mrkd.runs.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, Run
+from mrkd.runs.run import ATTENTION, ATTENTION_FIGURE, SEGMENTATION, RunDirectory
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import write_atomically, write_json
 
@@ -40,7 +40,7 @@ def attend(run_path: str | os.PathLike[str], config: Config | None = None) -> Pa
     Raises:
         UserError: there is no finished run, or its data is missing.
     """
-    run = Run.open(run_path)
+    run = RunDirectory.open(run_path)
     config = config or run.config()
     splits = load(config.data)
     source = splits.test or splits.train

@@ -210,11 +210,11 @@ def resumed_config(options: argparse.Namespace, path: str) -> Config:
     Raises:
         UserError: there is no run, or a recipe or a file was given.
     """
-    from mrkd.runs.run import Run
+    from mrkd.runs.run import RunDirectory
 
     if options.recipe is not None or options.config is not None:
         raise UserError("--resume takes the run's own settings: leave out --recipe and --config")
-    if not Run(path).started:
+    if not RunDirectory(path).started:
         raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
     return _saved_config(path, _given(options))
 
@@ -225,9 +225,9 @@ def run_config(options: argparse.Namespace, verb: str, sections: Sequence[str]) 
     Raises:
         UserError: there is no finished run, or a setting is wrong or of another section.
     """
-    from mrkd.runs.run import Run
+    from mrkd.runs.run import RunDirectory
 
-    Run.open(options.run)
+    RunDirectory.open(options.run)
     stored = _saved_config(options.run, {})
     return changed_only_in(sections, stored, _saved_config(options.run, _settings(options)), verb)
 
@@ -238,9 +238,9 @@ def run_config_on(options: argparse.Namespace) -> Config:
     Raises:
         UserError: there is no run, or a setting is wrong.
     """
-    from mrkd.runs.run import Run
+    from mrkd.runs.run import RunDirectory
 
-    if not Run(options.run).started:
+    if not RunDirectory(options.run).started:
         raise UserError(f"no run at {options.run}: expected a directory written by 'mrkd pretrain'")
     config = _saved_config(options.run, {})
     if options.data is not None:
@@ -277,6 +277,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _saved_config(path: str, overrides: dict[str, Any]) -> Config:
-    from mrkd.runs.run import Run
+    from mrkd.runs.run import RunDirectory
 
-    return build(_with_precedence(Run(path).flat_settings(), overrides))
+    return build(_with_precedence(RunDirectory(path).flat_settings(), overrides))

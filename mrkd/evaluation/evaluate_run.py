@@ -21,7 +21,7 @@ from mrkd.model.frozen_teacher import FrozenTeacher
 from mrkd.runs.comparability import measurement_settings
 from mrkd.runs.load_teacher import open_teacher
 from mrkd.runs.npz import write_npz
-from mrkd.runs.run import EMBEDDING, EVALUATION, SUMMARY, Run
+from mrkd.runs.run import EMBEDDING, EVALUATION, SUMMARY, RunDirectory
 from mrkd.runs.weights import load_backbone
 from mrkd.system.files import read_json, write_json
 from mrkd.system.output import say
@@ -38,7 +38,7 @@ def evaluate(run_path: str | os.PathLike[str], config: Config | None = None) -> 
     Raises:
         UserError: there is no finished run, the data has no labels, or `evaluation.more` has an unknown name.
     """
-    run = Run.open(run_path)
+    run = RunDirectory.open(run_path)
     config = config or run.config()
     evaluators = wanted(config.evaluation.more)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,7 +68,7 @@ def evaluate(run_path: str | os.PathLike[str], config: Config | None = None) -> 
     return results
 
 
-def measure_teacher(run: Run, config: Config, images: Mapping[str, ImageDataset]) -> dict[str, Any] | None:
+def measure_teacher(run: RunDirectory, config: Config, images: Mapping[str, ImageDataset]) -> dict[str, Any] | None:
     """What the frozen teacher is that the run learnt from, and its figures on the same images; None without one.
 
     Figures that need more than features are left out. Where it is gone or has other weights now, a line says so.

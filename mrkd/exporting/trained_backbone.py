@@ -16,7 +16,7 @@ from torch import Tensor
 from mrkd.config import Config
 from mrkd.data.augment.views import MEAN, STD, normalize
 from mrkd.model.backbone import ViT, timm_arguments
-from mrkd.runs.run import EVALUATION, SUMMARY, Run
+from mrkd.runs.run import EVALUATION, SUMMARY, RunDirectory
 from mrkd.runs.weights import load_backbone, open_run
 from mrkd.system.files import read_json
 
@@ -25,7 +25,7 @@ from mrkd.system.files import read_json
 class TrainedBackbone:
     """The teacher's backbone of a run, with what an export needs to know about it."""
 
-    run: Run
+    run: RunDirectory
     config: Config
     checkpoint: str
     """Where the weights come from: `backbone`, `best`, `last` or a step."""

@@ -15,7 +15,7 @@ from mrkd.config.overrides import read_scalars
 from mrkd.config.source import source_name
 from mrkd.errors import UserError
 from mrkd.runs.metrics import Row, complete_lines, parse_row
-from mrkd.runs.run import CHECKPOINTS, CONFIG, FAILURE, METRICS, SUMMARY, Run
+from mrkd.runs.run import CHECKPOINTS, CONFIG, FAILURE, METRICS, SUMMARY, RunDirectory
 from mrkd.system.files import read_json
 from mrkd.system.output import printable
 
@@ -114,7 +114,7 @@ def _short(text: object) -> str:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    run = Run(path)
+    run = RunDirectory(path)
     if run.being_written:
         return {"state": "running"}
     if run.finished:

@@ -15,7 +15,7 @@ from mrkd.config.source import source_name
 from mrkd.errors import UserError
 from mrkd.runs.metrics import ThinnedMetrics
 from mrkd.runs.npz import read_npz
-from mrkd.runs.run import CONFIG, EVALUATION, METRICS, PIXELS, SEGMENTATION, SUMMARY, Run
+from mrkd.runs.run import CONFIG, EVALUATION, METRICS, PIXELS, SEGMENTATION, SUMMARY, RunDirectory
 from mrkd.system.files import read_json
 
 
@@ -66,9 +66,9 @@ def find_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        inside = (path / "runs").iterdir() if not Run(path).started and (path / "runs").is_dir() else []
-        runs = sorted((run for run in inside if Run(run).started), key=_begun)
-        if not runs and not Run(path).started:
+        inside = (path / "runs").iterdir() if not RunDirectory(path).started and (path / "runs").is_dir() else []
+        runs = sorted((run for run in inside if RunDirectory(run).started), key=_begun)
+        if not runs and not RunDirectory(path).started:
             raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain' or 'mrkd compare'")
         found += runs or [path]
     return found
@@ -142,7 +142,7 @@ def read_run(path: Path, known: dict[Path, ThinnedMetrics] | None = None) -> Run
     Raises:
         UserError: there is no run, or one of its files is damaged.
     """
-    run = Run(path)
+    run = RunDirectory(path)
     if not run.started:
         raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
     config = run.settings()

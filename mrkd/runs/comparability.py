@@ -5,7 +5,7 @@ from typing import Any
 from mrkd.config import Config
 from mrkd.config.keys import part_of_measurement
 from mrkd.config.overrides import to_dict
-from mrkd.runs.run import EVALUATION, Run
+from mrkd.runs.run import EVALUATION, RunDirectory
 from mrkd.system.files import read_json
 
 
@@ -18,7 +18,7 @@ def measurement_settings(config: Config) -> dict[str, Any]:
     }
 
 
-def has_comparable_evaluation(run: Run, config: Config) -> bool:
+def has_comparable_evaluation(run: RunDirectory, config: Config) -> bool:
     """Whether the run has been evaluated as this config would; older versions with fewer settings did it otherwise."""
     if not (run.path / EVALUATION).is_file():
         return False

@@ -18,7 +18,7 @@ from mrkd.errors import UserError, nearest
 from mrkd.model.backbone import timm_arguments
 from mrkd.model.frozen_teacher import Preparation, TrainedNetwork
 from mrkd.runs.initial_weights import misfit, read_state, weights_file
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone, open_run
 
 HUB_CONFIG = "config.json"
@@ -36,7 +36,7 @@ def open_teacher(config: TeacherConfig) -> TrainedNetwork:
     path = Path(config.source).expanduser()
     if not path.exists():
         return _by_name(config.source, config.model)
-    if Run(path).started:
+    if RunDirectory(path).started:
         return _of_run(path, config)
     if (path / HUB_CONFIG).is_file():
         return _of_hub_folder(path, config)

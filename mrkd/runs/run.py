@@ -63,7 +63,7 @@ class MetricsObserver(Protocol):
         """When the run's directory is let go of."""
 
 
-class Run:
+class RunDirectory:
     """A directory that holds one training run."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -72,7 +72,7 @@ class Run:
         self._observers: list[MetricsObserver] = []
 
     @classmethod
-    def start(cls, path: str | os.PathLike[str], config: Config) -> "Run":
+    def start(cls, path: str | os.PathLike[str], config: Config) -> "RunDirectory":
         """Take a new or empty directory, or one with an unfinished run of the same config; lock it, write the config.
 
         Raises:
@@ -120,7 +120,7 @@ class Run:
             raise UserError(f"{self.path} already holds {holds} with other settings ({shown}): choose another --out")
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "Run":
+    def open(cls, path: str | os.PathLike[str]) -> "RunDirectory":
         """An existing, finished run.
 
         Raises:

@@ -12,7 +12,7 @@ from mrkd.errors import UserError
 from mrkd.model.backbone import ViT, create_vit
 from mrkd.model.head import Head
 from mrkd.runs.checkpoint import Checkpoint, Checkpoints
-from mrkd.runs.run import BACKBONE, CHECKPOINTS, Run
+from mrkd.runs.run import BACKBONE, CHECKPOINTS, RunDirectory
 from mrkd.system.files import require_utf8, write_bytes
 
 
@@ -43,7 +43,7 @@ def save_backbone(vit: ViT, path: Path, metadata: dict[str, str]) -> None:
     save_tensors(vit.state_dict(), path, metadata)
 
 
-def load_backbone(run: Run, checkpoint: str = "backbone") -> ViT:
+def load_backbone(run: RunDirectory, checkpoint: str = "backbone") -> ViT:
     """The run's teacher backbone, in evaluation mode, without gradients.
 
     Args:
@@ -62,7 +62,7 @@ def load_backbone(run: Run, checkpoint: str = "backbone") -> ViT:
     return vit.eval().requires_grad_(False)
 
 
-def load_head(run: Run, checkpoint: str = "backbone") -> Head:
+def load_head(run: RunDirectory, checkpoint: str = "backbone") -> Head:
     """The teacher's projection head, in evaluation mode; it is in checkpoints only, `backbone` stands for the last.
 
     Raises:
@@ -78,22 +78,22 @@ def load_head(run: Run, checkpoint: str = "backbone") -> Head:
     return head.eval().requires_grad_(False)
 
 
-def open_run(path: str | os.PathLike[str], checkpoint: str = "backbone") -> Run:
+def open_run(path: str | os.PathLike[str], checkpoint: str = "backbone") -> RunDirectory:
     """The run whose weights are asked for: a finished one for `backbone`, any with a checkpoint otherwise.
 
     Raises:
         UserError: there is none.
     """
     if checkpoint == "backbone":
-        return Run.open(path)
-    run = Run(path)
+        return RunDirectory.open(path)
+    run = RunDirectory(path)
     if not run.started:
         raise UserError(f"no run at {path}: expected a directory written by 'mrkd pretrain'")
     find_checkpoint(run, checkpoint)
     return run
 
 
-def find_checkpoint(run: Run, name: str) -> Checkpoint:
+def find_checkpoint(run: RunDirectory, name: str) -> Checkpoint:
     """The checkpoint called `best`, `last`, or by its step, such as `500` or `step-500`.
 
     Raises:
@@ -113,7 +113,7 @@ def find_checkpoint(run: Run, name: str) -> Checkpoint:
     return found[-1]
 
 
-def _final_backbone(run: Run) -> dict[str, Tensor]:
+def _final_backbone(run: RunDirectory) -> dict[str, Tensor]:
     path = run.path / BACKBONE
     require_utf8(path)
     if path.exists() and not path.is_file():

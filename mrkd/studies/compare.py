@@ -24,7 +24,7 @@ from mrkd.reporting.conclusion import conclusion
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
-from mrkd.runs.run import PIXELS, Run
+from mrkd.runs.run import PIXELS, RunDirectory
 from mrkd.studies.across_runs import across_runs
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import read_json, write_json, write_text
@@ -210,7 +210,7 @@ def _variant(config: Config, method: str, seed: int, own: Mapping[str, Any]) -> 
 
 
 def _finished(path: Path, config: Config) -> bool:
-    run, config = Run(path), recall(config, path)
+    run, config = RunDirectory(path), recall(config, path)
     run.check(config)
     if not run.started:
         return False

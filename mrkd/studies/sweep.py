@@ -18,7 +18,7 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.objective.checks import check_teacher
 from mrkd.objective.resolve import resolve_terms
 from mrkd.runs.metrics import AddedLines, parse_row
-from mrkd.runs.run import METRICS, Run
+from mrkd.runs.run import METRICS, RunDirectory
 from mrkd.studies.optuna_studies import STUDY, TRIALS, Claim, Studies, naming_database, optuna
 from mrkd.studies.space import Space, check_space
 from mrkd.studies.subprocesses import Subprocesses
@@ -138,7 +138,7 @@ class _Workers:
             failure = str(error)
         else:
             _check_own(path, config)
-            if not Run(path).finished:
+            if not RunDirectory(path).finished:
                 failure = children.run(
                     config,
                     path,
@@ -147,7 +147,7 @@ class _Workers:
                     inherited=[claim.lock.fileno()],
                 )
         follow.read()
-        if Run(path).finished and follow.last is not None:
+        if RunDirectory(path).finished and follow.last is not None:
             studies.tell(claim, "complete", follow.last, seconds=follow.seconds)
             shown = f"k-NN {follow.last:.1f} %"
         elif follow.pruned:
@@ -170,9 +170,9 @@ class _Workers:
 
 def _check_own(path: Path, config: Config) -> None:
     """Refuse a trial's directory that a former study has left, whose figures would count as this one's."""
-    if Run(path).started:
-        Run(path).check(recall(config, path))
-    if Run(path).finished:
+    if RunDirectory(path).started:
+        RunDirectory(path).check(recall(config, path))
+    if RunDirectory(path).finished:
         follow_moved_images(config, path)
 
 
@@ -220,6 +220,6 @@ class _Follow:
 
     def worth_going_on(self) -> bool:
         """No once the pruner has given up on the trial."""
-        if self.read() and self._told > 0 and not Run(self.path).finished:
+        if self.read() and self._told > 0 and not RunDirectory(self.path).finished:
             self.pruned |= self.trial.should_prune()
         return not self.pruned

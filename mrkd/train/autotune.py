@@ -26,7 +26,7 @@ from mrkd.distributed.gather import local_slice
 from mrkd.errors import UserError
 from mrkd.optim.schedules import scaled_learning_rate
 from mrkd.runs.checkpoint import Checkpoints
-from mrkd.runs.run import CHECKPOINTS, Run
+from mrkd.runs.run import CHECKPOINTS, RunDirectory
 from mrkd.train.monitor import FeatureMonitor
 from mrkd.train.step import Learner
 
@@ -46,7 +46,7 @@ MARGIN = 0.95
 
 def recall(config: Config, out: str | os.PathLike[str]) -> Config:
     """The config with the numbers that were chosen when the run in `out` was started, if there is one."""
-    run = Run(out)
+    run = RunDirectory(out)
     if not run.started:
         return config
     stored, train = run.config().train, config.train

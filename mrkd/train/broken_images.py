@@ -2,7 +2,7 @@
 
 from mrkd.data.dataset import ImageDataset
 from mrkd.distributed.gather import all_gather_names
-from mrkd.runs.run import BROKEN, Run
+from mrkd.runs.run import BROKEN, RunDirectory
 from mrkd.system.files import read_json, write_json
 from mrkd.system.output import say
 
@@ -16,7 +16,7 @@ class BrokenImages:
         writes: whether this process writes.
     """
 
-    def __init__(self, dataset: ImageDataset, run: Run, *, writes: bool) -> None:
+    def __init__(self, dataset: ImageDataset, run: RunDirectory, *, writes: bool) -> None:
         self.dataset, self.run, self.writes = dataset, run, writes
         self.last_reported = 0
 

@@ -16,7 +16,7 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.collapse import Verdict
 from mrkd.objective.metrics import step_health
 from mrkd.runs.checkpoint import Checkpoints
-from mrkd.runs.run import BACKBONE, CHECKPOINTS, Run
+from mrkd.runs.run import BACKBONE, CHECKPOINTS, RunDirectory
 from mrkd.runs.weights import save_backbone
 from mrkd.system.output import say
 from mrkd.system.progress import Bar
@@ -47,7 +47,7 @@ class Training:
 
     def __init__(
         self,
-        run: Run,
+        run: RunDirectory,
         config: Config,
         learner: Learner,
         dataset: ImageDataset,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mrkd.config import TrainConfig
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.system.files import write_atomically
 from mrkd.system.output import say
 
@@ -34,7 +34,7 @@ class NonfiniteWatch:
     The update is skipped on the device (see `Learner.training_step`), so a late check still finds sound weights.
     """
 
-    def __init__(self, run: Run, config: TrainConfig, device: torch.device, writes: bool) -> None:
+    def __init__(self, run: RunDirectory, config: TrainConfig, device: torch.device, writes: bool) -> None:
         self.run, self.config, self.writes = run, config, writes
         # Reading a number makes the host wait for the device; on the CPU it costs nothing.
         self.every = 1 if device.type == "cpu" else config.log_steps

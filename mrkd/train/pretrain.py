@@ -17,7 +17,7 @@ from mrkd.errors import Interrupted, UserError
 from mrkd.evaluation.evaluators import wanted
 from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.system.output import say
 from mrkd.system.signals import StopRequest
 from mrkd.train.autotune import recall, resolve, run_length, without_replaced_weights
@@ -44,13 +44,13 @@ def pretrain(config: Config, out: str | os.PathLike[str], *, profile: bool = Fal
     """
     started = time.monotonic()
     config = recall(config, out)
-    Run(out).check(config)
-    if not Run(out).started:
+    RunDirectory(out).check(config)
+    if not RunDirectory(out).started:
         check_outside(out, config.data.source)
     terms = resolve_terms(config.objective)
     check_optimizer(config.optim.name)
     wanted(config.evaluation.more)
-    if Run(out).finished:
+    if RunDirectory(out).finished:
         follow_moved_images(config, out)
         say(f"{out} is finished: nothing is left to train")
         return Path(out)
@@ -65,7 +65,7 @@ def pretrain(config: Config, out: str | os.PathLike[str], *, profile: bool = Fal
     writes = fabric.is_global_zero
     if writes and learner.weights_note:
         say(learner.weights_note)
-    run = Run.start(out, config) if writes else Run(out)
+    run = RunDirectory.start(out, config) if writes else RunDirectory(out)
     try:
         if writes:
             run.report_to(MetricsLoggers(config, run.path))

@@ -10,7 +10,7 @@ from mrkd.data.dataset import ImageDataset
 from mrkd.data.load import load_train
 from mrkd.errors import UserError
 from mrkd.runs.checkpoint import Checkpoints
-from mrkd.runs.run import CHECKPOINTS, Run
+from mrkd.runs.run import CHECKPOINTS, RunDirectory
 from mrkd.system.output import say
 
 
@@ -33,7 +33,7 @@ def follow_moved_images(config: Config, out: str | os.PathLike[str]) -> None:
     Raises:
         UserError: they are others, or no checkpoint is left to tell by.
     """
-    run = Run(out)
+    run = RunDirectory(out)
     old = run.config().data.source
     if old == config.data.source:
         return
@@ -54,7 +54,7 @@ def check_images_of_run(config: Config, dataset: ImageDataset, out: str | os.Pat
     Raises:
         UserError: the images are not those of the checkpoint.
     """
-    run = Run(out)
+    run = RunDirectory(out)
     if run.started and (run.config().data.source != config.data.source or len(dataset) < config.train.batch):
         state = Checkpoints(run.path / CHECKPOINTS, config.train.keep_checkpoints).newest_readable()
         if state is not None:

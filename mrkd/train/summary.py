@@ -12,13 +12,13 @@ from mrkd.config import Config
 from mrkd.distributed.fabric_package import Fabric
 from mrkd.model.frozen_teacher import count_parameters
 from mrkd.model.teacher_student import TeacherStudent
-from mrkd.runs.run import SUMMARY, Run
+from mrkd.runs.run import SUMMARY, RunDirectory
 from mrkd.system.files import write_json
 from mrkd.train.profiling import Profile, table
 from mrkd.train.progress import Progress
 
 
-def write_summary(run: Run, config: Config, progress: Progress, pair: TeacherStudent, fabric: Fabric) -> None:
+def write_summary(run: RunDirectory, config: Config, progress: Progress, pair: TeacherStudent, fabric: Fabric) -> None:
     """Write `summary.json`, whose existence says that the training is done; `parameters` counts the backbone's."""
     write_json(
         run.path / SUMMARY,
@@ -38,7 +38,7 @@ def write_summary(run: Run, config: Config, progress: Progress, pair: TeacherStu
     )
 
 
-def write_profile(run: Run, profile: Profile, fabric: Fabric) -> None:
+def write_profile(run: RunDirectory, profile: Profile, fabric: Fabric) -> None:
     """Print where the time of the steps went, and write `profile.json`."""
     report, machine = profile.report(), _machine(fabric)
     print(table(report, f"{machine['peak_memory_mib']:.0f} MiB ({machine['memory_kind']}, at most)"), flush=True)

@@ -6,14 +6,14 @@ from mrkd.attention.maps import last_block_attention
 from mrkd.attention.of_images import attention_of
 from mrkd.attention.segmentation import enlarge
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone
 
 
 def test_arrays_are_those_of_the_last_block(trained_run):
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     found = attention_of(trained_run, images)
-    run = Run(trained_run)
+    run = RunDirectory(trained_run)
     enlarged = enlarge(torch.from_numpy(images).permute(0, 3, 1, 2), run.config().attention.scale)
     np.testing.assert_allclose(found.heads, last_block_attention(load_backbone(run), enlarged).heads, atol=1e-6)
     np.testing.assert_array_equal(found.images, images)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.fast_settings import FAST
 
 MRKD = [sys.executable, "-m", "mrkd"]
@@ -29,7 +29,7 @@ def pretrain(out: Path, *more: str) -> list[str]:
 
 def wait_for_rows(run: Path, rows: int, child: "subprocess.Popen[str] | None" = None) -> None:
     deadline = time.monotonic() + 120
-    while not (run / "metrics.jsonl").is_file() or len(Run(run).metrics()) < rows:
+    while not (run / "metrics.jsonl").is_file() or len(RunDirectory(run).metrics()) < rows:
         assert time.monotonic() < deadline
         assert child is None or child.poll() is None, child.stderr and child.stderr.read()
         time.sleep(0.05)
@@ -39,7 +39,7 @@ def test_a_training_whose_reader_has_gone_does_everything_and_ends_with_0(tmp_pa
     command = pretrain(tmp_path / "run", "--then", "evaluate,report", "--train.log_steps", "1")
     done = subprocess.run(command, stdout=closed_pipe(), stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert Run(tmp_path / "run").finished
+    assert RunDirectory(tmp_path / "run").finished
     for name in ("evaluation.json", "report.html"):
         assert (tmp_path / "run" / name).is_file()
 
@@ -69,7 +69,7 @@ def test_a_training_goes_on_when_its_terminal_is_closed(tmp_path):
     os.close(own)
     child.send_signal(signal.SIGHUP)
     assert child.wait(timeout=120) == 0
-    assert Run(tmp_path / "run").finished
+    assert RunDirectory(tmp_path / "run").finished
 
 
 @pytest.mark.slow
@@ -82,10 +82,10 @@ def test_the_runs_of_a_killed_comparison_go_on_to_their_end_without_it(tmp_path)
     child.kill()
     child.communicate()
     deadline = time.monotonic() + 120
-    while not (run / "attention.png").is_file() or Run(run).being_written:
+    while not (run / "attention.png").is_file() or RunDirectory(run).being_written:
         assert time.monotonic() < deadline, f"{(run / 'failure.json').is_file()=}"
         time.sleep(0.1)
-    assert Run(run).finished
+    assert RunDirectory(run).finished
     assert not (run / "failure.json").exists()
 
 

@@ -17,7 +17,7 @@ import torch
 
 from mrkd.distributed.fabric import make_fabric
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.interruptions import weights
 
 SETTINGS = {
@@ -60,14 +60,14 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for_rows(process: subprocess.Popen[str], out: Path, count: int) -> None:
-    while not (out / "metrics.jsonl").is_file() or len(Run(out).metrics()) < count:
+    while not (out / "metrics.jsonl").is_file() or len(RunDirectory(out).metrics()) < count:
         assert process.poll() is None
         time.sleep(0.05)
 
 
 def assert_close(out: Path, other: Path, slack: float = 1.0) -> None:
     """Compare weights up to rounding, which AdamW amplifies for tiny gradients and in each step."""
-    for ours, theirs in zip(Run(out).metrics(), Run(other).metrics(), strict=True):
+    for ours, theirs in zip(RunDirectory(out).metrics(), RunDirectory(other).metrics(), strict=True):
         assert ours["step"] == theirs["step"]
         assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=slack * 1e-4)
         assert ours.get("gradient_norm", 0) == pytest.approx(theirs.get("gradient_norm", 0), rel=slack * 1e-3)
@@ -142,7 +142,7 @@ def test_a_sharded_run_goes_on_from_the_checkpoint_of_one_process_and_the_other_
     finish(start(ONE, tmp_path / "whole", train__epochs=20))
     shards = {"train__devices": 2, "train__strategy": "fsdp", "train__epochs": 20}
     for changes in ({"train__epochs": 20}, shards, {"train__epochs": 20}):
-        rows = len(Run(tmp_path / "run").metrics())
+        rows = len(RunDirectory(tmp_path / "run").metrics())
         process = start(LAUNCHERS["own"], tmp_path / "run", **changes)
         wait_for_rows(process, tmp_path / "run", rows + 5)
         process.send_signal(signal.SIGTERM)
@@ -178,7 +178,7 @@ def test_when_one_process_is_killed_the_other_ends_with_one_line_and_the_run_goe
     again = start(LAUNCHERS["own"], tmp_path / "run", train__devices=2, train__epochs=200)
     out, _ = again.communicate(timeout=200)
     assert "goes on after step" in out
-    assert [row["step"] for row in Run(tmp_path / "run").metrics()] == list(range(601))
+    assert [row["step"] for row in RunDirectory(tmp_path / "run").metrics()] == list(range(601))
 
 
 def test_a_number_of_processes_other_than_the_settings_say_is_refused(tiny_config, monkeypatch):

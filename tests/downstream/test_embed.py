@@ -14,7 +14,7 @@ from mrkd.data.load import load
 from mrkd.errors import UserError
 from mrkd.model.backbone import create_vit
 from mrkd.runs.checkpoint import Checkpoints
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.sources import labelled_parquet
 
 
@@ -24,7 +24,7 @@ def test_every_image_of_the_source_gets_the_class_token_of_the_backbone(trained_
     order = np.argsort([*splits.train.source_rows, *splits.test.source_rows])
     assert order.tolist() != list(range(1797))  # the test images are drawn from all over the source
     images = torch.cat([splits.train.images, splits.test.images])[order]
-    vit = create_vit(Run(trained_run).config().model, 32)
+    vit = create_vit(RunDirectory(trained_run).config().model, 32)
     vit.load_state_dict(mrkd_tensors(trained_run))
     with torch.no_grad():
         expected = vit.eval()(normalize(images[:50]))
@@ -70,7 +70,7 @@ def test_unlabelled_images_among_labelled_ones_have_no_class_name(trained_run, t
 
 
 def test_the_mean_of_the_patches_is_another_vector(trained_run):
-    run = Run.open(trained_run)
+    run = RunDirectory.open(trained_run)
     small = dataclasses.replace(run.config(), data=dataclasses.replace(run.config().data, train_images=20))
     vit = create_vit(run.config().model, 32)
     vit.load_state_dict(mrkd_tensors(trained_run))

@@ -12,7 +12,7 @@ from mrkd.data.augment.views import normalize
 from mrkd.data.load import load
 from mrkd.downstream.finetune import few_per_class
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _few_steps(monkeypatch):
 def test_the_saved_classifier_scores_in_plain_timm_what_was_reported(trained_run, tmp_path):
     results = mrkd.finetune(trained_run, out=tmp_path / "fine", seeds=(0, 1), rates=(1e-3,), scratch=False)
     model = timm.create_model(f"local-dir:{tmp_path / 'fine'}", pretrained=True).eval()
-    test = load(Run(trained_run).config().data).test
+    test = load(RunDirectory(trained_run).config().data).test
     with torch.no_grad():
         right = model(normalize(test.images)).argmax(dim=1) == test.labels
     assert results["pretrained"]["acc1"]["values"][0] == pytest.approx(100 * right.float().mean().item())
@@ -44,7 +44,7 @@ def test_random_weights_are_trained_beside_and_rates_are_chosen_on_held_out_imag
 
 @pytest.mark.parametrize(("few", "each"), [(3, 3), (1, 1), (0.1, 2), (0.0001, 1)])
 def test_few_labels_are_drawn_from_every_class_and_differently_for_every_seed(trained_run, few, each):
-    train = load(dataclasses.replace(Run(trained_run).config().data, train_images=None)).train
+    train = load(dataclasses.replace(RunDirectory(trained_run).config().data, train_images=None)).train
     chosen = few_per_class(train, few, seed=0)
     counts = chosen.labels.bincount()
     assert len(counts) == 10

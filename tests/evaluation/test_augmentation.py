@@ -4,7 +4,7 @@ from mrkd.config import ViewsConfig
 from mrkd.data.load import load
 from mrkd.evaluation.evaluate_run import measure
 from mrkd.evaluation.features import extract_features
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone
 
 
@@ -18,7 +18,7 @@ def figures(run, config) -> dict:
 def test_clustering_head_and_finetuning_use_the_augmentation_of_evaluation_and_not_the_training_views(
     trained_run,
 ):
-    run = Run(trained_run)
+    run = RunDirectory(trained_run)
     config = run.config()
     before = figures(run, config)
     views = ViewsConfig(crop_scale=(0.1, 0.2), rotate_degrees=90.0, local_views=2)

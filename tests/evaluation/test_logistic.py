@@ -16,7 +16,7 @@ from mrkd.evaluation.classifiers import linear, logistic
 from mrkd.evaluation.evaluators.linear import EVALUATOR
 from mrkd.evaluation.features import FeatureSet, extract_features
 from mrkd.model.backbone import create_vit
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone
 
 CLASSES = 5
@@ -147,7 +147,7 @@ def test_the_probe_of_a_random_network_is_within_half_a_point_of_scikit_learn():
 @pytest.mark.slow
 def test_the_probe_of_a_trained_network_is_within_half_a_point_of_scikit_learn(tmp_path):
     config = quick_config()
-    vit = load_backbone(Run.open(mrkd.pretrain(config, tmp_path / "run")))
+    vit = load_backbone(RunDirectory.open(mrkd.pretrain(config, tmp_path / "run")))
     splits = load(config.data)
     train, test = extract_features(vit, splits.train), extract_features(vit, splits.require_test())
     assert probe(train, test, config) == pytest.approx(best_of_scikit_learn(train, test), abs=0.5)

@@ -16,7 +16,7 @@ from mrkd.data.streamed import StreamedDataset
 from mrkd.downstream.finetune import finetune
 from mrkd.errors import UserError
 from mrkd.evaluation.features import extract_features
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone
 from tests.helpers.photographs import make_two_classes
 
@@ -32,7 +32,7 @@ def folder(tmp_path):
 @pytest.fixture
 def own_run(trained_run, tmp_path):
     """A copy of the shared run, to be evaluated."""
-    return Run.open(shutil.copytree(trained_run, tmp_path / "run"))
+    return RunDirectory.open(shutil.copytree(trained_run, tmp_path / "run"))
 
 
 def config_of(run, folder, **data):

@@ -15,7 +15,7 @@ from mrkd.data.load import load
 from mrkd.errors import UserError
 from mrkd.exporting.formats import FORMATS as ALL_FORMATS
 from mrkd.model.head import Head
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone, load_head
 
 TARGETS = {"timm": "b.safetensors", "safetensors": "b.safetensors", "torch": "b.pth", "onnx": "b.onnx", "hf": "hub"}
@@ -24,9 +24,9 @@ TARGETS = {"timm": "b.safetensors", "safetensors": "b.safetensors", "torch": "b.
 @pytest.fixture(scope="module")
 def features(trained_run):
     """Normalised images and the run's features of them."""
-    images = normalize(load(Run(trained_run).config().data).train.images[:7])
+    images = normalize(load(RunDirectory(trained_run).config().data).train.images[:7])
     with torch.no_grad():
-        return images, load_backbone(Run(trained_run))(images)
+        return images, load_backbone(RunDirectory(trained_run))(images)
 
 
 @pytest.mark.parametrize("form", ["timm", "hf"])
@@ -72,7 +72,7 @@ def test_the_head_is_written_to_its_own_file_and_gives_the_same_logits(trained_r
 
     done = mrkd.export(trained_run, tmp_path / "b.safetensors", head=True)
     assert done.head == tmp_path / "b.head.safetensors"
-    run = Run(trained_run)
+    run = RunDirectory(trained_run)
     head = Head(16, run.config().head)
     head.load_state_dict(load_file(done.head))
     assert torch.equal(head.eval()(features[1]).logits, load_head(run)(features[1]).logits)

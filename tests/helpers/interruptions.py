@@ -20,7 +20,7 @@ import mrkd.system.files
 from mrkd.config import Config
 from mrkd.config.overrides import build, load_recipe
 from mrkd.runs.checkpoint import NAME, Checkpoints
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.train.pretrain import pretrain
 
 INTERVAL = 3
@@ -50,7 +50,7 @@ def settings(**overrides: object) -> Config:
 def assert_like(out: Path, whole: Path) -> None:
     """Both runs ended with the same weights, by the same way."""
     assert same(weights(out), weights(whole))
-    assert untimed(Run(out).metrics()) == untimed(Run(whole).metrics())
+    assert untimed(RunDirectory(out).metrics()) == untimed(RunDirectory(whole).metrics())
     assert (out / "backbone.safetensors").read_bytes() == (whole / "backbone.safetensors").read_bytes()
 
 
@@ -111,7 +111,7 @@ def start(config: Config, out: Path, operation: str = "", countdown: int = 0) ->
 
 
 def last_logged(out: Path) -> int:
-    return max((row["step"] for row in Run(out).metrics()), default=0)
+    return max((row["step"] for row in RunDirectory(out).metrics()), default=0)
 
 
 def newest_step(out: Path) -> int:
@@ -148,7 +148,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     began = time.monotonic()
     assert os.waitpid(start(config, folder / "whole"), 0)[1] == 0
     whole_seconds = time.monotonic() - began
-    expected, rows = weights(folder / "whole"), untimed(Run(folder / "whole").metrics())
+    expected, rows = weights(folder / "whole"), untimed(RunDirectory(folder / "whole").metrics())
 
     result = {"kills": 0, "runs": 0, "worst_loss_steps": 0, "died_in": {}, "resumed_from": []}
     while result["kills"] < kills:
@@ -169,13 +169,13 @@ def main(folder: Path, kills: int, seed: int) -> None:
             assert os.WIFSIGNALED(status), f"a start after a kill ended with {os.waitstatus_to_exitcode(status)}"
             result["kills"] += 1
             result["died_in"][operation] = result["died_in"].get(operation, 0) + 1
-            if out.is_dir() and not Run(out).finished:
+            if out.is_dir() and not RunDirectory(out).finished:
                 reached, kept = last_logged(out), newest_step(out)
                 result["worst_loss_steps"] = max(result["worst_loss_steps"], reached - kept)
                 result["resumed_from"].append(kept)
-        assert Run(out).finished
+        assert RunDirectory(out).finished
         assert same(weights(out), expected), f"{out} has other weights than the undisturbed run"
-        assert untimed(Run(out).metrics()) == rows, f"{out} has other metrics than the undisturbed run"
+        assert untimed(RunDirectory(out).metrics()) == rows, f"{out} has other metrics than the undisturbed run"
         assert not [entry for entry in (out / "checkpoints").iterdir() if not NAME.fullmatch(entry.name)]
         result["runs"] += 1
     assert result["worst_loss_steps"] <= INTERVAL

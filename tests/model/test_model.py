@@ -144,7 +144,7 @@ def test_impossible_models_are_refused(model, size, message):
 
 def test_an_exported_backbone_is_loaded_by_plain_timm(tiny_config, tmp_path):
     import mrkd
-    from mrkd.runs.run import Run
+    from mrkd.runs.run import RunDirectory
     from mrkd.runs.weights import load_backbone
 
     mrkd.pretrain(tiny_config, tmp_path / "run")
@@ -160,7 +160,7 @@ def test_an_exported_backbone_is_loaded_by_plain_timm(tiny_config, tmp_path):
         checkpoint_path=str(tmp_path / "backbone.safetensors"),
     ).eval()
     images = torch.randn(2, 3, 32, 32)
-    ours = load_backbone(Run.open(tmp_path / "run"))
+    ours = load_backbone(RunDirectory.open(tmp_path / "run"))
     assert torch.allclose(plain(images), ours(images), atol=1e-5)
 
 

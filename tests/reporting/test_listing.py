@@ -12,7 +12,7 @@ from mrkd.cli import main
 from mrkd.config.overrides import to_dict
 from mrkd.errors import UserError
 from mrkd.reporting.listing import describe_age, list_runs, natural_key
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.made_up_runs import make_run
 
 
@@ -30,7 +30,7 @@ def test_states_of_runs_are_distinguished(trained_run, tmp_path):
     (damaged / "metrics.jsonl").write_text("no json\n")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.yaml").write_text("a: 1\n")  # not a run
-    holder = Run.start(running, Run(running).config())
+    holder = RunDirectory.start(running, RunDirectory(running).config())
     try:
         lines = {line.name: line for line in list_runs(tmp_path)}
     finally:
@@ -38,7 +38,7 @@ def test_states_of_runs_are_distinguished(trained_run, tmp_path):
     assert {name: line.state for name, line in lines.items()} == {
         f"b-{state}": state for state in ("finished", "stopped", "running", "damaged")
     }
-    rows = Run(trained_run).metrics()
+    rows = RunDirectory(trained_run).metrics()
     line = lines["b-finished"]
     assert (line.method, line.data, line.step, line.steps) == ("ibot+rkd-d", "digits", 4, 4)
     assert line.knn == rows[-1]["knn"]

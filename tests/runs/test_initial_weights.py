@@ -12,7 +12,7 @@ from mrkd.config.overrides import build, flatten, to_dict
 from mrkd.errors import UserError
 from mrkd.model.backbone import MaskedBackbone, create_vit
 from mrkd.runs.initial_weights import load_weights
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import load_backbone
 from mrkd.train.pretrain import pretrain
 
@@ -144,7 +144,7 @@ def test_the_backbone_is_found_in_what_other_trainings_store_and_what_is_left_ou
 
 
 def test_a_checkpoint_of_our_own_holds_the_teachers_backbone(tiny_config, trained_run):
-    run = Run(trained_run)
+    run = RunDirectory(trained_run)
     vit = create_vit(run.config().model, 32)
     newest = max((trained_run / "checkpoints").iterdir())
     assert "below 'teacher.backbone.vit'" in load_weights(vit, str(newest))

@@ -11,7 +11,7 @@ from mrkd.cli import main
 from mrkd.errors import UserError
 from mrkd.reporting.listing import list_runs
 from mrkd.runs.lock import LOCK, DirectoryLock, is_locked
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.interruptions import newest_step, settings
 from tests.train.test_resuming import at_step
 
@@ -81,7 +81,7 @@ def test_a_training_whose_directory_was_moved_touches_no_run_that_took_its_name(
 
     def move_and_begin_another() -> None:
         shutil.move(out, moved)
-        second.append(Run.start(out, settings()))
+        second.append(RunDirectory.start(out, settings()))
         (out / "metrics.jsonl").write_text("")
 
     with monkeypatch.context() as patch:
@@ -90,12 +90,12 @@ def test_a_training_whose_directory_was_moved_touches_no_run_that_took_its_name(
             mrkd.pretrain(settings(), out)
     assert {path.name for path in out.rglob("*")} == {"config.yaml", "metrics.jsonl", "checkpoints", LOCK}
     assert (out / "metrics.jsonl").read_text() == ""
-    assert Run(out).being_written
+    assert RunDirectory(out).being_written
     second[0].close()
     assert newest_step(moved) == 6
     assert [line.state for line in list_runs(moved)] == ["stopped"]
     assert main(["pretrain", "--resume", str(moved)]) == 0
-    assert Run(moved).finished
+    assert RunDirectory(moved).finished
 
 
 @pytest.mark.parametrize("name", ["summary.json", "backbone.safetensors"])

@@ -9,7 +9,7 @@ import pytest
 
 from mrkd.errors import UserError
 from mrkd.runs.metrics import ThinnedMetrics, complete_lines
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 
 
 def lines(first: int, end: int, measured: int = 10**9) -> str:
@@ -84,7 +84,7 @@ def test_a_repaired_file_is_read_again(tmp_path):
 )  # fmt: skip
 def test_a_damaged_line_is_named(tmp_path, damaged):
     (tmp_path / "metrics.jsonl").write_text(lines(0, 1) + damaged + "\n", errors="surrogateescape")
-    for read in (ThinnedMetrics(tmp_path / "metrics.jsonl").read, Run(tmp_path).metrics):
+    for read in (ThinnedMetrics(tmp_path / "metrics.jsonl").read, RunDirectory(tmp_path).metrics):
         with pytest.raises(UserError, match=r"metrics\.jsonl line 2 must be a JSON object with a step"):
             read()
 

@@ -16,7 +16,7 @@ from mrkd.errors import UserError
 from mrkd.reporting.read import read_run
 from mrkd.runs.checkpoint import Checkpoints
 from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
-from mrkd.runs.run import CHECKPOINTS, EVALUATION, Run
+from mrkd.runs.run import CHECKPOINTS, EVALUATION, RunDirectory
 
 STORED = Path(__file__).parent.parent / "data_files"
 
@@ -44,13 +44,13 @@ def objective_state(path: Path) -> dict:
 def test_an_older_run_has_its_settings_under_todays_names(older):
     stored = yaml.safe_load((older / "config.yaml").read_text())
     assert (stored["objective"]["relation_share"], stored["train"]["checkpoint_activations"]) == (0.5, True)
-    config = Run(older).config()
+    config = RunDirectory(older).config()
     assert (config.objective.relation_grad_norm_ratio, config.train.activation_checkpointing) == (0.5, True)
     assert read_run(older).config["objective"]["relation_grad_norm_ratio"] == 0.5
 
 
 def test_an_older_run_goes_on_to_its_end_with_the_factors_of_its_checkpoint(resumed):
-    run = Run.open(resumed)
+    run = RunDirectory.open(resumed)
     assert [row["step"] for row in run.metrics()] == list(range(9))
     stored = yaml.safe_load((resumed / "config.yaml").read_text())
     assert "relation_share" not in stored["objective"]
@@ -61,23 +61,23 @@ def test_an_older_run_goes_on_to_its_end_with_the_factors_of_its_checkpoint(resu
 
 
 def test_an_older_run_goes_on_under_the_command_that_started_it(older):
-    config = Run(older).config()
-    Run(older).check(config)
+    config = RunDirectory(older).config()
+    RunDirectory(older).check(config)
     with pytest.raises(UserError, match=r"\(objective.relation_grad_norm_ratio: 0.5 → 0.7\)"):
-        Run(older).check(with_overrides(config, {"objective.relation_grad_norm_ratio": 0.7}))
+        RunDirectory(older).check(with_overrides(config, {"objective.relation_grad_norm_ratio": 0.7}))
 
 
 def test_memory_may_be_traded_for_time_when_a_run_goes_on(older):
-    config = with_overrides(Run(older).config(), {"train.activation_checkpointing": False, "train.epochs": 3})
+    config = with_overrides(RunDirectory(older).config(), {"train.activation_checkpointing": False, "train.epochs": 3})
     with pytest.raises(UserError, match=r"with other settings \(train.epochs: 4 → 3\)"):
-        Run(older).check(config)
+        RunDirectory(older).check(config)
     config = with_overrides(config, {"train.epochs": 4})
     assert mrkd.pretrain(config, older) == older
-    assert Run.open(older).config() == config
+    assert RunDirectory.open(older).config() == config
 
 
 def test_an_older_evaluation_counts_as_made_otherwise_and_is_made_again(resumed, tmp_path):
-    run = Run(shutil.copytree(resumed, tmp_path / "run"))
+    run = RunDirectory(shutil.copytree(resumed, tmp_path / "run"))
     config = run.config()
     assert not has_comparable_evaluation(run, config)
     shutil.copy(STORED / "older_evaluation.json", run.path / EVALUATION)
@@ -89,7 +89,7 @@ def test_an_older_evaluation_counts_as_made_otherwise_and_is_made_again(resumed,
 
 
 def test_an_evaluation_without_its_settings_counts_as_made_otherwise(resumed, tmp_path):
-    run = Run(shutil.copytree(resumed, tmp_path / "run"))
+    run = RunDirectory(shutil.copytree(resumed, tmp_path / "run"))
     evaluation = json.loads((STORED / "older_evaluation.json").read_text())
     evaluation["measured_with"] = measurement_settings(run.config())
     (run.path / EVALUATION).write_text(json.dumps(evaluation))
@@ -105,11 +105,13 @@ def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path
     shutil.copytree(resumed, path)
     shutil.copy(STORED / "older_run" / "config.yaml", path / "config.yaml")
     shutil.copy(STORED / "older_evaluation.json", path / EVALUATION)
-    config = with_overrides(Run(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1})
+    config = with_overrides(
+        RunDirectory(path).config(), {"evaluation.augmentation_flip": 0.0, "evaluation.finetune_epochs": 1}
+    )
     table = mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False).results
     assert [row["method"] for row in table["rows"]] == ["ibot+rkd-d"]
-    assert has_comparable_evaluation(Run(path), config)
-    assert Run(path).metrics() == Run(resumed).metrics()
+    assert has_comparable_evaluation(RunDirectory(path), config)
+    assert RunDirectory(path).metrics() == RunDirectory(resumed).metrics()
     capfd.readouterr()
     mrkd.compare(config, ["ibot+rkd-d"], [0], tmp_path / "table", references=False)
     assert "finished before, kept" in capfd.readouterr().out
@@ -123,7 +125,7 @@ def test_settings_that_were_cut_off_are_refused_and_not_taken_for_defaults(older
     stored = (older / "config.yaml").read_text().splitlines(keepends=True)
     (older / "config.yaml").write_text("".join(stored[:lines]))
     with pytest.raises(UserError, match=r"config.yaml is damaged or cut off, without the section '\w+': restore"):
-        Run(older).config()
+        RunDirectory(older).config()
     assert main(["pretrain", "--resume", str(older)]) == 2
 
 

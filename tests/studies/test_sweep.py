@@ -12,7 +12,7 @@ import yaml
 
 from mrkd.cli import main
 from mrkd.errors import UserError
-from mrkd.runs.run import METRICS, Run
+from mrkd.runs.run import METRICS, RunDirectory
 from mrkd.studies.optuna_studies import STUDY, TRIALS, Claim, Studies
 from mrkd.studies.space import check_space, parse_space
 from mrkd.studies.sweep import _Follow, sweep
@@ -42,7 +42,7 @@ def test_every_method_gets_the_same_trials_and_the_first_is_the_config_itself(la
         assert chosen["knn"] == max(values)
         assert best["optim"]["learning_rate"] == chosen["settings"]["optim.learning_rate"]
         assert best["objective"]["method"] == method
-        run = Run(tmp_path / "s" / "trials" / f"{method}-{chosen['number']:03d}")
+        run = RunDirectory(tmp_path / "s" / "trials" / f"{method}-{chosen['number']:03d}")
         assert run.finished
         assert run.config().optim.learning_rate == chosen["settings"]["optim.learning_rate"]
     assert "| rkd-d | " in (tmp_path / "s" / "sweep.md").read_text()
@@ -193,7 +193,7 @@ def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
     tuned = {"rkd-d": {"optim.learning_rate": 0.0123}}
     table = compare(labelled, ["rkd-d"], [0], tmp_path / "c", tuned=tuned, references=False)
     assert table["tuned"] == tuned
-    assert Run(tmp_path / "c" / "runs" / "rkd-d-seed0").config().optim.learning_rate == 0.0123
+    assert RunDirectory(tmp_path / "c" / "runs" / "rkd-d-seed0").config().optim.learning_rate == 0.0123
     assert "Only rkd-d: optim.learning_rate 0.0123." in (tmp_path / "c" / "table.md").read_text()
     with pytest.raises(UserError, match=r"leave train\.epochs to all of them"):
         compare(labelled, ["rkd-d"], [0], tmp_path / "d", tuned={"rkd-d": {"train.epochs": 3}})
@@ -295,6 +295,6 @@ def test_a_trial_that_another_study_left_behind_does_not_count(labelled, tmp_pat
     other = dataclasses.replace(labelled, optim=dataclasses.replace(labelled.optim, learning_rate=0.0033))
     other = dataclasses.replace(other, objective=dataclasses.replace(other.objective, method="rkd-d"))
     (tmp_path / "s").mkdir()
-    Run.start(tmp_path / "s" / TRIALS / "rkd-d-000", other).close()
+    RunDirectory.start(tmp_path / "s" / TRIALS / "rkd-d-000", other).close()
     with pytest.raises(UserError, match=r"rkd-d-000 already holds an unfinished run with other settings \(optim"):
         sweep(labelled, ["rkd-d"], SPACE, tmp_path / "s", trials=1)

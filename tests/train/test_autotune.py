@@ -16,7 +16,7 @@ from mrkd.config.overrides import build, load_recipe
 from mrkd.data.dataset import Batch
 from mrkd.data.load import load
 from mrkd.errors import UserError
-from mrkd.runs.run import SUMMARY, Run
+from mrkd.runs.run import SUMMARY, RunDirectory
 from mrkd.studies.compare import compare
 from mrkd.system.files import read_json
 from mrkd.train.pretrain import pretrain
@@ -45,7 +45,7 @@ def test_an_automatic_batch_is_stored_as_a_number_and_the_same_command_finds_the
     printed = capsys.readouterr().out
     assert "batch 32: a power of two, at most 256, for 16 steps or more in a pass over 200 images" in printed
     assert "learning rate 0.016 x batch 32 / 256 = 0.002 at its peak" in printed
-    stored = Run(tmp_path / "run").config().train
+    stored = RunDirectory(tmp_path / "run").config().train
     assert (stored.auto_batch, stored.batch) == (False, 32)
     pretrain(config, tmp_path / "run")
     assert "is finished" in capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_the_schedule_fits_the_minutes_and_is_that_of_so_many_steps(tiny_config,
     monkeypatch.setattr(budget, "_time_steps", half_a_minute)
     config = changed(tiny_config, minutes=12.0, monitor_times=1, log_steps=5)
     pretrain(config, tmp_path / "minutes")
-    run = Run(tmp_path / "minutes")
+    run = RunDirectory(tmp_path / "minutes")
     steps = run.config().train.steps
     assert f"steps {steps}: " in capsys.readouterr().out
     assert run.config().train.minutes is None
@@ -71,7 +71,7 @@ def test_the_schedule_fits_the_minutes_and_is_that_of_so_many_steps(tiny_config,
     assert run.metrics()[-1]["learning_rate"] == pytest.approx(config.optim.final_learning_rate, rel=1e-3)
     # Trying steps beforehand leaves no trace.
     pretrain(changed(config, minutes=None, steps=steps), tmp_path / "steps")
-    losses = [[row.get("loss") for row in Run(tmp_path / name).metrics()] for name in ("minutes", "steps")]
+    losses = [[row.get("loss") for row in RunDirectory(tmp_path / name).metrics()] for name in ("minutes", "steps")]
     assert losses[0] == losses[1]
 
 
@@ -97,14 +97,14 @@ def test_a_steps_time_holds_the_wait_for_images_that_are_decoded_meanwhile(tiny_
 
 
 def test_a_run_that_goes_on_keeps_what_was_chosen(tiny_config, tmp_path):
-    Run.start(tmp_path, changed(tiny_config, steps=123, batch=64)).close()
+    RunDirectory.start(tmp_path, changed(tiny_config, steps=123, batch=64)).close()
     again = budget.recall(changed(tiny_config, minutes=3.0, auto_batch=True), tmp_path)
     assert again == changed(tiny_config, steps=123, batch=64)
-    Run(tmp_path).check(again)
+    RunDirectory(tmp_path).check(again)
 
 
 def test_a_run_of_epochs_is_not_taken_for_one_of_minutes(tiny_config, tmp_path):
-    Run.start(tmp_path, tiny_config).close()
+    RunDirectory.start(tmp_path, tiny_config).close()
     with pytest.raises(UserError, match=r"train.minutes: None → 3.0"):
         pretrain(changed(tiny_config, minutes=3.0), tmp_path)
 
@@ -152,7 +152,7 @@ def test_compare_refuses_minutes_and_gives_all_methods_one_automatic_batch(tiny_
     automatic = changed(changed(tiny_config, auto_batch=True), "evaluation", finetune_epochs=0)
     compare(automatic, ["random"], [0], tmp_path / "out")
     assert "batch 32 for all, by the number of images, 200" in capsys.readouterr().out
-    assert Run(tmp_path / "out" / "runs" / "random-seed0").config().train.batch == 32
+    assert RunDirectory(tmp_path / "out" / "runs" / "random-seed0").config().train.batch == 32
     compare(automatic, ["random"], [0], tmp_path / "out")
     assert "finished before, kept" in capsys.readouterr().out
 
@@ -197,7 +197,7 @@ def test_a_batch_larger_than_the_folder_gives_way_in_one_line_and_the_same_comma
     pretrain(config, tmp_path / "run")
     printed = capsys.readouterr().out
     assert printed.count("batch 8: there are only 20 images, fewer than train.batch = 64\n") == 1
-    assert Run(tmp_path / "run").config().train.batch == 8
+    assert RunDirectory(tmp_path / "run").config().train.batch == 8
     pretrain(config, tmp_path / "run")
     assert "is finished" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"train.batch: 8 → 16"):  # a batch that was possible is another setting
@@ -225,7 +225,7 @@ def test_too_few_images_are_one_line(tiny_config, tmp_path, images, auto_batch):
 def test_a_handful_of_images_trains_without_numbers_that_are_none(tiny_config, tmp_path, images):
     config = on_photos(tiny_config, tmp_path / "photos", images, auto_batch=True, steps=3)
     path = pretrain(config, tmp_path / "run")
-    assert Run(path).config().train.batch == 4
-    for row in Run(path).metrics():
+    assert RunDirectory(path).config().train.batch == 4
+    for row in RunDirectory(path).metrics():
         numbers = [value for value in row.values() if isinstance(value, float)]
         assert all(math.isfinite(number) for number in numbers), row

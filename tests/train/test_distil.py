@@ -19,7 +19,7 @@ from mrkd.model.teacher_student import Network
 from mrkd.objective.loss_table import LOSSES
 from mrkd.objective.methods import METHODS
 from mrkd.objective.resolve import resolve_terms
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.runs.weights import find_checkpoint
 from mrkd.train.networks import make_pair
 from tests.conftest import make_tiny_config
@@ -150,7 +150,7 @@ def test_a_resumed_run_ends_in_the_same_weights_and_refuses_another_teacher(trai
     for name in ("summary.json", "backbone.safetensors"):
         (again / name).unlink()
     for checkpoint in (again / "checkpoints").iterdir():
-        if checkpoint != find_checkpoint(Run(again), "2").path:
+        if checkpoint != find_checkpoint(RunDirectory(again), "2").path:
             checkpoint.unlink()
     before = (again / "config.yaml").read_text()
     state = timm_state(teacher)
@@ -183,7 +183,7 @@ def test_where_no_term_needs_the_ema_teacher_it_does_not_run_and_the_student_is_
     run = mrkd.pretrain(dataclasses.replace(given), tmp_path / "run", profile=True)
     steps = json.loads((run / "summary.json").read_text())["steps"]
     assert len(ran) == steps  # the student's
-    state = find_checkpoint(Run(run), "last").read()
+    state = find_checkpoint(RunDirectory(run), "last").read()
     assert all(torch.equal(tensor, state["student"][name]) for name, tensor in state["teacher"].items())
     assert torch.equal(timm_state(run)["norm.weight"], state["student"]["backbone.vit.norm.weight"])
     assert "frozen teacher" in json.loads((run / "profile.json").read_text())["milliseconds"]

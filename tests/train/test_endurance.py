@@ -15,7 +15,7 @@ from PIL import Image
 import mrkd
 from mrkd.cli import main
 from mrkd.cli.verbs import VERBS
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.fast_settings import FAST
 from tests.helpers.interruptions import assert_like, settings
 from tests.train.test_resuming import stopped
@@ -28,7 +28,7 @@ def pretrain(out: Path, *more: str) -> list[str]:
 
 
 def last_step(run: Path) -> int:
-    return max((row["step"] for row in Run(run).metrics()), default=-1)
+    return max((row["step"] for row in RunDirectory(run).metrics()), default=-1)
 
 
 def needs_of(process: int) -> tuple[float, int, int]:
@@ -90,7 +90,7 @@ def test_a_run_goes_on_with_another_number_of_threads(tmp_path):
         mrkd.pretrain(settings(), tmp_path / "run")
     finally:
         torch.set_num_threads(1)
-    assert Run(tmp_path / "run").finished
+    assert RunDirectory(tmp_path / "run").finished
     assert last_step(tmp_path / "run") == 24
 
 

@@ -8,7 +8,7 @@ import pytest
 import mrkd
 from mrkd.config import Config
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from mrkd.train.loggers import MLFLOW_RUN, MetricsLoggers, check_logger, scalars
 
 
@@ -23,7 +23,7 @@ def test_tensorboard_files_hold_the_numbers_of_metrics_jsonl(trained_run):
 
     events = EventAccumulator(str(trained_run / "tensorboard"))
     events.Reload()
-    rows = Run(trained_run).metrics()
+    rows = RunDirectory(trained_run).metrics()
     shown = {event.step: event.value for event in events.Scalars("loss")}
     assert shown == pytest.approx({row["step"]: row["loss"] for row in rows if "loss" in row})
     names = set(events.Tags()["scalars"])
@@ -36,7 +36,7 @@ def test_without_tensorboardx_training_goes_on_and_one_line_says_so(tiny_config,
     told = [line for line in capsys.readouterr().out.splitlines() if "TensorBoard" in line]
     assert told == ['no TensorBoard files without tensorboardX: pip install "mrkd[tensorboard]"']
     assert not (run / "tensorboard").exists()
-    assert Run(run).metrics()[-1]["step"] == 4
+    assert RunDirectory(run).metrics()[-1]["step"] == 4
 
 
 def test_after_a_resume_event_files_go_on_without_the_steps_that_were_lost(tmp_path):

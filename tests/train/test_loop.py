@@ -9,7 +9,7 @@ import mrkd
 from mrkd.config import Config, ObjectiveConfig
 from mrkd.errors import UserError
 from mrkd.runs.checkpoint import Checkpoints
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 
 
 def with_method(config: Config, method: str, **objective: object) -> Config:
@@ -21,7 +21,7 @@ def with_method(config: Config, method: str, **objective: object) -> Config:
 )
 def test_every_method_trains_and_leaves_a_complete_run(tiny_config, tmp_path, method):
     path = mrkd.pretrain(with_method(tiny_config, method), tmp_path / "run")
-    run = Run.open(path)
+    run = RunDirectory.open(path)
     rows = run.metrics()
     assert (path / "backbone.safetensors").is_file()
     found = Checkpoints(path / "checkpoints", keep=2).newest()
@@ -42,7 +42,9 @@ def test_relations_on_logits_train_as_the_posters_setting_asks(tiny_config, tmp_
 
 def test_one_seed_gives_one_result(tiny_config, tmp_path):
     def last_loss(name: str) -> float:
-        return Run.open(mrkd.pretrain(with_method(tiny_config, "rkd-a"), tmp_path / name)).metrics()[-1]["loss"]
+        return RunDirectory.open(mrkd.pretrain(with_method(tiny_config, "rkd-a"), tmp_path / name)).metrics()[-1][
+            "loss"
+        ]
 
     assert last_loss("a") == last_loss("b")
 
@@ -76,7 +78,7 @@ def test_an_unlabelled_folder_trains_and_refuses_evaluation(tiny_config, tmp_pat
     data = dataclasses.replace(tiny_config.data, source=str(tmp_path))
     config = dataclasses.replace(with_method(tiny_config, "rkd-d"), data=data)
     path = mrkd.pretrain(config, tmp_path.parent / f"{tmp_path.name}-run")
-    assert "knn" not in Run.open(path).metrics()[-1]
+    assert "knn" not in RunDirectory.open(path).metrics()[-1]
     with pytest.raises(UserError, match="no test split, and no labels"):
         mrkd.evaluate(path)
 
@@ -94,7 +96,7 @@ def test_a_diverging_loss_is_refused_with_the_name_of_its_term(tiny_config, tmp_
 def test_shares_and_parts_go_back_through_the_network_in_mixed_precision_too(tiny_config, tmp_path, micro_batch):
     config = with_method(tiny_config, "ibot+rkd-d", relation_grad_norm_ratio=0.5)
     train = dataclasses.replace(config.train, precision="bf16-mixed", micro_batch=micro_batch)
-    rows = Run.open(mrkd.pretrain(dataclasses.replace(config, train=train), tmp_path / "run")).metrics()
+    rows = RunDirectory.open(mrkd.pretrain(dataclasses.replace(config, train=train), tmp_path / "run")).metrics()
     assert rows[-1]["gradient_norm"] > 0
 
 
@@ -103,7 +105,9 @@ def test_a_compiled_run_trains_as_a_plain_one(tiny_config, tmp_path, capfd):
     losses = []
     for compiled in (False, True):
         config = dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, compile=compiled))
-        losses.append([row["loss"] for row in Run.open(mrkd.pretrain(config, tmp_path / str(compiled))).metrics()[1:]])
+        losses.append(
+            [row["loss"] for row in RunDirectory.open(mrkd.pretrain(config, tmp_path / str(compiled))).metrics()[1:]]
+        )
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     assert "its compilation took" in capfd.readouterr().out
 
@@ -111,7 +115,7 @@ def test_a_compiled_run_trains_as_a_plain_one(tiny_config, tmp_path, capfd):
 @pytest.mark.slow
 def test_relations_alone_teach_digits_far_beyond_random_weights(tmp_path):
     config = mrkd.load_config("quick", objective__method="rkd-d", train__epochs=20, data__holdout="validation")
-    rows = Run.open(mrkd.pretrain(config, tmp_path / "run")).metrics()
+    rows = RunDirectory.open(mrkd.pretrain(config, tmp_path / "run")).metrics()
     assert rows[-1]["knn"] > rows[0]["knn"] + 10
 
 
@@ -132,5 +136,5 @@ def test_a_small_vit_learns_beyond_random_weights_on_cifar10(cifar10, tmp_path):
         objective__method="rkd-d",
         optim__learning_rate=0.004,
     )
-    rows = Run.open(mrkd.pretrain(config, tmp_path / "run")).metrics()
+    rows = RunDirectory.open(mrkd.pretrain(config, tmp_path / "run")).metrics()
     assert rows[-1]["knn"] > rows[0]["knn"] + 1

@@ -15,7 +15,7 @@ import mrkd
 from mrkd.cli import main
 from mrkd.cli.verbs import VERBS
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.fast_settings import FAST
 from tests.helpers.interruptions import assert_like, newest_step, settings
 from tests.helpers.stopping import stopped
@@ -85,9 +85,9 @@ def test_a_changed_setting_is_refused_with_both_values_and_harmless_ones_are_tak
     assert (tmp_path / "run" / "config.yaml").read_text() == before
     changed = settings(**{"train.log_steps": 6, "train.epochs": 9, "evaluation.k": 5, "train.checkpoint_steps": 100})
     mrkd.pretrain(changed, tmp_path / "run")
-    rows = [row["step"] for row in Run(tmp_path / "run").metrics()]
+    rows = [row["step"] for row in RunDirectory(tmp_path / "run").metrics()]
     assert rows == [0, 1, 2, 3, 4, 6, 9, 12, 18, 24, 27]
-    assert Run(tmp_path / "run").config() == changed
+    assert RunDirectory(tmp_path / "run").config() == changed
 
 
 def test_a_checkpoint_of_another_network_is_refused_in_one_line(tmp_path):
@@ -202,7 +202,7 @@ def test_an_interrupted_comparison_passes_the_signal_on_and_takes_up_where_it_st
     run = tmp_path / "table" / "runs" / "rkd-d-seed0"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (run / "metrics.jsonl").is_file() or len(Run(run).metrics()) < 4:
+    while not (run / "metrics.jsonl").is_file() or len(RunDirectory(run).metrics()) < 4:
         assert child.poll() is None
         time.sleep(0.05)
     child.send_signal(signal.SIGTERM)

@@ -10,7 +10,7 @@ import pytest
 import mrkd
 from mrkd.cli import main
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.interruptions import assert_like, newest_step, settings
 from tests.helpers.stopping import at_step, stopped
 
@@ -43,18 +43,18 @@ def test_a_folder_left_by_a_killed_export_does_not_stop_a_run_from_going_on(tmp_
 
 
 def test_a_directory_in_use_is_refused_and_a_lock_left_by_a_crash_is_not(tmp_path):
-    run = Run.start(tmp_path / "run", settings())
+    run = RunDirectory.start(tmp_path / "run", settings())
     with pytest.raises(UserError, match="another process is writing"):
-        Run.start(tmp_path / "run", settings())
+        RunDirectory.start(tmp_path / "run", settings())
     run.close()
     (tmp_path / "run" / "run.lock").write_text("")
-    Run.start(tmp_path / "run", settings()).close()
+    RunDirectory.start(tmp_path / "run", settings()).close()
 
 
 def test_a_lock_file_removed_while_waiting_for_it_gives_no_second_writer(tmp_path, monkeypatch):
     import fcntl
 
-    first = Run.start(tmp_path / "run", settings())
+    first = RunDirectory.start(tmp_path / "run", settings())
     true_flock = fcntl.flock
 
     def release_first(lock: object, how: int) -> None:
@@ -63,9 +63,9 @@ def test_a_lock_file_removed_while_waiting_for_it_gives_no_second_writer(tmp_pat
         true_flock(lock, how)
 
     monkeypatch.setattr(fcntl, "flock", release_first)
-    second = Run.start(tmp_path / "run", settings())
+    second = RunDirectory.start(tmp_path / "run", settings())
     with pytest.raises(UserError, match="another process is writing"):
-        Run.start(tmp_path / "run", settings())
+        RunDirectory.start(tmp_path / "run", settings())
     second.close()
 
 

@@ -9,7 +9,7 @@ import mrkd
 from mrkd.cli import main
 from mrkd.config import Config
 from mrkd.errors import UserError
-from mrkd.runs.run import Run
+from mrkd.runs.run import RunDirectory
 from tests.helpers.interruptions import settings
 from tests.helpers.stopping import stopped
 
@@ -39,7 +39,7 @@ def test_a_run_goes_on_with_its_images_elsewhere_and_with_no_others(tmp_path, mo
     photos, more = some_photos(tmp_path / "a" / "photos"), {"data.mode": mode, "data.workers": 1}
     monkeypatch.chdir(tmp_path / "a")
     stopped(trained_on("photos", **more), tmp_path / "run", 4)
-    assert Run(tmp_path / "run").config().data.source == str(photos)
+    assert RunDirectory(tmp_path / "run").config().data.source == str(photos)
     before = (tmp_path / "run" / "config.yaml").read_text()
     others = some_photos(tmp_path / "others", first=60, count=30 if mode == "resident" else 31)
     with pytest.raises(UserError, match="the training images have changed"):
@@ -49,12 +49,12 @@ def test_a_run_goes_on_with_its_images_elsewhere_and_with_no_others(tmp_path, mo
     shutil.rmtree(photos)
     monkeypatch.chdir(tmp_path / "b")
     with pytest.raises(UserError, match=r"must be an existing path, and nothing is there: .* --data\.source"):
-        mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
+        mrkd.pretrain(RunDirectory(tmp_path / "run").config(), tmp_path / "run")
     assert main(["pretrain", "--resume", str(tmp_path / "run"), "--data", "pictures"]) == 0
-    assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
+    assert RunDirectory(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
     with pytest.raises(UserError, match="the training images have changed"):
         mrkd.pretrain(trained_on(others, **more), tmp_path / "run")
-    assert Run(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
+    assert RunDirectory(tmp_path / "run").config().data.source == str(tmp_path / "b" / "pictures")
 
 
 def test_a_finished_run_follows_its_images_while_a_checkpoint_says_which_they_are(tmp_path, capsys):
@@ -63,7 +63,7 @@ def test_a_finished_run_follows_its_images_while_a_checkpoint_says_which_they_ar
     photos.rename(tmp_path / "moved")
     mrkd.pretrain(trained_on(tmp_path / "moved"), tmp_path / "run")
     assert f"are those at {tmp_path / 'moved'}, which were at {photos}" in capsys.readouterr().out
-    assert Run(tmp_path / "run").config() == trained_on(tmp_path / "moved")
+    assert RunDirectory(tmp_path / "run").config() == trained_on(tmp_path / "moved")
     assert not (tmp_path / "run" / "run.lock").exists()
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(UserError, match="is finished and has no checkpoint to compare images with: name those at"):
@@ -75,7 +75,7 @@ def test_a_link_to_the_images_is_another_spelling_of_their_place(tmp_path):
     (tmp_path / "link").symlink_to(photos)
     stopped(trained_on(photos), tmp_path / "run", 4)
     mrkd.pretrain(trained_on(tmp_path / "link"), tmp_path / "run")
-    assert Run(tmp_path / "run").finished
+    assert RunDirectory(tmp_path / "run").finished
 
 
 def test_the_relative_path_of_an_older_run_is_never_asked_of_the_hub(tmp_path, monkeypatch):
@@ -89,6 +89,6 @@ def test_the_relative_path_of_an_older_run_is_never_asked_of_the_hub(tmp_path, m
     monkeypatch.setattr(datasets, "load_dataset", lambda *name: pytest.fail("the hub was asked"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="must be an existing path, and nothing is there"):
-        mrkd.pretrain(Run(tmp_path / "run").config(), tmp_path / "run")
+        mrkd.pretrain(RunDirectory(tmp_path / "run").config(), tmp_path / "run")
     monkeypatch.chdir(tmp_path / "a")
     assert main(["pretrain", "--resume", str(tmp_path / "run")]) == 0
