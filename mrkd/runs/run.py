@@ -1,6 +1,6 @@
 """The run directory: config, metrics, weights, results. Every file is replaced atomically; one writer at a time.
 
-Training writes it with the `Run` of this module. The `Run` that `mrkd.pretrain` returns is in `mrkd.api.run`.
+Training writes it with `RunDirectory`. The `Run` that `mrkd.pretrain` returns is in `mrkd.api.run`.
 
 config.yaml          the resolved settings
 metrics.jsonl        one JSON object per logged step

@@ -13,7 +13,7 @@ from mrkd.reporting.listing import list_runs
 from mrkd.runs.lock import LOCK, DirectoryLock, is_locked
 from mrkd.runs.run import RunDirectory
 from tests.helpers.interruptions import newest_step, settings
-from tests.train.test_resuming import at_step
+from tests.helpers.stopping import at_step
 
 
 def test_a_lock_that_is_a_link_leaves_the_file_behind_it_as_it_is(tmp_path):
