@@ -14,7 +14,7 @@ from mrkd.model.head import Head
 from mrkd.optim.muon import Muon
 from mrkd.optim.optimizers import OPTIMIZERS, Group, Optimizers, make_optimizer
 from tests.helpers.interruptions import assert_like, same, settings, weights
-from tests.train.test_resuming import stopped
+from tests.helpers.stopping import stopped
 
 BLOCK = ["attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight"]
 LINEAR = {"head.mlp.0.weight", "head.mlp.3.weight", "head.mlp.6.weight", "predictor.weight"}

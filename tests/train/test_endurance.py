@@ -18,7 +18,7 @@ from mrkd.cli.verbs import VERBS
 from mrkd.runs.run import RunDirectory
 from tests.helpers.fast_settings import FAST
 from tests.helpers.interruptions import assert_like, settings
-from tests.train.test_resuming import stopped
+from tests.helpers.stopping import stopped
 
 MRKD = [sys.executable, "-m", "mrkd"]
 
