@@ -8,15 +8,15 @@ from mrkd.reporting.difference import paired_difference
 from mrkd.reporting.table import REFERENCES, format_cell
 from tables.form import markdown, read
 
-CIFAR10 = ("linear_acc1", "linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
+COLUMNS_AFTER_KNN = ("linear_acc1", "linear_10_acc1", "linear_100_acc1", "kmeans_acc", "rankme", "peak_memory_mib")
 """Columns after k-NN."""
 
 
-def cifar10(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
+def comparison(name: str = "cifar10-cpu.json", baseline: str | None = None) -> str:
     """A comparison's table; differences are to iBOT's seeds in the same table, or in `baseline`."""
     table = read(name)
     [ibot] = [row for row in read(baseline or name)["rows"] if row["method"] == "ibot"]
-    keys = [key for key in CIFAR10 if any(key in row for row in table["rows"])]
+    keys = [key for key in COLUMNS_AFTER_KNN if any(key in row for row in table["rows"])]
     rows = [
         [
             f"`{row['method']}`",
@@ -72,11 +72,11 @@ def cifar10_poster() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "quick": partial(quick, {key: column.heading for key, column in COLUMNS.items()}),
-    "cifar10": cifar10,
-    "cifar10-tuned": partial(cifar10, "cifar10-tuned.json"),
-    "cifar10-muon": partial(cifar10, "cifar10-muon.json"),
-    "cifar10-long": partial(cifar10, "cifar10-long.json"),
-    "cifar10-others": partial(cifar10, "cifar10-others.json", "cifar10-tuned.json"),
-    "cifar10-control": partial(cifar10, "cifar10-control.json"),
+    "cifar10": comparison,
+    "cifar10-tuned": partial(comparison, "cifar10-tuned.json"),
+    "cifar10-muon": partial(comparison, "cifar10-muon.json"),
+    "cifar10-long": partial(comparison, "cifar10-long.json"),
+    "cifar10-others": partial(comparison, "cifar10-others.json", "cifar10-tuned.json"),
+    "cifar10-control": partial(comparison, "cifar10-control.json"),
     "cifar10-poster": cifar10_poster,
 }

@@ -45,7 +45,7 @@ class Context:
     seed: int
     """Seed of this step's random directions: the same on all devices, and again after a resume."""
     queue: EmbeddingQueue | None = None
-    """Of the term, if its anchors are `queue`."""
+    """The term's queue; None unless its anchors are `queue`."""
 
 
 TermFunction = Callable[[Context, StepOutputs, Term], Tensor]
