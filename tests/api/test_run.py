@@ -28,7 +28,7 @@ def test_numbers_of_a_run_are_columns_and_curves_without_gaps(run):
     assert metrics["step"].tolist() == [0, 1, 2, 3, 4]
     assert np.isnan(metrics["loss"]).tolist() == [True, False, False, False, False]
     steps, knn = run.curve("knn")
-    rows = [row for row in stored.Run(run).metrics() if "knn" in row]
+    rows = [row for row in stored.RunDirectory(run).metrics() if "knn" in row]
     assert steps.tolist() == [row["step"] for row in rows]
     assert knn.tolist() == [row["knn"] for row in rows]
     with pytest.raises(UserError, match=r"no metric 'los': did you mean 'loss'\?"):
@@ -43,7 +43,7 @@ def test_pandas_makes_a_table_of_the_metrics(run):
 
 
 def test_settings_and_results_are_those_in_the_files(run):
-    assert run.config == stored.Run(run).config()
+    assert run.config == stored.RunDirectory(run).config()
     assert (run.method, run.seed, run.finished) == ("ibot+rkd-d", 0, True)
     assert run.summary["steps"] == 4
     assert run.evaluation is None

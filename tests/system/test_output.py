@@ -132,7 +132,7 @@ def test_a_function_warns_of_text_that_found_no_room():
 
 def test_every_verb_of_the_package_has_lasting_output():
     import mrkd
-    from mrkd.train.pretrain import pretrain
+    from mrkd.api.verbs import pretrain
 
     assert mrkd.pretrain.__wrapped__ is pretrain
     assert mrkd.pretrain is mrkd.pretrain
