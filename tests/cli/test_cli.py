@@ -25,7 +25,11 @@ def test_compare_makes_a_table_and_a_report_and_keeps_finished_runs(tmp_path, ca
     assert "k-NN" in (tmp_path / "t" / "table.md").read_text()
     assert "<b>random-seed0</b>" in (tmp_path / "t" / "report.html").read_text()
     assert (tmp_path / "t" / "figures" / "curves.svg").is_file()
-    capfd.readouterr()
+    printed = capfd.readouterr().out
+    end = printed[printed.index(table["conclusion"]) :].splitlines()
+    assert end[1].split() == ["method", "k-NN", "linear", "k-means", "RankMe", "train", "s"]
+    assert [line.split()[0] for line in end[2:5]] == ["pixels", "random", "rkd-d"]
+    assert end[-1] == f"report: {tmp_path / 't' / 'report.html'}"
     assert main(arguments) == 0
     assert capfd.readouterr().out.count("finished before, kept") == 2
     one = str(tmp_path / "t" / "runs" / "random-seed0")

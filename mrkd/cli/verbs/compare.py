@@ -2,13 +2,18 @@
 
 import argparse
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mrkd.cli.options import add_settings_options, config_from, parse_seeds
 from mrkd.cli.verb import Verb
 from mrkd.config.sections.objective import canonical_method
 from mrkd.errors import UserError
-from mrkd.system.output import say
+from mrkd.system.output import printable, say
+
+LEFT_OUT = ("linear_100_acc1", "peak_memory_mib")
+"""Main columns of the report for which a terminal has no room."""
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +32,27 @@ def _options(parser: argparse.ArgumentParser) -> None:
         help="leave out the references: raw pixels, and random weights if --methods does not name random",
     )
     parser.add_argument("--out", required=True, help="directory for runs, table and report")
+
+
+def show_table(table: Mapping[str, Any]) -> None:
+    """Print who leads, then the main columns of a comparison's table; `table.md` and the report have all of them."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from mrkd.reporting.table import columns_of, format_cell
+
+    say(table["conclusion"])
+    columns = [column for column in columns_of(table["rows"]) if column.primary and column.key not in LEFT_OUT]
+    shown = Table(box=None, pad_edge=False)
+    for heading in ("method", *(column.title for column in columns)):
+        shown.add_column(heading, justify="left" if heading == "method" else "right")
+    for row in table["rows"]:
+        cells = [format_cell(row.get(column.key), column.decimals) for column in columns]
+        shown.add_row(Text(printable(row["method"])), *cells)
+    console = Console(highlight=False)
+    # In a pipe, lines are not cut: the next program needs full names.
+    (console if console.is_terminal else Console(highlight=False, width=1000)).print(shown)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -51,7 +77,8 @@ def _run(options: argparse.Namespace) -> None:
         references=not options.no_references,
         command=command,
     )
-    print((Path(options.out) / "table.md").read_text(encoding="utf-8"))
+    show_table(table)
+    say(f"all columns: {Path(options.out) / 'table.md'}")
     say(f"report: {Path(options.out) / 'report.html'}")
     if failures := table["failures"]:
         name, reason = next(iter(failures.items()))
