@@ -95,6 +95,12 @@ def cifar10() -> Path:
 
 
 @pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports draw no PNGs and SVGs, which takes longer than a tiny training."""
+    monkeypatch.setattr("mrkd.reporting.figures.write_figures", lambda runs, folder: [])
+
+
+@pytest.fixture
 def trains_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparisons and sweeps train here: a process of its own opens torch for longer than a tiny training takes."""
     one_at_a_time = threading.Lock()

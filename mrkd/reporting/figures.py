@@ -69,6 +69,8 @@ def write_figures(runs: Sequence[RunRecord], folder: Path) -> list[Path]:
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is made, and each file would make it again
     written = []
     for kind, metadata in (("png", None), ("svg", {"Date": None})):
         target = stem.with_name(f"{stem.name}.{kind}")

@@ -64,7 +64,7 @@ def test_a_teacher_that_is_gone_or_another_one_is_not_measured_and_said_to_be(fa
         weights.write_bytes(kept)
 
 
-@pytest.mark.usefixtures("trains_in_this_process")
+@pytest.mark.usefixtures("trains_in_this_process", "without_figures")
 def test_methods_are_compared_with_one_teacher_and_those_that_learn_nothing_from_it_train_without(
     family, tmp_path, capfd
 ):

@@ -99,7 +99,7 @@ def test_an_evaluation_without_its_settings_counts_as_made_otherwise(resumed, tm
     assert not has_comparable_evaluation(run, run.config())
 
 
-@pytest.mark.usefixtures("trains_in_this_process")
+@pytest.mark.usefixtures("trains_in_this_process", "without_figures")
 def test_a_comparison_keeps_an_older_run_and_measures_it_again(resumed, tmp_path, capfd):
     path = tmp_path / "table" / "runs" / "ibot+rkd-d-seed0"
     shutil.copytree(resumed, path)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import mrkd
 from mrkd.reporting.content import page_content
 from mrkd.reporting.read import read_runs
@@ -11,6 +13,7 @@ from mrkd.studies import compare as module
 from tests.helpers.made_up_runs import make_run
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_pixels_and_random_weights_stand_in_every_comparison(tiny_config, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(
         module, "_run_all", lambda planned, out, jobs: [train(variant, out) for variant in planned] and {}

@@ -26,7 +26,7 @@ def labelled(tiny_config):
     return dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, monitor_times=2))
 
 
-@pytest.mark.usefixtures("trains_in_this_process")
+@pytest.mark.usefixtures("trains_in_this_process", "without_figures")
 def test_every_method_gets_the_same_trials_and_the_first_is_the_config_itself(labelled, tmp_path):
     record = sweep(labelled, ["rkd-d", "ibot"], SPACE, tmp_path / "s", trials=2, jobs=2)
     for method in ("rkd-d", "ibot"):
@@ -131,7 +131,7 @@ def test_a_trial_behind_the_others_is_stopped_and_one_ahead_is_not(tmp_path):
         assert follow.last == curve[-1]
 
 
-@pytest.mark.usefixtures("trains_in_this_process")
+@pytest.mark.usefixtures("trains_in_this_process", "without_figures")
 def test_a_trial_that_fails_is_told_and_the_others_go_on(labelled, tmp_path):
     space = parse_space(["optim.learning_rate=0.001,1.0e+30"])
     labelled = dataclasses.replace(labelled, optim=dataclasses.replace(labelled.optim, learning_rate=0.001, clip=0.0))
@@ -185,7 +185,7 @@ def test_methods_without_training_and_images_without_labels_are_refused(labelled
     assert not (tmp_path / "u").exists()
 
 
-@pytest.mark.usefixtures("trains_in_this_process")
+@pytest.mark.usefixtures("trains_in_this_process", "without_figures")
 def test_compare_takes_the_settings_that_a_sweep_found(labelled, tmp_path):
     from mrkd.studies.compare import compare
 

@@ -145,7 +145,7 @@ def test_running_out_of_memory_means_that_the_batch_does_not_fit(tiny_config, mo
     assert not budget._fits(tiny_config, (), images, SimpleNamespace(device=torch.device("cuda")))
 
 
-@pytest.mark.usefixtures("trains_in_this_process")
+@pytest.mark.usefixtures("trains_in_this_process", "without_figures")
 def test_compare_refuses_minutes_and_gives_all_methods_one_automatic_batch(tiny_config, tmp_path, capsys):
     with pytest.raises(UserError, match="the same length for all"):
         compare(changed(tiny_config, minutes=1.0), ["rkd-d"], [0], tmp_path / "out")
