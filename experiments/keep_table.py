@@ -25,6 +25,7 @@ NOT_OF_THE_DATA = ("device", "versions")
 def table_of(source: Path, commit: str | None) -> dict[str, Any]:
     """A comparison's table with the commit its runs were made at: this checkout's by default."""
     table = make_table(read_runs([source])) if source.is_dir() else json.loads(source.read_text(encoding="utf-8"))
+    table.pop("command", None)  # it has paths of the machine
     return {**table, "commit": commit or _head()}
 
 

@@ -79,4 +79,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "cifar10-others": partial(comparison, "cifar10-others.json", "cifar10-tuned.json"),
     "cifar10-control": partial(comparison, "cifar10-control.json"),
     "cifar10-poster": cifar10_poster,
+    "imagenette": partial(comparison, "imagenette.json"),
+    "clothing": partial(comparison, "clothing.json"),
 }
