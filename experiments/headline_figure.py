@@ -2,16 +2,15 @@
 
     python experiments/headline_figure.py
 
-k-NN on CIFAR-10's test images of iBOT and structural, beside raw pixels and random weights; one dot for each seed.
+k-NN on test images of iBOT and structural, beside raw pixels and random weights; one dot for each seed.
 """
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from svg import THEMES, Theme, line, page, text
-from tables.form import read
+from tables.headline import Group, groups
 
 from mrkd.reporting.palette import method_styles, untrained_style
 
@@ -20,40 +19,15 @@ LOW, HIGH = 0, 80
 """Ends of the axis, in percent."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Results that were measured under the same conditions."""
-
-    title: str
-    rows: list[tuple[str, list[float]]]
-    """Method and its k-NN in percent, one value for each seed."""
-
-
-def groups() -> list[Group]:
-    pixels = {row["train_images"]: row["knn"] for row in read("pixels.json")["rows"]}
-    small = {row["method"]: row["knn"]["values"] for row in read("cifar10-long.json")["rows"]}
-    large: dict[str, list[float]] = {}
-    for run in read("gpu.json")["training"]["runs"]:
-        large.setdefault(run["summary"]["method"], []).append(run["evaluation"]["knn"]["acc1"])
-    return [
-        Group(
-            title="10,000 images, a small ViT, 50 passes on one CPU core",
-            rows=[
-                ("random weights", small["random"]),
-                ("raw pixels", [pixels[10000]]),
-                ("iBOT", small["ibot"]),
-                ("structural", small["structural"]),
-            ],
-        ),
-        Group(
-            title="50,000 images, ViT-S/8, 22 passes on one H200",
-            rows=[
-                ("raw pixels", [pixels[50000]]),
-                ("iBOT", large["ibot"]),
-                ("structural", large["structural"]),
-            ],
-        ),
+def rows_of(group: Group) -> list[tuple[str, list[float]]]:
+    """Method and its values, in the order of the bars."""
+    named = [
+        ("random weights", group.random),
+        ("raw pixels", [group.pixels]),
+        ("iBOT", group.ibot),
+        ("structural", group.structural),
     ]
+    return [(name, values) for name, values in named if values]
 
 
 def across(percent: float) -> float:
@@ -66,9 +40,9 @@ def draw(theme: Theme) -> str:
     ibot, structural = (style["colour"] for style in method_styles(["ibot", "structural"]))
     colours = {"iBOT": ibot, "structural": structural}
     for group in groups():
-        bars.append(text(LEFT, y + 5, group.title, theme.text, anchor="start", bold=True))
+        bars.append(text(LEFT, y + 5, f"{group.images} · {group.training}", theme.text, anchor="start", bold=True))
         y += ROW
-        for name, values in group.rows:
+        for name, values in rows_of(group):
             mean, colour = fmean(values), colours.get(name, untrained_style()["colour"])
             bars.append(text(LEFT - 14, y + 5, name, theme.text, anchor="end"))
             bars.append(line((across(LOW), y), (across(mean), y), colour, width=12))
@@ -82,7 +56,7 @@ def draw(theme: Theme) -> str:
         axis.append(line((across(percent), 40), (across(percent), y - ROW / 2), theme.line, width=1))
         axis.append(text(across(percent), y + 4, str(percent), theme.faint, size=13))
     axis.append(text(LEFT - 14, y + 4, "k-NN on test images, %", theme.faint, size=13, anchor="end"))
-    title = "k-NN accuracy on CIFAR-10 of iBOT and structural, raw pixels and random weights"
+    title = "k-NN accuracy of iBOT and structural, raw pixels and random weights, on CIFAR-10 and Imagenette"
     return page(WIDTH, y + 16, title, [*axis, *bars])
 
 

@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tables import comparisons, gpu, races, speed, trials
+from tables import comparisons, gpu, headline, races, speed, trials
 from tables.form import RESULTS
 
-TABLES: dict[str, Callable[[], str]] = speed.TABLES | comparisons.TABLES | trials.TABLES | gpu.TABLES | races.TABLES
+TABLES: dict[str, Callable[[], str]] = (
+    speed.TABLES | comparisons.TABLES | trials.TABLES | gpu.TABLES | headline.TABLES | races.TABLES
+)
 _MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
