@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrkd.evaluation.evaluator import Column
+from mrkd.reporting.across_runs import across_runs
 from mrkd.reporting.conclusion import conclusion
 from mrkd.reporting.curves import CURVES, SINGLE_BATCH, SMOOTHING
 from mrkd.reporting.difference import paired_difference, ranked, told_apart
@@ -40,6 +41,7 @@ def page_content(runs: Sequence[RunRecord], command: str, *, live: bool = False)
         "smoothing": SMOOTHING,
         "table": _table(runs),
         "protocols": protocols(runs),
+        "across": across_runs(runs),
         "attention": attention_views(first),
         "maps": image_maps(first),
         "relations": relation_views(first),

@@ -20,12 +20,12 @@ from mrkd.objective.checks import learns_from_frozen
 from mrkd.objective.resolve import resolve_terms
 from mrkd.optim.optimizers import check_optimizer
 from mrkd.reporting import report
+from mrkd.reporting.across_runs import across_runs
 from mrkd.reporting.conclusion import conclusion
 from mrkd.reporting.read import read_run
 from mrkd.reporting.table import make_table, table_markdown
 from mrkd.runs.comparability import has_comparable_evaluation, measurement_settings
 from mrkd.runs.run import PIXELS, RunDirectory
-from mrkd.studies.across_runs import across_runs
 from mrkd.studies.subprocesses import Subprocesses
 from mrkd.system.files import read_json, write_json, write_text
 from mrkd.system.output import say

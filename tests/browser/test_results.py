@@ -168,3 +168,20 @@ def test_the_curves_are_those_in_the_metrics(page, trained):
     page.control("curves-preset-health").click()
     label = page.find('#panel-curves [data-curve="rankme"] svg.chart').get_attribute("aria-label")
     assert f"rkd-d {float(f'{last:.3g}'):g}" in label
+
+
+def test_runs_are_laid_against_each_other(browser, trained, tmp_path):
+    content = page_content(read_runs(trained), "mrkd compare")
+    names = content["across"]["similarity"]["runs"]
+    number = next(one for one in content["across"]["predictors"]["numbers"] if one["key"] == "rankme")
+    equal = {**number, "title": "LiDAR", "spearman": None}
+    content["across"]["predictors"]["numbers"] = [{**number, "spearman": -0.5}, equal]
+    target = tmp_path / "report.html"
+    target.write_text(render(content))
+    page = browser.open(target.as_uri())
+    assert [row.text for row in page.all('[aria-label="Rank correlations with the linear probe"] tbody tr')] == [
+        "RankMe -0.50 4",
+        "LiDAR all equal 4",
+    ]
+    assert len(page.all(".scatters circle")) == 4
+    assert len(page.all(".alike tbody td")) == len(names) ** 2

@@ -1,5 +1,6 @@
 // Overview: what was trained and what came of it, the health of each run, and how the numbers were measured.
 
+import { across } from "./across.js";
 import { swatch } from "./chart.js";
 import { methodStyle } from "./colours.js";
 import { announce, format, h } from "./dom.js";
@@ -19,6 +20,7 @@ export const overview = {
         : table.rows.length === 1 ? results(table) : comparison(table, state, again),
       table.differences.length ? differences(table) : null,
       opening.methods.length ? described(opening.methods, content.methods) : null,
+      across(content.across, runs),
       h("h2", {}, runs.length === 1 ? "Health of the run" : "Health of the runs"),
       verdicts(runs),
       protocols.length ? measured(protocols) : null,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from mrkd.evaluation.evaluators import EVALUATORS
 from mrkd.reporting.columns import COLUMNS
@@ -118,6 +117,8 @@ def _predictor(key: str, title: str, probed: Sequence[tuple[RunRecord, Mapping[s
     if len(known) < FEWEST_RUNS:
         return None
     names, own_values, probe = (list(part) for part in zip(*known, strict=True))
+    from scipy.stats import spearmanr  # slow to import, and a single run needs none
+
     vary = len(set(own_values)) > 1 and len(set(probe)) > 1
     return {
         "key": key,

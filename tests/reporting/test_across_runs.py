@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from mrkd.reporting.across_runs import LABEL_FREE, LOGGED, across_runs, linear_cka, predictors, similarity
 from mrkd.reporting.read import read_run
 from mrkd.runs.npz import read_npz, write_npz
 from mrkd.runs.run import EMBEDDING
-from mrkd.studies.across_runs import LABEL_FREE, LOGGED, across_runs, linear_cka, predictors, similarity
 from tests.helpers.made_up_runs import add_arrays, make_run
 
 
